@@ -1,0 +1,46 @@
+# Starts from Python 3.11+, make and the package registries; everything else is set up under .venv and the user's cache folder.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help venv tools demo test lint format bench lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+.venv/ready: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+venv: .venv/ready ## the Python environment, from the lock file
+
+tools: venv ## the real components that the tests need: from Debian where we are root, else built with Go
+	$(BIN)/python -m tests.tools.install
+
+demo: venv ## the exporter on an embedded cluster and registry, filled with a real Mojaloop release
+	$(BIN)/mojaloop-image-patch-exporter demo
+
+test: tools ## every test, on real components
+	$(BIN)/python -m pytest
+
+lint: venv ## lint, layers and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: venv ## what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: venv ## speed and memory, by hand
+	$(BIN)/python -m benchmarks
+
+lock: venv ## the lock files anew
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade pyproject.toml --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade --group dev pyproject.toml --output-file requirements-dev.txt
+
+clean: ## remove what make made here
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

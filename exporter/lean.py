@@ -1,0 +1,27 @@
+"""Keeps imports that we never use out of memory; imported before `httpx` and `kubernetes`.
+
+Every hub pays for the exporter's memory, and most of it is imports. Two packages run far more at import than we use:
+
+- `httpx/__init__` imports its command line (click, pygments, rich) where those are installed, and falls back
+  to a stub where they are not (`except ImportError`). Marking the module as missing takes the fallback: 4 MiB.
+- `kubernetes/__init__` imports the synchronous client with requests, urllib3 and oauthlib; we use
+  `kubernetes.aio` alone. Its own `__init__` needs nothing of the parent's, so the parent is put in place empty: 7 MiB.
+
+Both lean on the layout of packages that the lock file pins; `tests/test_lean.py` says when one changes. Whoever has imported
+either before (a test, a notebook) keeps what is there.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
+from typing import Any, cast
+
+if "httpx" not in sys.modules:
+    cast("dict[str, Any]", sys.modules)["httpx._main"] = None
+
+if "kubernetes" not in sys.modules and (_found := find_spec("kubernetes")) is not None:
+    _spec = ModuleSpec("kubernetes", loader=None, origin=_found.origin, is_package=True)
+    _spec.submodule_search_locations = _found.submodule_search_locations
+    sys.modules["kubernetes"] = module_from_spec(_spec)

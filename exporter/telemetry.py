@@ -1,0 +1,68 @@
+"""The exporter's own metrics, `mojaloop_exporter_*`: one instance a process, handed to whoever counts.
+
+Counters start at 0 for every allowed registry and reason: a rate over a counter that appears with its first failure
+misses that failure.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from exporter import __version__
+
+# What may be said of a failed registry request: the passing reasons of `findings.Reason`, and a refused address.
+FAILURE_REASONS = ("unreachable", "unauthorized", "not_found", "rate_limited", "bad_answer", "private_address")
+
+
+class Telemetry:
+    """The exporter's own metrics in a registry of their own (`registry`)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        build = Gauge("mojaloop_exporter_build_info", "The running version; always 1.", ["version"], registry=self.registry)
+        build.labels(__version__).set(1)
+        self.registry_requests = Counter(
+            "mojaloop_exporter_registry_requests", "HTTP requests sent to a registry or for it.", ["registry"], registry=self.registry
+        )
+        self.registry_failures = Counter(
+            "mojaloop_exporter_registry_failures", "Lookups that failed, by reason.", ["registry", "reason"], registry=self.registry
+        )
+        self.registry_duration = Histogram(
+            "mojaloop_exporter_registry_request_duration_seconds",
+            "Time from sending a request to a registry to the end of its answer.",
+            ["registry"],
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=self.registry,
+        )
+        self.ratelimit_remaining = Gauge(
+            "mojaloop_exporter_registry_ratelimit_remaining", "Requests left, as the registry said last.", ["registry"], registry=self.registry
+        )
+        self.watch_restarts = Counter(
+            "mojaloop_exporter_kubernetes_watch_restarts", "Watches that ended and were started anew.", ["kind", "reason"], registry=self.registry
+        )
+        self.forbidden = Gauge(
+            "mojaloop_exporter_kubernetes_forbidden",
+            "1 while a kind cannot be listed in a watched namespace (* is all) for missing rights.",
+            ["kind", "watched_namespace"],
+            registry=self.registry,
+        )
+        self.last_sync = Gauge(
+            "mojaloop_exporter_kubernetes_last_sync_timestamp_seconds", "When a kind was last listed whole.", ["kind"], registry=self.registry
+        )
+        self.containers = Gauge("mojaloop_exporter_containers", "Containers by state.", ["state"], registry=self.registry)
+        for state in ("judged", "unknown", "ignored"):
+            self.containers.labels(state)
+        self.catalogue_repositories = Gauge(
+            "mojaloop_exporter_catalogue_repositories", "Repositories whose tags are known.", registry=self.registry
+        )
+        self.catalogue_resets = Counter(
+            "mojaloop_exporter_catalogue_resets", "Times a damaged catalogue was set aside and started anew.", registry=self.registry
+        )
+
+    def watch_registry(self, host: str) -> None:
+        """Start the counters of an allowed registry at 0."""
+        self.registry_requests.labels(host)
+        self.registry_duration.labels(host)
+        for reason in FAILURE_REASONS:
+            self.registry_failures.labels(host, reason)

@@ -1,0 +1,86 @@
+"""What runs: workloads and their containers, as values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class ContainerType(StrEnum):
+    """The list of a pod's specification that a container stands in."""
+
+    CONTAINER = "container"
+    INIT_CONTAINER = "init_container"
+
+
+class WorkloadKey(NamedTuple):
+    """What identifies a workload in a cluster; the order of its parts is the order of every output."""
+
+    namespace: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of a pod template.
+
+    Attributes:
+        name: unique among containers and init containers of a pod.
+        type: container, or init container (restartable ones too).
+        image: the reference as written, not checked.
+        position: its index in its list.
+    """
+
+    name: str
+    type: ContainerType
+    image: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who owns a workload: `argocd`, `flux`, `helm` or `operator`, and the Application, release or owner by name."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A workload as the cluster or a manifest declares it.
+
+    Attributes:
+        key: namespace, kind and name of the top controller.
+        containers: in the order of the template, init containers first. For a custom controller, the union over its
+            pods: then one name may stand there with several images.
+        annotations: of the pod template, those under `options.PREFIX` only, sorted by key.
+        manager: the most specific owner, or None.
+        rollout_incomplete: pods of an older template still run.
+    """
+
+    key: WorkloadKey
+    containers: tuple[Container, ...]
+    annotations: tuple[tuple[str, str], ...] = ()
+    manager: Manager | None = None
+    rollout_incomplete: bool = False
+
+
+# RFC 1123 names, as Kubernetes allows them for objects (subdomains) and containers (labels). Kinds are CamelCase.
+_OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+
+
+def is_object_name(text: str) -> bool:
+    """Whether a text can name a namespace, a workload or a container: what commands and labels may be made of."""
+    return _OBJECT_NAME.fullmatch(text) is not None
+
+
+def is_kind(text: str) -> bool:
+    """Whether a text can be a Kubernetes kind."""
+    return _KIND.fullmatch(text) is not None
