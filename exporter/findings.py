@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Mapping
 
 from exporter.images import Repository
 from exporter.workloads import ContainerType, Manager, WorkloadKey
@@ -106,7 +106,6 @@ class Snapshot:
         lookups: last successful lookup of each repository's tags, epoch seconds.
         synced: per watched namespace (`*` or a name) whether all that is watched there is judged.
         ignored: how many containers an annotation or the configuration left out.
-        repositories: how many repositories the catalogue knows.
     """
 
     findings: tuple[Finding, ...] = ()
