@@ -1,0 +1,94 @@
+"""Findings in, exact exposition text out; and both formats as their parsers read them."""
+
+import gzip
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.collector import FAMILIES, Exposition
+from exporter.findings import Finding, Reason, Snapshot, WorkloadState
+from exporter.images import Repository
+from exporter.workloads import ContainerType, Manager, WorkloadKey
+
+LEDGER = WorkloadKey("mojaloop", "Deployment", "central-ledger")
+JUDGED = Finding(
+    workload=LEDGER,
+    container="ledger",
+    container_type=ContainerType.CONTAINER,
+    position=0,
+    reference="mojaloop/central-ledger:v10.4.0",
+    image="docker.io/mojaloop/central-ledger",
+    tag="v10.4.0",
+    latest_tag="v10.4.2",
+    releases_behind=2,
+    published=1_600_000_000.0,
+    first_seen=1_700_000_000.5,
+    minor="v10.5.0",
+    major="v10.4.0",
+)
+UNKNOWN = Finding(
+    workload=LEDGER,
+    container="wait",
+    container_type=ContainerType.INIT_CONTAINER,
+    position=1,
+    reference="",
+    image="",
+    tag="",
+    reason=Reason.INVALID_REFERENCE,
+)
+SNAPSHOT = Snapshot(
+    findings=(JUDGED, UNKNOWN),
+    workloads={LEDGER: WorkloadState(manager=Manager("helm", 'mo"ja\\'), rollout_incomplete=True)},
+    lookups={Repository("docker.io", "mojaloop/central-ledger"): 1_700_000_001.0},
+    synced={"*": False},
+)
+W = 'namespace="mojaloop",workload_kind="Deployment",workload="central-ledger",container="ledger",container_type="container"'
+I = 'image="docker.io/mojaloop/central-ledger",tag="v10.4.0"'  # noqa: E741
+
+
+def page(snapshot, openmetrics=False):
+    return b"".join(Exposition(snapshot).chunks(openmetrics)).decode()
+
+
+def test_the_exact_text():
+    samples = [line for line in page(SNAPSHOT).splitlines() if not line.startswith("#")]
+    assert samples == [
+        f'mojaloop_image_patch_available{{{W},{I},latest_tag="v10.4.2"}} 1.0',
+        f"mojaloop_image_patch_releases_behind{{{W},{I}}} 2.0",
+        f"mojaloop_image_patch_published_timestamp_seconds{{{W},{I}}} 1600000000.0",
+        f"mojaloop_image_patch_first_seen_timestamp_seconds{{{W},{I}}} 1700000000.5",
+        f'mojaloop_image_upgrade_available{{{W},{I},latest_tag="v10.5.0",strategy="minor"}} 1.0',
+        f'mojaloop_image_upgrade_available{{{W},{I},latest_tag="v10.4.0",strategy="major"}} 0.0',
+        'mojaloop_image_status_unknown{namespace="mojaloop",workload_kind="Deployment",workload="central-ledger",container="wait",'
+        'container_type="init_container",image="",tag="",reason="invalid_reference"} 1.0',
+        f'mojaloop_image_info{{{W},{I},digest="",reference="mojaloop/central-ledger:v10.4.0",position="0"}} 1.0',
+        'mojaloop_image_lookup_timestamp_seconds{registry="docker.io",image="docker.io/mojaloop/central-ledger"} 1700000001.0',
+        'mojaloop_workload_managed_by{namespace="mojaloop",workload_kind="Deployment",workload="central-ledger",manager="helm",source="mo\\"ja\\\\"} 1.0',
+        'mojaloop_workload_rollout_incomplete{namespace="mojaloop",workload_kind="Deployment",workload="central-ledger"} 1.0',
+        'mojaloop_exporter_synced{watched_namespace="*"} 0.0',
+    ]
+
+
+def test_both_formats_parse_and_carry_the_labels_of_the_contract():
+    text = {family.name: family for family in parse_text(page(SNAPSHOT))}
+    openmetrics = {family.name: family for family in parse_openmetrics(page(SNAPSHOT, openmetrics=True) + "# EOF\n")}
+    assert openmetrics["mojaloop_image"].type == "info"
+    for family in FAMILIES:
+        samples = text[family.name].samples
+        assert samples
+        assert all(list(sample.labels) == family.labels.split(", ") for sample in samples)
+        named = openmetrics["mojaloop_image" if family.is_info else family.name]
+        assert [(s.name, s.labels, s.value) for s in named.samples] == [(s.name, s.labels, s.value) for s in samples]
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+def test_a_compressed_page_is_the_page_and_its_tail_each_time(openmetrics):
+    exposition = Exposition(SNAPSHOT)
+    plain = b"".join(exposition.chunks(openmetrics))
+    for tail in (b"first\n", b"second\n# EOF\n"):
+        assert gzip.decompress(exposition.gzip(openmetrics, tail)) == plain + tail
+
+
+def test_an_empty_snapshot_has_no_samples():
+    assert not list(family.samples for family in parse_text(page(Snapshot())) if family.samples)
