@@ -114,7 +114,9 @@ class Catalogue:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -122,7 +124,9 @@ class Catalogue:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._shut)
         self._thread.shutdown()
 
-    async def store(self, repository: Repository, names: Collection[str], *, running: Collection[str], etag: str | None = None) -> bool:
+    async def store(
+        self, repository: Repository, names: Collection[str], *, running: Collection[str], etag: str | None = None
+    ) -> bool:
         """Take in a tag list; a tag is withdrawn after two lists in a row without it.
 
         Args:
@@ -146,7 +150,9 @@ class Catalogue:
 
     async def etag(self, repository: Repository) -> str | None:
         """What the registry gave with the last list, or None."""
-        rows = await self._run(lambda db: db.execute("SELECT etag FROM repository WHERE name = ?", (str(repository),)).fetchall())
+        rows = await self._run(
+            lambda db: db.execute("SELECT etag FROM repository WHERE name = ?", (str(repository),)).fetchall()
+        )
         return rows[0][0] if rows else None
 
     async def judge(self, repository: Repository, questions: Sequence[Question]) -> list[Verdict] | None:
@@ -199,8 +205,7 @@ class Catalogue:
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
             _migrate(db)
-            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("its integrity check fails")
+            _check(db)
             with db:
                 db.execute("DELETE FROM repository WHERE looked_up < ?", (self._clock() - _KEEP_SECONDS,))
         except BaseException:
@@ -228,13 +233,22 @@ class Catalogue:
             os.close(self._lock)
             self._lock = None
 
-    def _store(self, db: sqlite3.Connection, repository: Repository, names: frozenset[str], running: frozenset[str], etag: str | None) -> bool:
+    def _store(
+        self,
+        db: sqlite3.Connection,
+        repository: Repository,
+        names: frozenset[str],
+        running: frozenset[str],
+        etag: str | None,
+    ) -> bool:
         if not names:
             raise IncompleteListError(f"{repository}: the registry sent an empty tag list")
         known = _known(db, repository)
         expected = running & known.keys()
         if expected and not expected & names:
-            raise IncompleteListError(f"{repository}: the tag list lacks every running tag that was known before ({', '.join(sorted(expected)[:3])})")
+            raise IncompleteListError(
+                f"{repository}: the tag list lacks every running tag that was known before ({', '.join(sorted(expected)[:3])})"
+            )
         now = self._clock()
         identity = db.execute(
             "INSERT INTO repository (name, looked_up, etag) VALUES (?, ?, ?)"
@@ -242,16 +256,26 @@ class Catalogue:
             (str(repository), now, etag),
         ).fetchone()[0]
         new = names - known.keys()
-        db.executemany("INSERT INTO tag (repository, name, first_seen) VALUES (?, ?, ?)", ((identity, name, now) for name in sorted(new)))
+        db.executemany(
+            "INSERT INTO tag (repository, name, first_seen) VALUES (?, ?, ?)",
+            ((identity, name, now) for name in sorted(new)),
+        )
         back = {name for name, absent in known.items() if absent and name in names}
-        db.executemany("UPDATE tag SET absent = 0 WHERE repository = ? AND name = ?", ((identity, name) for name in back))
-        db.executemany("UPDATE tag SET absent = absent + 1 WHERE repository = ? AND name = ?", ((identity, n) for n in known.keys() - names))
+        db.executemany(
+            "UPDATE tag SET absent = 0 WHERE repository = ? AND name = ?", ((identity, name) for name in back)
+        )
+        db.executemany(
+            "UPDATE tag SET absent = absent + 1 WHERE repository = ? AND name = ?",
+            ((identity, n) for n in known.keys() - names),
+        )
         gone = _withdraw(db, identity)
         self._telemetry.catalogue_repositories.set(db.execute("SELECT count(*) FROM repository").fetchone()[0])
         return bool(new or gone or not known)
 
     def _confirm(self, db: sqlite3.Connection, repository: Repository) -> bool:
-        row = db.execute("UPDATE repository SET looked_up = ? WHERE name = ? RETURNING id", (self._clock(), str(repository))).fetchone()
+        row = db.execute(
+            "UPDATE repository SET looked_up = ? WHERE name = ? RETURNING id", (self._clock(), str(repository))
+        ).fetchone()
         if row is None:
             return False
         db.execute("UPDATE tag SET absent = absent + 1 WHERE repository = ? AND absent > 0", row)
@@ -264,12 +288,16 @@ def _hold(directory: Path) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CatalogueError(f"{directory}: {error.strerror}; name a folder that can be written with --state-dir") from error
+        raise CatalogueError(
+            f"{directory}: {error.strerror}; name a folder that can be written with --state-dir"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
-        raise CatalogueError(f"{directory}: another exporter holds this folder; give each its own --state-dir") from error
+        raise CatalogueError(
+            f"{directory}: another exporter holds this folder; give each its own --state-dir"
+        ) from error
     return lock
 
 
@@ -285,16 +313,25 @@ def _migrate(db: sqlite3.Connection) -> None:
         db.commit()
 
 
+def _check(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError("its integrity check fails")
+
+
 def _known(db: sqlite3.Connection, repository: Repository) -> dict[str, int]:
     """Every tag of a repository, and how many lists in a row came without it."""
     rows: Iterable[tuple[str, int]] = db.execute(
-        "SELECT tag.name, absent FROM tag JOIN repository ON repository.id = repository WHERE repository.name = ?", (str(repository),)
+        "SELECT tag.name, absent FROM tag JOIN repository ON repository.id = repository WHERE repository.name = ?",
+        (str(repository),),
     )
     return dict(rows)
 
 
 def _withdraw(db: sqlite3.Connection, identity: int) -> bool:
-    return db.execute("DELETE FROM tag WHERE repository = ? AND absent >= ?", (identity, _LISTS_UNTIL_WITHDRAWN)).rowcount > 0
+    return (
+        db.execute("DELETE FROM tag WHERE repository = ? AND absent >= ?", (identity, _LISTS_UNTIL_WITHDRAWN)).rowcount
+        > 0
+    )
 
 
 def _judge(db: sqlite3.Connection, repository: Repository, questions: Sequence[Question]) -> list[Verdict] | None:

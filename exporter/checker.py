@@ -20,7 +20,7 @@ from exporter.findings import Finding, Reason, Snapshot, WorkloadState
 from exporter.images import InvalidReferenceError, Repository, parse
 from exporter.inventory import Inventory
 from exporter.registry import RegistryClient, RegistryError
-from exporter.telemetry import FAILURE_REASONS, Telemetry
+from exporter.telemetry import Telemetry
 from exporter.versions import Strategy, lowest, unjudgeable
 from exporter.workloads import Container, Workload, WorkloadKey, is_kind, is_object_name
 
@@ -133,25 +133,23 @@ class Checker:
             self._ignored.pop(key, None)
             if (workload := workloads.get(key)) is not None and self._settings.selects(key):
                 self._take_in(workload)
-        wanted: dict[Repository, set[Question]] = {}
-        asked: set[tuple[Repository, Question]] = set()
         stale, self._stale = self._stale, set()
-        for items in self._items.values():
-            for item in items:
-                if item.asks is None:
-                    continue
-                asked.add(item.asks)
-                if item.asks not in self._answers or item.asks[0] in stale:
-                    wanted.setdefault(item.asks[0], set()).add(item.asks[1])
-        for repository, questions in wanted.items():
-            ordered = sorted(questions, key=lambda q: (q.tag, q.strategy, q.include, q.exclude))
-            verdicts = await self._catalogue.judge(repository, ordered)
-            for question, verdict in zip(ordered, verdicts or (), strict=False):
-                self._answers[repository, question] = verdict
-            if repository in self._watches and any(v.undated for v in verdicts or ()):
-                self._watches[repository].wake.set()
+        asked = {item.asks for items in self._items.values() for item in items if item.asks is not None}
         for gone in self._answers.keys() - asked:
             del self._answers[gone]
+        wanted: dict[Repository, list[Question]] = {}
+        for repository, question in asked:
+            if repository in stale or (repository, question) not in self._answers:
+                wanted.setdefault(repository, []).append(question)
+        for repository, questions in wanted.items():
+            await self._ask(repository, questions)
+
+    async def _ask(self, repository: Repository, questions: list[Question]) -> None:
+        verdicts = await self._catalogue.judge(repository, questions) or ()
+        for question, verdict in zip(questions, verdicts, strict=False):
+            self._answers[repository, question] = verdict
+        if repository in self._watches and any(verdict.undated for verdict in verdicts):
+            self._watches[repository].wake.set()
 
     def _take_in(self, workload: Workload) -> None:
         items: list[_Item] = []
@@ -178,7 +176,12 @@ class Checker:
             reason=Reason.INVALID_REFERENCE,
         )
         key = workload.key
-        if not (is_object_name(key.namespace) and is_object_name(key.name) and is_kind(key.kind) and is_object_name(container.name)):
+        if not (
+            is_object_name(key.namespace)
+            and is_object_name(key.name)
+            and is_kind(key.kind)
+            and is_object_name(container.name)
+        ):
             # The API server admits no such name; a manifest may hold anything, and names end up in commands.
             _log.warning("left out: %r of %r is no name that Kubernetes takes", container.name, tuple(key))
             return None
@@ -190,7 +193,14 @@ class Checker:
         if not self._settings.selects_image(name):
             return None
         tag = reference.tag or ("" if reference.digest else "latest")
-        known = replace(unknown, reference=reference.written, image=name, tag=tag, digest=reference.digest or "", reason=Reason.PENDING)
+        known = replace(
+            unknown,
+            reference=reference.written,
+            image=name,
+            tag=tag,
+            digest=reference.digest or "",
+            reason=Reason.PENDING,
+        )
         try:
             said = options.read(workload.annotations, container.name)
         except options.InvalidAnnotationError as error:
@@ -206,7 +216,9 @@ class Checker:
             repository = self._registry.lookup_repository(said.lookup or reference.repository)
         except RegistryError as error:
             return _Item(replace(known, reason=error.reason))
-        return _Item(known, (repository, Question(tag, said.strategy or self._settings.strategy, said.include, said.exclude)))
+        return _Item(
+            known, (repository, Question(tag, said.strategy or self._settings.strategy, said.include, said.exclude))
+        )
 
     # From items to a snapshot.
 
@@ -237,7 +249,9 @@ class Checker:
         self.snapshot = Snapshot(
             findings=tuple(findings),
             workloads=MappingProxyType(states),
-            lookups=MappingProxyType({r: at for r, at in sorted(self._lookups.items(), key=lambda i: str(i[0])) if r in in_use}),
+            lookups=MappingProxyType(
+                {r: at for r, at in sorted(self._lookups.items(), key=lambda i: str(i[0])) if r in in_use}
+            ),
             synced=MappingProxyType(synced),
             ignored=ignored,
         )
@@ -300,7 +314,9 @@ class Checker:
                 failures = failures + 1 if error else 0
                 wait = interval
                 if error is not None:
-                    wait = max(min(interval, _FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 20)), error.retry_after or 0.0)
+                    wait = max(
+                        min(interval, _FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 20)), error.retry_after or 0.0
+                    )
                 due = self._clock() + wait * random.uniform(1, 1 + _JITTER)  # noqa: S311 - spreads load, guards nothing
             wake.clear()
             await self._look_up_dates(repository)
@@ -327,7 +343,7 @@ class Checker:
             self._telemetry.registry_failures.labels(repository.registry, "bad_answer").inc()
             return self._failed(repository, RegistryError(str(error), reason=Reason.BAD_ANSWER))
         except CatalogueError as error:
-            _log.error("%s: the tags could not be kept: %s", repository, error)  # noqa: TRY400 - the sentence says it all
+            _log.error("%s: the tags could not be kept: %s", repository, error)
             return self._failed(repository, RegistryError(str(error), reason=Reason.PENDING))
         self._failures.pop(repository, None)
         self._lookups[repository] = self._clock()
@@ -343,7 +359,9 @@ class Checker:
 
     async def _look_up_dates(self, repository: Repository) -> None:
         """Ask when the first patches that containers miss were published, each once ever."""
-        undated = sorted({v.undated for (r, _), v in self._answers.items() if r == repository and v.undated is not None})
+        undated = sorted(
+            {v.undated for (r, _), v in self._answers.items() if r == repository and v.undated is not None}
+        )
         for tag in undated:
             try:
                 published = await self._registry.created(repository, tag)
@@ -370,4 +388,6 @@ def _only_lowest(items: list[_Item]) -> list[_Item]:
     return kept
 
 
-assert set(FAILURE_REASONS) <= {reason.value for reason in Reason}, "telemetry names a reason that is not in the contract"  # noqa: S101
+assert set(FAILURE_REASONS) <= {reason.value for reason in Reason}, (
+    "telemetry names a reason that is not in the contract"
+)

@@ -44,34 +44,54 @@ _PUBLISHED = Family(
     "When the first patch that the container misses was published; no sample where none is missed or its time is unknown.",
 )
 _FIRST_SEEN = Family(
-    "mojaloop_image_patch_first_seen_timestamp_seconds", f"{_W}, image, tag", "When the exporter first saw that a patch was missing."
+    "mojaloop_image_patch_first_seen_timestamp_seconds",
+    f"{_W}, image, tag",
+    "When the exporter first saw that a patch was missing.",
 )
 _UPGRADE = Family(
     "mojaloop_image_upgrade_available",
     f"{_W}, image, tag, latest_tag, strategy",
     "1 if a newer minor or major release exists, 0 if none does. A container with 0 patches and 1 here is not safe.",
 )
-_UNKNOWN = Family("mojaloop_image_status_unknown", f"{_W}, image, tag, reason", "1 for a container that cannot be judged, and why.")
+_UNKNOWN = Family(
+    "mojaloop_image_status_unknown", f"{_W}, image, tag, reason", "1 for a container that cannot be judged, and why."
+)
 _INFO = Family(
     "mojaloop_image_info",
     f"{_W}, image, tag, digest, reference, position",
     "1 for every watched container: its reference as written, its digest, its index in its list.",
 )
-_LOOKUP = Family("mojaloop_image_lookup_timestamp_seconds", "registry, image", "Last successful lookup of a repository's tags.")
+_LOOKUP = Family(
+    "mojaloop_image_lookup_timestamp_seconds", "registry, image", "Last successful lookup of a repository's tags."
+)
 _MANAGED = Family(
     "mojaloop_workload_managed_by",
     "namespace, workload_kind, workload, manager, source",
     "1 where argocd, flux, helm or an operator owns the workload; the most specific owner.",
 )
 _ROLLOUT = Family(
-    "mojaloop_workload_rollout_incomplete", "namespace, workload_kind, workload", "1 while pods of an older template still run; no sample else."
+    "mojaloop_workload_rollout_incomplete",
+    "namespace, workload_kind, workload",
+    "1 while pods of an older template still run; no sample else.",
 )
 _SYNCED = Family(
     "mojaloop_exporter_synced",
     "watched_namespace",
     "1 while every container that is watched there (* is everywhere) is judged, or unknown for a lasting reason.",
 )
-FAMILIES = (_AVAILABLE, _BEHIND, _PUBLISHED, _FIRST_SEEN, _UPGRADE, _UNKNOWN, _INFO, _LOOKUP, _MANAGED, _ROLLOUT, _SYNCED)
+FAMILIES = (
+    _AVAILABLE,
+    _BEHIND,
+    _PUBLISHED,
+    _FIRST_SEEN,
+    _UPGRADE,
+    _UNKNOWN,
+    _INFO,
+    _LOOKUP,
+    _MANAGED,
+    _ROLLOUT,
+    _SYNCED,
+)
 
 
 class Exposition:
@@ -146,7 +166,9 @@ def _render_finding(finding: Finding, lines: dict[Family, list[str]]) -> None:
     if finding.reason is not None:
         lines[_UNKNOWN].append(f'{_UNKNOWN.name}{{{labels},reason="{finding.reason.value}"}} 1.0\n')
         return
-    lines[_AVAILABLE].append(f'{_AVAILABLE.name}{{{labels},latest_tag="{finding.latest_tag}"}} {float(bool(finding.patch_available))}\n')
+    lines[_AVAILABLE].append(
+        f'{_AVAILABLE.name}{{{labels},latest_tag="{finding.latest_tag}"}} {float(bool(finding.patch_available))}\n'
+    )
     lines[_BEHIND].append(f"{_BEHIND.name}{{{labels}}} {float(finding.releases_behind or 0)}\n")
     for family, value in _times(finding):
         lines[family].append(f"{family.name}{{{labels}}} {value!r}\n")

@@ -105,7 +105,9 @@ def parse_repository(name: str) -> Repository:
     if host in _HUB_ALIASES:
         host = DOCKER_HUB
     if not _PATH.fullmatch(path):
-        raise InvalidReferenceError(f"{name!r}: {path!r} is no repository name (lower case letters, digits, '.', '_', '-', '/')")
+        raise InvalidReferenceError(
+            f"{name!r}: {path!r} is no repository name (lower case letters, digits, '.', '_', '-', '/')"
+        )
     if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     return Repository(host, path)

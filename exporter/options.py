@@ -80,7 +80,9 @@ def acceptor(include: str, exclude: str) -> Callable[[str], bool] | None:
     if not include and not exclude:
         return None
     wanted, unwanted = _compile(include) if include else None, _compile(exclude) if exclude else None
-    return lambda tag: (wanted is None or bool(wanted.fullmatch(tag))) and not (unwanted is not None and unwanted.fullmatch(tag))
+    return lambda tag: (
+        (wanted is None or bool(wanted.fullmatch(tag))) and not (unwanted is not None and unwanted.fullmatch(tag))
+    )
 
 
 @lru_cache(maxsize=256)

@@ -20,13 +20,21 @@ class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        build = Gauge("mojaloop_exporter_build_info", "The running version; always 1.", ["version"], registry=self.registry)
+        build = Gauge(
+            "mojaloop_exporter_build_info", "The running version; always 1.", ["version"], registry=self.registry
+        )
         build.labels(__version__).set(1)
         self.registry_requests = Counter(
-            "mojaloop_exporter_registry_requests", "HTTP requests sent to a registry or for it.", ["registry"], registry=self.registry
+            "mojaloop_exporter_registry_requests",
+            "HTTP requests sent to a registry or for it.",
+            ["registry"],
+            registry=self.registry,
         )
         self.registry_failures = Counter(
-            "mojaloop_exporter_registry_failures", "Lookups that failed, by reason.", ["registry", "reason"], registry=self.registry
+            "mojaloop_exporter_registry_failures",
+            "Lookups that failed, by reason.",
+            ["registry", "reason"],
+            registry=self.registry,
         )
         self.registry_duration = Histogram(
             "mojaloop_exporter_registry_request_duration_seconds",
@@ -36,10 +44,16 @@ class Telemetry:
             registry=self.registry,
         )
         self.ratelimit_remaining = Gauge(
-            "mojaloop_exporter_registry_ratelimit_remaining", "Requests left, as the registry said last.", ["registry"], registry=self.registry
+            "mojaloop_exporter_registry_ratelimit_remaining",
+            "Requests left, as the registry said last.",
+            ["registry"],
+            registry=self.registry,
         )
         self.watch_restarts = Counter(
-            "mojaloop_exporter_kubernetes_watch_restarts", "Watches that ended and were started anew.", ["kind", "reason"], registry=self.registry
+            "mojaloop_exporter_kubernetes_watch_restarts",
+            "Watches that ended and were started anew.",
+            ["kind", "reason"],
+            registry=self.registry,
         )
         self.forbidden = Gauge(
             "mojaloop_exporter_kubernetes_forbidden",
@@ -48,16 +62,23 @@ class Telemetry:
             registry=self.registry,
         )
         self.last_sync = Gauge(
-            "mojaloop_exporter_kubernetes_last_sync_timestamp_seconds", "When a kind was last listed whole.", ["kind"], registry=self.registry
+            "mojaloop_exporter_kubernetes_last_sync_timestamp_seconds",
+            "When a kind was last listed whole.",
+            ["kind"],
+            registry=self.registry,
         )
-        self.containers = Gauge("mojaloop_exporter_containers", "Containers by state.", ["state"], registry=self.registry)
+        self.containers = Gauge(
+            "mojaloop_exporter_containers", "Containers by state.", ["state"], registry=self.registry
+        )
         for state in ("judged", "unknown", "ignored"):
             self.containers.labels(state)
         self.catalogue_repositories = Gauge(
             "mojaloop_exporter_catalogue_repositories", "Repositories whose tags are known.", registry=self.registry
         )
         self.catalogue_resets = Counter(
-            "mojaloop_exporter_catalogue_resets", "Times a damaged catalogue was set aside and started anew.", registry=self.registry
+            "mojaloop_exporter_catalogue_resets",
+            "Times a damaged catalogue was set aside and started anew.",
+            registry=self.registry,
         )
 
     def watch_registry(self, host: str) -> None:

@@ -51,10 +51,13 @@ class _Kind(StrEnum):
 # How many leading parts of the core an offer must share with the running version.
 _FIXED_PARTS = {Strategy.PATCH: 2, Strategy.MINOR: 1, Strategy.MAJOR: 0}
 
-_VERSION = re.compile(r"([vV]?)((?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){0,4})(|[-_].+|\.[^0-9].*)", re.ASCII | re.DOTALL)
+_VERSION = re.compile(
+    r"([vV]?)((?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){0,4})(|[-_].+|\.[^0-9].*)", re.ASCII | re.DOTALL
+)
 # The words of rule 5. A number is anybody's, also a time stamp; 18 digits bound the work.
 _PRE_RELEASE = re.compile(
-    r"[-._](snapshot|alpha|beta|rc|preview|pre|dev|milestone|nightly|canary)(?:[-._]?([0-9]{1,18}))?", re.ASCII | re.IGNORECASE
+    r"[-._](snapshot|alpha|beta|rc|preview|pre|dev|milestone|nightly|canary)(?:[-._]?([0-9]{1,18}))?",
+    re.ASCII | re.IGNORECASE,
 )
 # Words, an optional ticket, a dot and a number: `-hotfix.2`, `-iad-608.5`, `-fetch-all.4`; not `-ppg16.4-pgbouncer1.23.1`.
 _BRANCH = re.compile(r"[-._]([A-Za-z]+(?:[-_][A-Za-z]+)*(?:[-_][0-9]{1,9})?)\.([0-9]{1,18})", re.ASCII)
@@ -147,7 +150,9 @@ class Tags:
             if isinstance(version, _Version):
                 self._lines.setdefault((version.prefix, version.kind, version.line), []).append(version)
 
-    def offer(self, running: str, *, strategy: Strategy = Strategy.PATCH, accept: Callable[[str], bool] | None = None) -> Offer:
+    def offer(
+        self, running: str, *, strategy: Strategy = Strategy.PATCH, accept: Callable[[str], bool] | None = None
+    ) -> Offer:
         """What a running tag is offered; nothing for a tag that cannot be judged.
 
         Args:
@@ -168,7 +173,11 @@ class Tags:
         missed: list[_Version] = []
         if version.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH):
             finals = self._lines.get((version.prefix, _Kind.FINAL, ""), ())
-            missed = [f for f in finals if self._supersedes(f, version, ticket=ticket and strategy is Strategy.PATCH) and within(f)]
+            missed = [
+                f
+                for f in finals
+                if self._supersedes(f, version, ticket=ticket and strategy is Strategy.PATCH) and within(f)
+            ]
         if not missed:
             own = self._lines.get((version.prefix, version.kind, version.line), ())
             order = version.order

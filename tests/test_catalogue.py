@@ -39,7 +39,9 @@ async def test_what_was_stored_is_there_after_a_restart(tmp_path):
         assert await catalogue.lookups() == {str(LEDGER): 1_000_000.0}
 
 
-@pytest.mark.parametrize("names", [[], ["v0.9.0"], ["v2.0.0", "v1.0.1"]], ids=["empty", "cut off", "without the running tag"])
+@pytest.mark.parametrize(
+    "names", [[], ["v0.9.0"], ["v2.0.0", "v1.0.1"]], ids=["empty", "cut off", "without the running tag"]
+)
 async def test_a_list_that_is_not_whole_changes_nothing(tmp_path, names):
     async with await opened(tmp_path) as catalogue:
         await catalogue.store(LEDGER, ["v0.9.0", "v1.0.0", "v1.0.1"], running=["v1.0.0"])
@@ -86,7 +88,12 @@ async def test_the_first_missed_patch_is_dated_once_and_its_earliest_date_stays(
     async with await opened(tmp_path) as catalogue:
         await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1", "v1.0.2"], running=["v1.0.0"])
         (verdict,) = await catalogue.judge(LEDGER, [Question("v1.0.0")])
-        assert (verdict.undated, verdict.published, verdict.behind, verdict.first_seen) == ("v1.0.1", None, 2, 1_000_000.0)
+        assert (verdict.undated, verdict.published, verdict.behind, verdict.first_seen) == (
+            "v1.0.1",
+            None,
+            2,
+            1_000_000.0,
+        )
         await catalogue.record_published(LEDGER, "v1.0.1", 500.0)
         await catalogue.record_published(LEDGER, "v1.0.1", 900.0)
         await catalogue.record_published(LEDGER, "v1.0.1", None)

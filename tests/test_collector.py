@@ -91,4 +91,4 @@ def test_a_compressed_page_is_the_page_and_its_tail_each_time(openmetrics):
 
 
 def test_an_empty_snapshot_has_no_samples():
-    assert not list(family.samples for family in parse_text(page(Snapshot())) if family.samples)
+    assert not [family for family in parse_text(page(Snapshot())) if family.samples]

@@ -30,7 +30,12 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 )
 def test_references_are_normalised_as_container_runtimes_do(text, repository, tag, digest):
     reference = parse(text)
-    assert (str(reference.repository), reference.tag, reference.digest, reference.written) == (repository, tag, digest, text)
+    assert (str(reference.repository), reference.tag, reference.digest, reference.written) == (
+        repository,
+        tag,
+        digest,
+        text,
+    )
 
 
 @pytest.mark.parametrize(

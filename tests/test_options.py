@@ -1,5 +1,7 @@
 """Annotations: for all containers or for one; what is not understood is said with its key."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,9 @@ from exporter.versions import Strategy
 
 
 def of(container="app", **annotations):
-    return read([(PREFIX + key.replace("_", "-").replace("__", "."), value) for key, value in annotations.items()], container)
+    return read(
+        [(PREFIX + key.replace("_", "-").replace("__", "."), value) for key, value in annotations.items()], container
+    )
 
 
 def test_nothing_said_is_the_default():
@@ -28,7 +32,11 @@ def test_every_option():
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_container_of_its_own_goes_before_all(order):
-    annotations = [(PREFIX + "strategy", "minor"), (PREFIX + "strategy.side.car", "major"), (PREFIX + "ignore.other", "true")][::order]
+    annotations = [
+        (PREFIX + "strategy", "minor"),
+        (PREFIX + "strategy.side.car", "major"),
+        (PREFIX + "ignore.other", "true"),
+    ][::order]
     assert read(annotations, "side.car") == Options(strategy=Strategy.MAJOR)
     assert read(annotations, "app") == Options(strategy=Strategy.MINOR)
 
@@ -66,7 +74,5 @@ def test_an_expression_made_to_be_slow_is_not():
 
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_total(key, value):
-    try:
+    with contextlib.suppress(InvalidAnnotationError):
         read([(PREFIX + key, value)], "app")
-    except InvalidAnnotationError:
-        pass

@@ -19,7 +19,7 @@ def recorded(service: str) -> dict[str, float]:
     from datetime import datetime
 
     rows = json.loads((RECORDED / f"{service}.json").read_text())
-    return {row["name"]: datetime.fromisoformat(row["published"].replace("Z", "+00:00")).timestamp() for row in rows}
+    return {row["name"]: datetime.fromisoformat(row["published"]).timestamp() for row in rows}
 
 
 def offered(running: str, tags: str, strategy: Strategy = Strategy.PATCH) -> tuple[str, int]:
@@ -88,7 +88,12 @@ def test_what_can_be_judged(tag, expected):
         ("v17.8.0-snapshot", "v17.8.0-snapshot.0", "v17.8.0-snapshot.0", 1),
         ("v17.8.0-snapshot.9", "v17.8.0-rc.10", "v17.8.0-snapshot.9", 0),
         ("v1.0.0-rc1", "v1.0.0-rc2 v1.0.0-rc10", "v1.0.0-rc10", 2),
-        ("v17.8.0.160-snapshot.6", "v17.8.0.160-snapshot.7 v17.8.0.643-snapshot.0 v17.8.1", "v17.8.0.160-snapshot.7", 1),
+        (
+            "v17.8.0.160-snapshot.6",
+            "v17.8.0.160-snapshot.7 v17.8.0.643-snapshot.0 v17.8.1",
+            "v17.8.0.160-snapshot.7",
+            1,
+        ),
         ("v17.8.0-snapshot.9", "v17.8.0.643-snapshot.0", "v17.8.0-snapshot.9", 0),
         # Rule 6: branch builds.
         ("v1.0.0-hotfix.2", "v1.0.0-hotfix.3", "v1.0.0-hotfix.3", 1),
@@ -101,7 +106,12 @@ def test_what_can_be_judged(tag, expected):
         ("v1.0.0-perf3", "v1.0.1-perf4 v1.0.1", "v1.0.0-perf3", 0),
         ("8.0.32-debian-11-r0", "8.0.32-debian-11-r14 8.0.33-debian-12-r0", "8.0.32-debian-11-r14", 1),
         ("2.249.3-debian-10-r6", "2.249.4 2.332.3", "2.249.3-debian-10-r6", 0),
-        ("2.5.0-ppg16.4-pgbouncer1.23.1", "2.5.1-ppg16.4-pgbouncer1.23.1 2.5.2-ppg16.8-pgbouncer1.24.0", "2.5.1-ppg16.4-pgbouncer1.23.1", 1),
+        (
+            "2.5.0-ppg16.4-pgbouncer1.23.1",
+            "2.5.1-ppg16.4-pgbouncer1.23.1 2.5.2-ppg16.8-pgbouncer1.24.0",
+            "2.5.1-ppg16.4-pgbouncer1.23.1",
+            1,
+        ),
         ("3.12.4-management-alpine", "3.12.5-management 3.12.6-management-alpine", "3.12.6-management-alpine", 1),
         ("v1.2.3-distroless", "v1.2.4", "v1.2.3-distroless", 0),
         # Rule 8: builds.
@@ -117,7 +127,10 @@ def test_patches(running, tags, latest, missed):
 
 def test_a_final_of_equal_number_is_offered_where_it_is_known_to_be_later():
     names = ["v12.0.0", "v12.0.0-snapshot.14"]
-    assert Tags(names, published={"v12.0.0": 2.0, "v12.0.0-snapshot.14": 1.0}).offer("v12.0.0-snapshot.14").latest == "v12.0.0"
+    assert (
+        Tags(names, published={"v12.0.0": 2.0, "v12.0.0-snapshot.14": 1.0}).offer("v12.0.0-snapshot.14").latest
+        == "v12.0.0"
+    )
     assert Tags(names, published={"v12.0.0": 1.0, "v12.0.0-snapshot.14": 2.0}).offer("v12.0.0-snapshot.14").missed == ()
     assert Tags(names, published={"v12.0.0": 2.0}).offer("v12.0.0-snapshot.14").missed == ()
 
@@ -208,7 +221,22 @@ realistic = st.builds(
     "{}{}{}".format,
     st.sampled_from(["", "v", "V"]),
     st.lists(numbers, min_size=1, max_size=5).map(lambda parts: ".".join(map(str, parts))),
-    st.sampled_from(["", "-snapshot", "-snapshot.1", "-snapshot.12", "-rc1", "-hotfix.2", "-iad-6.5", "-pisp", "-alpine", "-debian-11-r3", "-35.1", ".x"]),
+    st.sampled_from(
+        [
+            "",
+            "-snapshot",
+            "-snapshot.1",
+            "-snapshot.12",
+            "-rc1",
+            "-hotfix.2",
+            "-iad-6.5",
+            "-pisp",
+            "-alpine",
+            "-debian-11-r3",
+            "-35.1",
+            ".x",
+        ]
+    ),
 )
 anything = st.one_of(realistic, st.text(max_size=40))
 

@@ -1,0 +1,78 @@
+"""What runs now: the workloads that inputs put here, which of them changed, and how far each input has come.
+
+State without I/O. The cluster's watchers (or the manifests) write, the checker reads; both live on one event loop, so that
+nothing here needs a lock, and whatever one call of a writer leaves behind is consistent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+
+from exporter.workloads import Workload, WorkloadKey
+
+
+class ScopeState(StrEnum):
+    """How far one kind in one watched namespace has come."""
+
+    PENDING = "pending"
+    SYNCED = "synced"
+    FORBIDDEN = "forbidden"
+
+
+class Inventory:
+    """The workloads that run, by key.
+
+    Attributes:
+        changed: set on any change of a workload or a scope; whoever waits for it clears it.
+    """
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self._workloads: dict[WorkloadKey, Workload] = {}
+        self._changes: set[WorkloadKey] = set()
+        self._scopes: dict[tuple[str, str], ScopeState] = {}
+
+    def put(self, workload: Workload) -> None:
+        """Hold a workload; one that equals what is held is no change."""
+        if self._workloads.get(workload.key) == workload:
+            return
+        self._workloads[workload.key] = workload
+        self._note(workload.key)
+
+    def remove(self, key: WorkloadKey) -> None:
+        """Forget a workload; one that is not held is no change."""
+        if self._workloads.pop(key, None) is not None:
+            self._note(key)
+
+    def workloads(self) -> Mapping[WorkloadKey, Workload]:
+        """A read-only view, which follows later changes."""
+        return MappingProxyType(self._workloads)
+
+    def take_changes(self) -> set[WorkloadKey]:
+        """The keys changed or removed since this was called last."""
+        changes, self._changes = self._changes, set()
+        return changes
+
+    def set_scope(self, kind: str, watched_namespace: str, state: ScopeState) -> None:
+        """Say how far a kind in a watched namespace (`*`: all) has come."""
+        if self._scopes.get((kind, watched_namespace)) is not state:
+            self._scopes[kind, watched_namespace] = state
+            self.changed.set()
+
+    def scopes(self) -> Mapping[tuple[str, str], ScopeState]:
+        """A read-only view of every (kind, watched namespace)."""
+        return MappingProxyType(self._scopes)
+
+    def synced(self) -> dict[str, bool]:
+        """By watched namespace, whether all of its kinds have been listed whole and may still be."""
+        synced: dict[str, bool] = {}
+        for (_, namespace), state in self._scopes.items():
+            synced[namespace] = synced.get(namespace, True) and state is ScopeState.SYNCED
+        return synced
+
+    def _note(self, key: WorkloadKey) -> None:
+        self._changes.add(key)
+        self.changed.set()
