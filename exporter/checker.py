@@ -386,8 +386,3 @@ def _only_lowest(items: list[_Item]) -> list[_Item]:
         tag = lowest(item.finding.tag for item in place)
         kept.append(next(item for item in place if item.finding.tag == tag))
     return kept
-
-
-assert set(FAILURE_REASONS) <= {reason.value for reason in Reason}, (
-    "telemetry names a reason that is not in the contract"
-)

@@ -1,0 +1,74 @@
+"""Speed and memory, by hand: `make bench`. Figures depend on the machine; quote them beside each other, never alone."""
+
+from __future__ import annotations
+
+import json
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter.collector import Exposition
+from exporter.findings import Finding, Snapshot
+from exporter.versions import Strategy, Tags
+from exporter.workloads import ContainerType, WorkloadKey
+
+RECORDED = Path(__file__).parent.parent / "exporter" / "demo" / "data" / "tags"
+
+
+def best(work: Callable[[], object], runs: int = 5) -> float:
+    """Seconds of the fastest of several runs."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def versions() -> None:
+    names = [row["name"] for path in sorted(RECORDED.glob("*.json")) for row in json.loads(path.read_text())]
+    parse = best(lambda: Tags(names))
+    tags = Tags(names)
+    ask = best(lambda: [tags.offer(name, strategy=strategy) for name in names[:500] for strategy in Strategy], runs=2)
+    print(f"versions: {len(names) / parse:,.0f} tags/s parsed; {1500 / ask:,.0f} questions/s among {len(names)} tags")
+
+
+def scrape(containers: int) -> None:
+    findings = tuple(
+        Finding(
+            workload=WorkloadKey(f"hub-{number % 20:02d}", "Deployment", f"central-ledger-{number:05d}"),
+            container="central-ledger",
+            container_type=ContainerType.CONTAINER,
+            position=0,
+            reference="mojaloop/central-ledger:v17.8.0",
+            image="docker.io/mojaloop/central-ledger",
+            tag="v17.8.0",
+            latest_tag="v17.8.9",
+            releases_behind=9,
+            published=1.6e9,
+            first_seen=1.7e9,
+            minor="v17.9.0",
+            major="v19.14.0",
+        )
+        for number in range(containers)
+    )
+    snapshot = Snapshot(findings=findings)
+    render = best(lambda: Exposition(snapshot), runs=3)
+    tracemalloc.start()
+    exposition = Exposition(snapshot)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    copy = best(lambda: sum(map(len, exposition.chunks(openmetrics=True))))
+    exposition.gzip(openmetrics=True, tail=b"")
+    compressed = best(lambda: exposition.gzip(openmetrics=True, tail=b"# EOF\n"))
+    print(
+        f"scrape: {containers} containers rendered in {render * 1000:.0f} ms once ({kept / 2**20:.1f} MiB kept, {peak / 2**20:.1f} MiB at the peak),"
+        f" then {copy * 1000:.2f} ms a scrape, {compressed * 1000:.2f} ms compressed"
+    )
+
+
+if __name__ == "__main__":
+    versions()
+    for size in (100, 2000, 6000):
+        scrape(size)
