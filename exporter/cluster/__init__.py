@@ -1,0 +1,108 @@
+"""What runs in a cluster, kept in the inventory: one watcher for each kind and namespace.
+
+Each watched namespace is listed by itself where namespaces are named, so that rights within them are enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from exporter.cluster.connection import (
+    ApiError,
+    ClusterConfigurationError,
+    Connection,
+    UnreachableError,
+    open_connection,
+)
+from exporter.cluster.owners import Shares
+from exporter.cluster.watch import KINDS, Surroundings, Watcher
+from exporter.inventory import Inventory
+from exporter.telemetry import Telemetry
+from exporter.workloads import WorkloadKey
+
+__all__ = [
+    "KINDS",
+    "ApiError",
+    "Cluster",
+    "ClusterConfigurationError",
+    "ClusterError",
+    "Connection",
+    "UnreachableError",
+    "open_connection",
+]
+
+# Specifications fetched at a time, over all kinds and namespaces.
+FETCHES = 16
+
+
+class ClusterError(Exception):
+    """A cluster could not be listed once."""
+
+
+class Cluster:
+    """Keeps the inventory up to date while `run` runs; `list_once` is the same for a command that ends.
+
+    Args:
+        connection: see `open_connection`.
+        inventory: where workloads and scopes are put.
+        telemetry: where restarts and missing rights are counted.
+        kinds: among `KINDS`; what is left out is not judged, and neither is what it owns.
+        namespaces: the namespaces to list one by one; none: the whole cluster.
+        clock: the time of day.
+        exclude: whether a workload is not of interest, and is not held at all.
+    """
+
+    def __init__(
+        self,
+        *,
+        connection: Connection,
+        inventory: Inventory,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+        kinds: Sequence[str] = KINDS,
+        namespaces: Sequence[str] = (),
+        exclude: Callable[[WorkloadKey], bool] | None = None,
+    ) -> None:
+        unknown = set(kinds) - set(KINDS)
+        if unknown:
+            raise ValueError(f"kinds that cannot be watched: {', '.join(sorted(unknown))}")
+        surroundings = Surroundings(
+            connection=connection,
+            inventory=inventory,
+            shares=Shares(inventory),
+            telemetry=telemetry,
+            clock=clock,
+            exclude=exclude or (lambda _: False),
+            fetching=asyncio.Semaphore(FETCHES),
+        )
+        self._watchers = [
+            Watcher(kind=kind, watched_namespace=namespace, surroundings=surroundings)
+            for namespace in dict.fromkeys(namespaces or ("*",))
+            for kind in dict.fromkeys(kinds)
+        ]
+
+    async def run(self) -> None:
+        """Follow the cluster for ever."""
+        async with asyncio.TaskGroup() as group:
+            for watcher in self._watchers:
+                group.create_task(watcher.run(), name=f"watch {watcher.kind} in {watcher.watched_namespace}")
+
+    async def list_once(self) -> None:
+        """List everything once; what may not be listed is left to the inventory's scopes.
+
+        Raises:
+            ClusterError: something could not be listed for another reason than missing rights.
+        """
+        outcomes = await asyncio.gather(*(watcher.list_once() for watcher in self._watchers), return_exceptions=True)
+        for watcher, outcome in zip(self._watchers, outcomes, strict=True):
+            if isinstance(outcome, ApiError) and outcome.status == 403:
+                watcher.forbidden(outcome)
+            elif isinstance(outcome, (ApiError, UnreachableError, msgspec.MsgspecError, ClusterConfigurationError)):
+                raise ClusterError(
+                    f"cannot list {watcher.kind} in namespace {watcher.watched_namespace}: {outcome}"
+                ) from outcome
+            elif isinstance(outcome, BaseException):
+                raise outcome

@@ -1,0 +1,41 @@
+"""The real components that the tests run against: where they are. `python -m tests.tools.install` gets them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# The folders with a go.mod, and the binaries that each gives us.
+MODULES = {
+    "kubernetes": ("kube-apiserver", "etcd", "kube-controller-manager", "kubectl"),
+    "distribution": ("registry",),
+    "kwok": ("kwok",),
+}
+# Binaries that go by another name than their project.
+BUILT_AS = {"etcd": "server"}
+# What envtest's folder holds.
+ENVTEST = ("kube-apiserver", "etcd", "kubectl")
+
+
+def folder(module: str) -> Path:
+    """Where a module's binaries are built, once for each content of its go.sum."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    digest = hashlib.sha256((HERE / module / "go.sum").read_bytes()).hexdigest()[:16]
+    return cache / "mojaloop-image-patch-exporter" / "tools" / f"{module}-{digest}"
+
+
+def find(name: str) -> Path | None:
+    """A binary: from KUBEBUILDER_ASSETS, from what was built, or (what Debian brings) from the path."""
+    candidates: list[Path] = []
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and name in ENVTEST:
+        candidates.append(Path(assets) / name)
+    candidates += [folder(module) / BUILT_AS.get(name, name) for module, names in MODULES.items() if name in names]
+    built = next((path for path in candidates if os.access(path, os.X_OK)), None)
+    if built is not None:
+        return built
+    on_path = shutil.which(name)
+    return Path(on_path) if on_path is not None else None

@@ -1,0 +1,297 @@
+"""One kind in one namespace (or all): listed whole, then watched, for ever.
+
+What is held only changes by what the API server said: while it is away nothing vanishes, and a new list replaces the old one in
+one step once all of its pages are there. A watch that ended without event or bookmark proves nothing (etcd restored from a backup
+answers a resourceVersion from the future with 200 and silence), so that it is followed by a list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NoReturn
+
+import msgspec
+
+from exporter.cluster.connection import ApiError, ClusterConfigurationError, Connection, UnreachableError
+from exporter.cluster.decode import (
+    Object,
+    decode_event,
+    decode_failure,
+    decode_object,
+    decode_page,
+    decode_pod_metadata,
+)
+from exporter.cluster.owners import Shares, Source
+from exporter.cluster.templates import GROUPS, is_covered, to_workload, workload_key
+from exporter.inventory import Inventory, ScopeState
+from exporter.telemetry import Telemetry
+from exporter.workloads import Workload, WorkloadKey
+
+log = logging.getLogger(__name__)
+
+# Of these we list metadata only: a hub has thousands, and nearly all are covered by a template.
+METADATA_ONLY = frozenset({"ReplicaSet", "Pod"})
+KINDS = (*GROUPS, "Pod")
+
+PAGE_ITEMS = 500
+WATCH_SECONDS = (240, 300)
+# Bookmarks come about every minute; a connection that says less than this is dead.
+SILENCE_SECONDS = 150.0
+# A watch that lasted this long ended for no fault.
+LIVELY_SECONDS = 30.0
+# Several lists may expire in the middle of their pages while etcd is compacted; more than this is a fault of another kind.
+LIST_ATTEMPTS = 3
+
+_METADATA_ACCEPT = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+
+
+class Reason(StrEnum):
+    """Why a watch was started anew."""
+
+    ENDED = "ended"
+    SILENT = "silent"
+    EXPIRED = "expired"
+    UNREACHABLE = "unreachable"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    BAD_ANSWER = "bad_answer"
+    SERVER_ERROR = "server_error"
+
+
+# Seconds before the first and at most before any further attempt. A refused connection costs nobody much, and an API server that
+# is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by people.
+BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.FORBIDDEN: (1.0, 60.0)}
+BACKOFF_ELSE = (0.5, 30.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the watchers of a cluster share."""
+
+    connection: Connection
+    inventory: Inventory
+    shares: Shares
+    telemetry: Telemetry
+    clock: Callable[[], float]
+    exclude: Callable[[WorkloadKey], bool]
+    fetching: asyncio.Semaphore
+
+
+class Watcher:
+    """One kind in one watched namespace, `*` for all."""
+
+    def __init__(self, *, kind: str, watched_namespace: str, surroundings: Surroundings) -> None:
+        self.kind = kind
+        self.watched_namespace = watched_namespace
+        self._around = surroundings
+        self._path = _path(kind, watched_namespace)
+        self._metadata_only = kind in METADATA_ONLY
+        # By what we hold, its generation: a change of status alone does not need the specification again.
+        self._held: dict[Source, int] = {}
+        self._version: str | None = None
+        self._attempts = 0
+        for reason in Reason:
+            surroundings.telemetry.watch_restarts.labels(kind, reason.value)
+        self._say(ScopeState.PENDING)
+
+    async def run(self) -> NoReturn:
+        """List and watch for ever; only what is a fault of ours is raised."""
+        while True:
+            credentials = self._around.connection.credentials
+            try:
+                if self._version is None:
+                    await self.list_once()
+                began = asyncio.get_running_loop().time()
+                reason = await self._watch()
+                if asyncio.get_running_loop().time() - began > LIVELY_SECONDS:
+                    self._attempts = 0
+                # A server (or a proxy) that ends every watch at once must not be asked without pause.
+                delay = self._delay(reason)
+            except (ApiError, UnreachableError, msgspec.MsgspecError) as error:
+                reason = _reason(error)
+                delay = self._delay(reason, error)
+                await self._note(reason, error, credentials)
+            self._around.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
+            await asyncio.sleep(delay)
+
+    async def list_once(self) -> None:
+        """Take in the whole list.
+
+        Raises:
+            ApiError: the server refused.
+            UnreachableError: the server did not answer.
+            msgspec.MsgspecError: its answer makes no sense.
+        """
+        for attempt in range(1, LIST_ATTEMPTS + 1):
+            try:
+                version, parts = await self._pages()
+            except ApiError as error:
+                if error.status != 410 or attempt == LIST_ATTEMPTS:
+                    raise
+            else:
+                break
+        shares = self._around.shares
+        for source in self._held.keys() - parts.keys():
+            shares.put(source, None)
+        for source, (_, part) in parts.items():
+            shares.put(source, part)
+        self._held = {source: generation for source, (generation, _) in parts.items()}
+        self._version = version
+        self._around.telemetry.last_sync.labels(self.kind).set(self._around.clock())
+        self._say(ScopeState.SYNCED)
+
+    def forbidden(self, error: ApiError) -> None:
+        """Say, once, that rights are missing. What was known stays: rights that went prove nothing about what runs."""
+        if self._around.inventory.scopes()[self.kind, self.watched_namespace] is not ScopeState.FORBIDDEN:
+            log.warning("may not list or watch %s in namespace %s: %s", self.kind, self.watched_namespace, error)
+            self._say(ScopeState.FORBIDDEN)
+
+    async def _pages(self) -> tuple[str, dict[Source, tuple[int, Workload]]]:
+        params = {"limit": str(PAGE_ITEMS), **self._selector()}
+        parts: dict[Source, tuple[int, Workload]] = {}
+        while True:
+            page = decode_page(
+                await self._around.connection.get(self._path, params=params, accept=self._accept(many=True))
+            )
+            found = await self._parts(page.items or ())
+            parts.update(
+                (source, (generation, part)) for source, (generation, part) in found.items() if part is not None
+            )
+            if not page.metadata.continue_:
+                return page.metadata.resource_version, parts
+            params["continue"] = page.metadata.continue_
+
+    async def _watch(self) -> Reason:
+        """Follow the changes until the watch ends, and say how; `_version` is None where a list has to follow."""
+        # Until this watch has said something, nothing shows that it stands on firm ground.
+        version, self._version = self._version or "", None
+        seconds = random.uniform(*WATCH_SECONDS)  # noqa: S311 - keeps watchers from coming back all at once
+        params = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(int(seconds)),
+            "resourceVersion": version,
+            **self._selector(),
+        }
+        async with self._around.connection.stream(
+            self._path, params=params, accept=self._accept(many=False), silence=SILENCE_SECONDS
+        ) as batches:
+            async for lines in batches:
+                self._version = await self._take(lines) or self._version
+                self._attempts = 0
+        return Reason.SILENT if self._version is None else Reason.ENDED
+
+    async def _take(self, lines: Iterable[bytes]) -> str:
+        """Apply the events that arrived together, the last of each object, and say where the watch stands."""
+        version = ""
+        last: dict[Source, Object | None] = {}
+        for line in lines:
+            event = decode_event(line)
+            if event.type == "ERROR":
+                self._version = None
+                failure = decode_failure(event.object)
+                raise ApiError(failure.code, failure.message)
+            thing = decode_object(event.object)
+            version = thing.metadata.resource_version or version
+            if event.type != "BOOKMARK":
+                last[self._source(thing)] = None if event.type == "DELETED" else thing
+        parts = await self._parts([thing for thing in last.values() if thing is not None])
+        for source in last:
+            generation, part = parts.get(source, (0, None))
+            self._around.shares.put(source, part)
+            if part is None:
+                self._held.pop(source, None)
+            else:
+                self._held[source] = generation
+        return version
+
+    async def _parts(self, things: Sequence[Object]) -> dict[Source, tuple[int, Workload | None]]:
+        """What each object contributes, with its generation; specifications are fetched where no template covers them."""
+        parts: dict[Source, tuple[int, Workload | None]] = {}
+        missing: list[Source] = []
+        for thing in things:
+            if is_covered(self.kind, thing.metadata) or self._around.exclude(workload_key(self.kind, thing.metadata)):
+                continue
+            source, generation = self._source(thing), thing.metadata.generation
+            if not self._metadata_only:
+                parts[source] = (generation, to_workload(self.kind, thing))
+            elif generation and self._held.get(source) == generation:
+                parts[source] = (generation, self._around.shares.get(source))
+            else:
+                missing.append(source)
+        if missing:
+            fetched = await asyncio.gather(*(self._fetch(source) for source in missing), return_exceptions=True)
+            for source, answer in zip(missing, fetched, strict=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+                parts[source] = answer
+        return parts
+
+    async def _fetch(self, source: Source) -> tuple[int, Workload | None]:
+        async with self._around.fetching:
+            try:
+                body = await self._around.connection.get(f"{_path(self.kind, source.namespace)}/{source.name}")
+            except ApiError as error:
+                if error.status == 404:  # gone meanwhile; the watch will say so too
+                    return 0, None
+                raise
+        thing = decode_object(body)
+        annotations = decode_pod_metadata(body).metadata.annotations if self.kind == "Pod" else None
+        return thing.metadata.generation, to_workload(self.kind, thing, pod_annotations=annotations)
+
+    def _source(self, thing: Object) -> Source:
+        return Source(self.kind, thing.metadata.namespace, thing.metadata.name)
+
+    def _selector(self) -> dict[str, str]:
+        return {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"} if self.kind == "Pod" else {}
+
+    def _accept(self, *, many: bool) -> str:
+        if not self._metadata_only:
+            return "application/json"
+        return _METADATA_ACCEPT.format("List" if many else "")
+
+    def _delay(self, reason: Reason, error: Exception | None = None) -> float:
+        first, most = BACKOFF.get(reason, BACKOFF_ELSE)
+        delay: float = min(most, first * 2.0 ** min(self._attempts, 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._attempts += 1
+        if reason is Reason.EXPIRED and self._attempts == 1:
+            return 0.0
+        return max(delay, (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
+
+    async def _note(self, reason: Reason, error: Exception, credentials: int) -> None:
+        """Do and say what a failure asks for."""
+        if isinstance(error, ApiError) and reason is Reason.FORBIDDEN:
+            self.forbidden(error)
+        elif reason is Reason.UNAUTHORIZED:
+            log.warning("the API server refused our credentials, reading them again: %s", error)
+            try:
+                await self._around.connection.read_credentials(refused=credentials)
+            except ClusterConfigurationError as unreadable:  # a plugin may fail for a while, a file may be half written
+                log.warning("%s", unreadable)
+        elif reason is not Reason.EXPIRED:
+            level = logging.WARNING if self._attempts == 1 else logging.DEBUG
+            log.log(level, "the watch of %s in namespace %s broke: %s", self.kind, self.watched_namespace, error)
+
+    def _say(self, state: ScopeState) -> None:
+        self._around.inventory.set_scope(self.kind, self.watched_namespace, state)
+        gauge = self._around.telemetry.forbidden.labels(self.kind, self.watched_namespace)
+        gauge.set(1 if state is ScopeState.FORBIDDEN else 0)
+
+
+def _path(kind: str, namespace: str) -> str:
+    root = f"/apis/{GROUPS[kind]}/v1" if kind in GROUPS else "/api/v1"
+    plural = f"{kind.lower()}s"
+    return f"{root}/{plural}" if namespace == "*" else f"{root}/namespaces/{namespace}/{plural}"
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, UnreachableError):
+        return Reason.UNREACHABLE
+    if not isinstance(error, ApiError):
+        return Reason.BAD_ANSWER
+    return {401: Reason.UNAUTHORIZED, 403: Reason.FORBIDDEN, 410: Reason.EXPIRED}.get(error.status, Reason.SERVER_ERROR)

@@ -1,0 +1,175 @@
+"""A real etcd and kube-apiserver, on free loopback ports and folders of their own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tools import find
+
+ADMIN = "admin-token"
+READER = "reader-token"
+METADATA_PATHS = {
+    "Deployment": "/apis/apps/v1",
+    "StatefulSet": "/apis/apps/v1",
+    "DaemonSet": "/apis/apps/v1",
+    "ReplicaSet": "/apis/apps/v1",
+    "CronJob": "/apis/batch/v1",
+    "Job": "/apis/batch/v1",
+    "Pod": "/api/v1",
+}
+
+
+def need(*names: str) -> list[Path]:
+    """The binaries, or a skip; a continuous integration that skips tests in silence would prove nothing."""
+    missing = [name for name in names if find(name) is None]
+    if missing:
+        sentence = f"needs {', '.join(missing)}: run `make tools`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    return [path for name in names if (path := find(name)) is not None]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Kube:
+    """An API server; a token is all the authentication there is."""
+
+    def __init__(self, folder: Path, *flags: str) -> None:
+        self._apiserver, self._etcd = need("kube-apiserver", "etcd")
+        self.folder = folder
+        self.port, self.etcd_port, self._peer_port = free_port(), free_port(), free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        self._flags = flags
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.certificates = folder / "certificates"
+        self._key = folder / "service-accounts.pem"
+        self._tokens = folder / "tokens.csv"
+        subprocess.run(["openssl", "genrsa", "-out", str(self._key), "2048"], check=True, capture_output=True)
+        self._tokens.write_text(f'{ADMIN},admin,1,"system:masters"\n{READER},reader,2\n')
+
+    def _run(self, name: str, *command: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        etcd, peer = f"http://127.0.0.1:{self.etcd_port}", f"http://127.0.0.1:{self._peer_port}"
+        self._run(
+            "etcd", str(self._etcd), "--data-dir", str(self.folder / "etcd"), "--unsafe-no-fsync",
+            "--listen-client-urls", etcd, "--advertise-client-urls", etcd, "--listen-peer-urls", peer,
+            "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+        )  # fmt: skip
+        self.start_apiserver()
+
+    def start_apiserver(self) -> None:
+        self._run(
+            "kube-apiserver", str(self._apiserver), f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
+            f"--secure-port={self.port}", "--bind-address=127.0.0.1", f"--cert-dir={self.certificates}",
+            f"--service-account-key-file={self._key}", f"--service-account-signing-key-file={self._key}",
+            "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC",
+            f"--token-auth-file={self._tokens}", "--service-cluster-ip-range=10.96.0.0/24",
+            "--disable-admission-plugins=ServiceAccount", *self._flags,
+        )  # fmt: skip
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if self._processes["kube-apiserver"].poll() is not None:
+                break
+            try:
+                self.request("GET", "/readyz", raw=True)
+                # The controller that makes the roles for RBAC is part of readiness, the default namespace is not.
+                self.request("GET", "/api/v1/namespaces/default")
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.1)
+            else:
+                return
+        log = (self.folder / "kube-apiserver.log").read_text()[-2000:]
+        raise AssertionError(f"kube-apiserver does not become ready:\n{log}")
+
+    def stop_apiserver(self) -> None:
+        self._stop("kube-apiserver")
+
+    def stop(self) -> None:
+        for name in ("kube-apiserver", "etcd"):
+            self._stop(name)
+
+    def _stop(self, name: str) -> None:
+        process = self._processes.pop(name, None)
+        if process is not None:
+            process.kill()
+            process.wait(timeout=10)
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, raw: bool = False, media: str = "application/json"
+    ) -> Any:
+        context = ssl._create_unverified_context()
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=json.dumps(body).encode() if body is not None else None,
+            headers={"Authorization": f"Bearer {ADMIN}", "Content-Type": media},
+        )
+        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+            content = answer.read()
+        return content if raw else json.loads(content)
+
+    def _path(self, kind: str, namespace: str) -> str:
+        return f"{METADATA_PATHS[kind]}/namespaces/{namespace}/{kind.lower()}s"
+
+    def namespace(self, name: str) -> None:
+        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+
+    def create(self, kind: str, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self.request("POST", self._path(kind, namespace), body)
+
+    def patch(self, kind: str, namespace: str, name: str, operations: list[Any], *, subresource: str = "") -> None:
+        path = f"{self._path(kind, namespace)}/{name}{subresource}"
+        self.request("PATCH", path, operations, media="application/json-patch+json")
+
+    def delete(self, kind: str, namespace: str, name: str) -> None:
+        options = {"gracePeriodSeconds": 0, "propagationPolicy": "Background"}
+        self.request("DELETE", f"{self._path(kind, namespace)}/{name}", options)
+
+    def kubeconfig(self, token: str = ADMIN) -> Path:
+        path = self.folder / f"{token}.json"
+        cluster = {"server": self.url, "certificate-authority": str(self.certificates / "apiserver.crt")}
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "clusters": [{"name": "test", "cluster": cluster}],
+                    "users": [{"name": "test", "user": {"token": token}}],
+                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                    "current-context": "test",
+                }
+            )
+        )
+        return path
+
+    def etcd(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """etcd behind the API server's back, through its JSON gateway; keys go in as text."""
+        body = {k: base64.b64encode(v.encode()).decode() if k in ("key", "range_end") else v for k, v in body.items()}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.etcd_port}/v3/{path}", data=json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def compact(self) -> None:
+        """Forget every older revision."""
+        revision = self.etcd("kv/range", {"key": "/registry/nothing"})["header"]["revision"]
+        self.etcd("kv/compaction", {"revision": revision, "physical": True})

@@ -1,0 +1,95 @@
+"""`make tools`: builds with Go, or installs from Debian, what the tests need and the machine does not have yet.
+
+What cannot be had is said in a sentence and is no failure: the tests that need it skip, and say so as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.tools import BUILT_AS, ENVTEST, HERE, MODULES, find, folder
+
+KUBERNETES_VERSION = "v1.35.4"
+LDFLAGS = {"kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"}
+
+
+def say(text: str) -> None:
+    print(f"tools: {text}", flush=True)
+
+
+def _is_there(module: str) -> bool:
+    names = MODULES[module]
+    if module == "kubernetes" and os.environ.get("KUBEBUILDER_ASSETS"):
+        # Whoever brings envtest's binaries wants those; the controller manager is not among them.
+        return all(find(name) for name in ENVTEST)
+    return all(os.access(folder(module) / BUILT_AS.get(name, name), os.X_OK) for name in names)
+
+
+def build(module: str) -> bool:
+    """Build a module's binaries unless they are there; whether they are in the end."""
+    if _is_there(module):
+        say(f"{module} is there")
+        return True
+    if shutil.which("go") is None:
+        say(f"{module} is missing and there is no Go to build it with: install Go 1.26 or set KUBEBUILDER_ASSETS")
+        return False
+    target = folder(module)
+    target.mkdir(parents=True, exist_ok=True)
+    say(f"building {module} with Go, which takes some minutes the first time")
+    began = time.monotonic()
+    done = subprocess.run(
+        ["go", "install", "-trimpath", "-ldflags", LDFLAGS.get(module, "-s -w"), "tool"],
+        cwd=HERE / module,
+        env={**os.environ, "GOBIN": str(target), "CGO_ENABLED": "0"},
+        check=False,
+    )
+    if done.returncode != 0:
+        say(f"building {module} failed, see above")
+        return False
+    say(f"built {module} in {time.monotonic() - began:.0f} s")
+    return True
+
+
+def install_docker_registry() -> bool:
+    """Debian's registry (2.8), an older one that pages nothing."""
+    if find("docker-registry") is not None:
+        say("docker-registry is there")
+        return True
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        say("docker-registry is missing: on Debian, `apt-get install docker-registry` as root; its tests skip without it")
+        return False
+    say("installing docker-registry from Debian")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # This file tells Debian's packages not to start what they install. One that is there already is somebody else's.
+    policy = Path("/usr/sbin/policy-rc.d")
+    ours = not policy.exists()
+    if ours:
+        policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
+        policy.chmod(0o755)
+    try:
+        command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "docker-registry"]
+        done = subprocess.run(command, env=environment, check=False)
+        if done.returncode != 0:  # the package lists may be missing or old
+            subprocess.run(["apt-get", "update", "--quiet"], env=environment, check=False)
+            done = subprocess.run(command, env=environment, check=False)
+    finally:
+        if ours:
+            policy.unlink()
+    if done.returncode != 0:
+        say("docker-registry could not be installed, see above; its tests skip without it")
+    return done.returncode == 0
+
+
+def main() -> int:
+    outcomes = [*(build(module) for module in MODULES), install_docker_registry()]
+    say("everything is there" if all(outcomes) else "not everything is there: tests that need the rest are skipped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
