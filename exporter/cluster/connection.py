@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,22 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
 
+@dataclass(slots=True, eq=False)
+class _Session:
+    """A client with the credentials read at one time, and how many requests it carries."""
+
+    client: Any
+    requests: int = 0
+    retired: bool = False
+
+
 class Connection:
     """Requests to one API server; made by `open_connection`."""
 
     def __init__(self, *, kubeconfig: Path | None = None, context: str | None = None) -> None:
         self._kubeconfig = kubeconfig
         self._context = context
-        self._client: Any = None
+        self._session: _Session | None = None
         self._reading = asyncio.Lock()
         # Counts how often credentials were read, so that many watchers refused at once read them once.
         self.credentials = 0
@@ -86,16 +96,16 @@ class Connection:
                 client = ApiClient(configuration)
             except (config.ConfigException, OSError, ValueError) as error:
                 raise ClusterConfigurationError(f"cannot read the cluster's configuration: {error}") from error
-            before, self._client = self._client, client
+            before, self._session = self._session, _Session(client)
             self.credentials += 1
             if before is not None:
-                await before.close()
+                await _retire(before)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.client.close()
             # The session only begins to close its transports; a loop that ends right now would leave them open.
             await asyncio.sleep(CLOSING_SECONDS)
 
@@ -137,9 +147,12 @@ class Connection:
     async def _request(
         self, path: str, *, params: Mapping[str, str] | None, accept: str, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[Any]:
-        if self._client is None:
+        if self._session is None:
             await self.read_credentials(refused=0)
-        client = self._client
+        session = self._session
+        if session is None:
+            raise UnreachableError("the connection is closed")
+        client = session.client
         rest = client.rest_client
         if rest.pool_manager is None:
             rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - as its own request does
@@ -147,6 +160,7 @@ class Connection:
         options: dict[str, Any] = {"proxy": rest.proxy, "proxy_headers": rest.proxy_headers}
         if client.configuration.tls_server_name:
             options["server_hostname"] = client.configuration.tls_server_name
+        session.requests += 1
         try:
             await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
             async with rest.pool_manager.get(
@@ -159,11 +173,10 @@ class Connection:
             raise UnreachableError(f"cannot read the service account's token: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(str(error) or type(error).__name__) from error
-        except RuntimeError as error:
-            # Another watcher read the credentials again and closed this session under us.
-            if client is self._client:
-                raise
-            raise UnreachableError("the connection was replaced") from error
+        finally:
+            session.requests -= 1
+            if session.retired:
+                await _retire(session)
 
 
 @asynccontextmanager
@@ -179,6 +192,13 @@ async def open_connection(*, kubeconfig: Path | None = None, context: str | None
         yield connection
     finally:
         await connection.close()
+
+
+async def _retire(session: _Session) -> None:
+    """Close a session once nothing uses it: closed under its requests, it lets some of them wait for ever."""
+    session.retired = True
+    if session.requests == 0:
+        await session.client.close()
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
