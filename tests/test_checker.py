@@ -1,0 +1,187 @@
+"""Changes of what runs and of what is known become snapshots. Registries themselves are tested over sockets, in test_registry_*."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from exporter.catalogue import Catalogue
+from exporter.checker import Checker, Settings
+from exporter.findings import Reason
+from exporter.images import Repository
+from exporter.inventory import Inventory, ScopeState
+from exporter.options import PREFIX
+from exporter.registry import RegistryError, TagList
+from exporter.telemetry import Telemetry
+from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
+
+pytestmark = pytest.mark.anyio
+LEDGER = Repository("docker.io", "mojaloop/central-ledger")
+KEY = WorkloadKey("mojaloop", "Deployment", "ledger")
+
+
+class Script:
+    """Stands where the registry client stands: answers, or raises, what the test says."""
+
+    def __init__(self):
+        self.answers = {LEDGER: ["v1.0.0", "v1.0.1", "v1.0.2", "v1.1.0"]}
+        self.dates = {"v1.0.1": 500.0}
+        self.asked = []
+
+    def lookup_repository(self, repository):
+        if repository.registry == "denied.example":
+            raise RegistryError("not on the allow list", reason=Reason.REGISTRY_NOT_ALLOWED)
+        return repository
+
+    async def tags(self, repository, *, etag=None):
+        self.asked.append(str(repository))
+        answer = self.answers[repository]
+        if isinstance(answer, Exception):
+            raise answer
+        return TagList(names=tuple(answer), etag=None, not_modified=False)
+
+    async def created(self, repository, tag):
+        self.asked.append(f"{repository}:{tag}")
+        return self.dates.get(tag)
+
+
+def workload(image, *, key=KEY, name="app", annotations=(), more=()):
+    containers = (Container(name, ContainerType.CONTAINER, image, 0), *more)
+    return Workload(key=key, containers=containers, annotations=tuple(annotations), manager=Manager("helm", "moja"))
+
+
+@contextlib.asynccontextmanager
+async def checking(script=None, *, directory=None, interval=3600.0):
+    inventory, telemetry = Inventory(), Telemetry()
+    inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
+    async with await Catalogue.open(directory, clock=lambda: 1_000.0, telemetry=telemetry) as catalogue:
+        yield (
+            inventory,
+            Checker(
+                inventory=inventory,
+                catalogue=catalogue,
+                registry=script or Script(),
+                telemetry=telemetry,
+                clock=lambda: 1_000.0,
+                settings=Settings(interval=interval),
+            ),
+        )
+
+
+@contextlib.asynccontextmanager
+async def running(checker):
+    task = asyncio.create_task(checker.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(holds):
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_container_that_misses_patches():
+    async with checking() as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        snapshot = await checker.check_once()
+    (finding,) = snapshot.findings
+    assert (finding.latest_tag, finding.releases_behind, finding.published, finding.first_seen) == ("v1.0.2", 2, 500.0, 1_000.0)
+    assert (finding.minor, finding.major, finding.reason, finding.patch_available) == ("v1.1.0", "v1.1.0", None, True)
+    assert snapshot.lookups == {LEDGER: 1_000.0}
+    assert snapshot.synced == {"*": True}
+    assert snapshot.workloads[KEY].manager == Manager("helm", "moja")
+
+
+@pytest.mark.parametrize(
+    ("image", "annotations", "reason"),
+    [
+        ("a/b:v1.0.0$(id)", (), Reason.INVALID_REFERENCE),
+        ("redis:6", (), Reason.FLOATING_TAG),
+        ("redis", (), Reason.FLOATING_TAG),
+        ("a/b:test-ci", (), Reason.NOT_A_VERSION),
+        ("a/b@sha256:" + "a" * 64, (), Reason.DIGEST_ONLY),
+        ("denied.example/a/b:v1.0.0", (), Reason.REGISTRY_NOT_ALLOWED),
+        ("mojaloop/central-ledger:v1.0.0", [(PREFIX + "strategy", "newest")], Reason.INVALID_ANNOTATION),
+    ],
+)
+async def test_what_cannot_be_judged_says_why_and_stops_nothing_else(image, annotations, reason):
+    async with checking() as (inventory, checker):
+        inventory.put(workload(image, annotations=annotations))
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0", key=KEY._replace(name="other")))
+        snapshot = await checker.check_once()
+    unknown, judged = snapshot.findings
+    assert (unknown.reason, unknown.patch_available) == (reason, None)
+    assert judged.latest_tag == "v1.0.2"
+    assert snapshot.synced == {"*": True}
+
+
+async def test_an_ignored_container_is_not_there():
+    async with checking() as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0", annotations=[(PREFIX + "ignore", "true")]))
+        snapshot = await checker.check_once()
+    assert (snapshot.findings, snapshot.ignored) == ((), 1)
+
+
+async def test_a_failed_lookup_is_a_reason_and_the_place_is_not_synced():
+    script = Script()
+    script.answers[LEDGER] = RegistryError("503", reason=Reason.UNREACHABLE)
+    async with checking(script) as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        snapshot = await checker.check_once()
+    assert snapshot.findings[0].reason is Reason.UNREACHABLE
+    assert snapshot.synced == {"*": False}
+
+
+async def test_after_a_restart_with_the_registry_away_the_answers_are_the_same(tmp_path):
+    async with checking(directory=tmp_path) as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        before = await checker.check_once()
+    script = Script()
+    script.answers[LEDGER] = RegistryError("away", reason=Reason.UNREACHABLE)
+    async with checking(script, directory=tmp_path) as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        assert (await checker.check_once()).findings == before.findings
+
+
+@pytest.mark.parametrize("cut", [[], ["v1.0.1"], ["v9.0.0"]])
+async def test_a_list_that_is_not_whole_changes_no_answer(cut):
+    script = Script()
+    async with checking(script) as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        before = await checker.check_once()
+        script.answers[LEDGER] = cut
+        assert (await checker.check_once()).findings == before.findings
+
+
+async def test_of_several_tags_of_one_image_in_one_place_the_lowest_is_reported():
+    newer = Container("app", ContainerType.CONTAINER, "mojaloop/central-ledger:v1.0.1", 0)
+    async with checking() as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.2", more=(newer,)))
+        snapshot = await checker.check_once()
+    assert [finding.tag for finding in snapshot.findings] == ["v1.0.1"]
+
+
+async def test_one_lookup_for_any_number_of_containers_and_one_date_once():
+    script = Script()
+    async with checking(script) as (inventory, checker):
+        for number in range(20):
+            inventory.put(workload("mojaloop/central-ledger:v1.0.0", key=KEY._replace(name=f"ledger-{number}")))
+        await checker.check_once()
+        await checker.check_once()
+    assert sorted(script.asked) == [str(LEDGER), str(LEDGER), f"{LEDGER}:v1.0.1"]
+
+
+async def test_a_workload_appears_changes_and_vanishes():
+    async with checking() as (inventory, checker), running(checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        await until(lambda: [f.latest_tag for f in checker.snapshot.findings] == ["v1.0.2"])
+        await until(lambda: checker.snapshot.findings[0].published == 500.0)
+        inventory.put(workload("mojaloop/central-ledger:v1.0.2"))
+        await until(lambda: [(f.tag, f.patch_available) for f in checker.snapshot.findings] == [("v1.0.2", False)])
+        inventory.remove(KEY)
+        await until(lambda: checker.snapshot.findings == () and not checker.snapshot.lookups)
