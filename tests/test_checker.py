@@ -90,7 +90,12 @@ async def test_a_container_that_misses_patches():
         inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
         snapshot = await checker.check_once()
     (finding,) = snapshot.findings
-    assert (finding.latest_tag, finding.releases_behind, finding.published, finding.first_seen) == ("v1.0.2", 2, 500.0, 1_000.0)
+    assert (finding.latest_tag, finding.releases_behind, finding.published, finding.first_seen) == (
+        "v1.0.2",
+        2,
+        500.0,
+        1_000.0,
+    )
     assert (finding.minor, finding.major, finding.reason, finding.patch_available) == ("v1.1.0", "v1.1.0", None, True)
     assert snapshot.lookups == {LEDGER: 1_000.0}
     assert snapshot.synced == {"*": True}

@@ -255,6 +255,7 @@ async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str) ->
         finally:
             await asyncio.to_thread(kube.start_apiserver)
         await found.until_images(namespace, {"Deployment/stays": both["Deployment/stays"]}, 6)
+        assert found.restarts("Deployment", "expired") == 1
         kube.create("Deployment", namespace, body("Deployment", "new"))
         await found.until(lambda: "Deployment/new" in found.images(namespace))
 

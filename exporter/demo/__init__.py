@@ -1,0 +1,1 @@
+"""A stand-in cluster and registry over real HTTP, filled with a real Mojaloop release."""
