@@ -171,5 +171,8 @@ class Kube:
 
     def compact(self) -> None:
         """Forget every older revision."""
-        revision = self.etcd("kv/range", {"key": "/registry/nothing"})["header"]["revision"]
+        # Compacting at the revision of a deletion would lose that one without any error; time goes by in between else.
+        for _ in range(3):
+            self.etcd("kv/put", {"key": "/nothing"})
+        revision = self.etcd("kv/range", {"key": "/nothing"})["header"]["revision"]
         self.etcd("kv/compaction", {"revision": revision, "physical": True})

@@ -68,6 +68,9 @@ class Reason(StrEnum):
 BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.FORBIDDEN: (1.0, 60.0)}
 BACKOFF_ELSE = (0.5, 30.0)
 
+# A watch that could not begin for one of these is tried again from where it stood: an API server that comes back is busy enough.
+RESUMABLE = frozenset({Reason.UNREACHABLE, Reason.UNAUTHORIZED, Reason.SERVER_ERROR})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -114,6 +117,8 @@ class Watcher:
                 delay = self._delay(reason)
             except (ApiError, UnreachableError, msgspec.MsgspecError) as error:
                 reason = _reason(error)
+                if reason not in RESUMABLE or (reason is Reason.SERVER_ERROR and self._attempts >= LIST_ATTEMPTS):
+                    self._version = None
                 delay = self._delay(reason, error)
                 await self._note(reason, error, credentials)
             self._around.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
@@ -168,19 +173,19 @@ class Watcher:
 
     async def _watch(self) -> Reason:
         """Follow the changes until the watch ends, and say how; `_version` is None where a list has to follow."""
-        # Until this watch has said something, nothing shows that it stands on firm ground.
-        version, self._version = self._version or "", None
         seconds = random.uniform(*WATCH_SECONDS)  # noqa: S311 - keeps watchers from coming back all at once
         params = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(int(seconds)),
-            "resourceVersion": version,
+            "resourceVersion": self._version or "",
             **self._selector(),
         }
         async with self._around.connection.stream(
             self._path, params=params, accept=self._accept(many=False), silence=SILENCE_SECONDS
         ) as batches:
+            # Until this watch has said something, nothing shows that it stands on firm ground.
+            self._version = None
             async for lines in batches:
                 self._version = await self._take(lines) or self._version
                 self._attempts = 0
