@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from exporter import options
 from exporter.cluster.decode import Metadata, Object, OwnerReference, PodSpec, Status, Template
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
-
-ANNOTATION_PREFIX = "image-patch.mojaloop.io/"
 
 # By kind, the API group. A foreign kind may bear the same name (Volcano's Job), hence the group.
 GROUPS = {
@@ -72,9 +71,7 @@ def to_workload(kind: str, thing: Object, *, pod_annotations: dict[str, str] | N
     return Workload(
         key=key,
         containers=containers,
-        annotations=tuple(
-            sorted(item for item in (annotations or {}).items() if item[0].startswith(ANNOTATION_PREFIX))
-        ),
+        annotations=tuple(sorted(item for item in (annotations or {}).items() if item[0].startswith(options.PREFIX))),
         # What a foreign kind controls bears labels of its own, which say nothing about who manages the owner.
         manager=_manager(thing.metadata) if (key.kind, key.name) == (kind, thing.metadata.name) else None,
         rollout_incomplete=_rollout_incomplete(kind, thing),
