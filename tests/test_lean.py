@@ -1,0 +1,19 @@
+"""What `exporter.lean` keeps out of memory stays out, with the pinned packages."""
+
+import subprocess
+import sys
+
+CODE = """
+import sys
+from exporter import lean
+import httpx
+import kubernetes.aio.client, kubernetes.aio.config
+print(*(name for name in ("requests", "rich", "click", "kubernetes.client") if name in sys.modules))
+httpx.AsyncClient
+kubernetes.aio.client.CoreV1Api
+"""
+
+
+def test_what_is_not_used_is_not_imported():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
