@@ -124,3 +124,8 @@ def is_host(text: str) -> bool:
 def is_tag(text: str) -> bool:
     """Whether a text is a tag by the specification's grammar; registries are not trusted to send nothing else."""
     return _TAG.fullmatch(text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest by the specification's grammar, of a registered algorithm."""
+    return _DIGEST.fullmatch(text) is not None

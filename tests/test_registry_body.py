@@ -4,6 +4,7 @@ import gzip
 import tracemalloc
 import zlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,10 @@ from exporter.registry import RegistryError
 from exporter.registry.body import decode, read
 
 pytestmark = pytest.mark.anyio
+
+
+class Page(msgspec.Struct):
+    tags: list[str] | None = None
 
 
 async def chunks(body, size=7):
@@ -54,17 +59,17 @@ async def test_a_gzip_bomb_takes_no_more_memory_than_its_bound():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"null", b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe", b'{"tags": ["v1']
+    "body", [b"", b"<html>", b"[]", b"null", b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe", b'{"tags": ["v1', b'{"tags": [1]}', b'{"tags": {}}']
 )
 def test_what_is_no_object_is_a_bad_answer(body):
     with pytest.raises(RegistryError) as caught:
-        decode(body)
+        decode(body, Page)
     assert caught.value.reason is Reason.BAD_ANSWER
 
 
 @given(st.binary(max_size=100))
 def test_total(body):
     try:
-        assert isinstance(decode(body), dict)
+        assert isinstance(decode(body, Page), Page)
     except RegistryError as error:
         assert error.reason is Reason.BAD_ANSWER

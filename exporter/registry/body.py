@@ -6,13 +6,16 @@ inflated into what is left of the bound and not a byte more.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TypeVar
+
+import msgspec
 
 from exporter.findings import Reason
-from exporter.registry import RegistryError
+from exporter.registry.errors import RegistryError
+
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 # What zlib is told of each encoding: 47 finds gzip and zlib headers by itself.
 _WBITS = {"gzip": 47, "x-gzip": 47, "deflate": 47}
@@ -52,19 +55,16 @@ async def read(chunks: AsyncIterator[bytes], *, encoding: str, limit: int) -> by
     return b"".join(parts)
 
 
-def decode(body: bytes) -> dict[str, Any]:
-    """A JSON object.
+def decode(body: bytes, as_type: type[_T]) -> _T:
+    """A JSON object as a struct of the few fields that we read; everything else is passed over without being built.
 
     Raises:
         RegistryError: `bad_answer` where it is something else, or nested too deep.
     """
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise _bad(f"the answer is no JSON ({type(error).__name__})") from error
-    if not isinstance(document, dict):
-        raise _bad("the answer is no JSON object")
-    return document
+        return msgspec.json.decode(body, type=as_type)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _bad(f"the answer is not the JSON that was expected ({error or type(error).__name__})") from error
 
 
 def _bad(message: str) -> RegistryError:

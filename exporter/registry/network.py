@@ -54,6 +54,14 @@ def may_be_contacted(address: Address, *, allowed: Iterable[Network] = ()) -> bo
     return inner.is_global and not inner.is_multicast
 
 
+def is_private_literal(host: str, *, allowed: Iterable[Network] = ()) -> bool:
+    """Whether a host is an address, not a name, that may not be contacted; other spellings show when they are resolved."""
+    try:
+        return not may_be_contacted(ip_address(host), allowed=allowed)
+    except ValueError:
+        return False
+
+
 class CheckedBackend(httpcore.AsyncNetworkBackend):
     """Connects to checked addresses only.
 

@@ -1,0 +1,212 @@
+"""Who we are, to those who may know: credentials of one registry's entry, and the Bearer challenge.
+
+The flow is the one of distribution's token authentication: a 401 names a token service (`realm`) and what to ask it for; the token comes
+with the next request, and is used again for the same scope until it expires. A hostile challenge names somebody else's service: only the
+registry's own host and the entry's `token_hosts` are ever asked, with credentials or without.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from exporter.findings import Reason
+from exporter.images import DOCKER_HUB
+from exporter.registry import body, headers
+from exporter.registry.errors import RegistryError
+from exporter.registry.policy import RegistryPolicy
+
+# Distribution's token specification: a token that does not say is valid for 60 s.
+_DEFAULT_TOKEN_SECONDS = 60.0
+# A token is given up before it expires: the request that carries it takes time as well.
+_MARGIN_SECONDS = 10.0
+_LARGEST_FILE = 1 << 20
+# Docker writes Docker Hub's credentials under the address of an API of old.
+_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user name and a password, or an identity token of Docker's; never shown."""
+
+    username: str
+    password: str
+    identity_token: str = ""
+
+    def __repr__(self) -> str:
+        return "Credentials(...)"
+
+
+class _Entry(msgspec.Struct):
+    auth: str = ""
+    username: str = ""
+    password: str = ""
+    identitytoken: str = ""
+
+
+class _DockerConfig(msgspec.Struct):
+    auths: dict[str, _Entry] = {}
+
+
+class _Token(msgspec.Struct):
+    token: str = ""
+    access_token: str = ""
+    expires_in: float | None = None
+
+
+def read_credentials(policy: RegistryPolicy) -> Credentials | None:
+    """The credentials of an entry, read from their files now; None is anonymous.
+
+    Raises:
+        RegistryError: `unauthorized`, a file cannot be read or understood; the message names the file, never what it holds.
+    """
+    if policy.username_file is not None and policy.password_file is not None:
+        return Credentials(_text(policy.username_file).strip(), _text(policy.password_file).rstrip("\r\n"))
+    if policy.docker_config_file is None:
+        return None
+    try:
+        config = msgspec.json.decode(_text(policy.docker_config_file), type=_DockerConfig)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        # The error itself may quote what the file holds.
+        raise _unauthorized(f"{policy.docker_config_file} is no config.json of Docker") from error
+    host = policy.name.partition("/")[0]
+    for key in (policy.name, host, *(f"https://{host}{end}" for end in ("", "/", "/v1/", "/v2/"))) + (
+        _HUB_KEYS if host == DOCKER_HUB else ()
+    ):
+        if (entry := config.auths.get(key)) is not None:
+            return _credentials(entry, policy.docker_config_file)
+    return None
+
+
+def _credentials(entry: _Entry, file: Path) -> Credentials:
+    username, password = entry.username, entry.password
+    if entry.auth:
+        try:
+            username, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError) as error:
+            raise _unauthorized(f"{file}: an auth is no base64 of user:password") from error
+    return Credentials(username, password, entry.identitytoken)
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8") as opened:
+            return opened.read(_LARGEST_FILE)
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise _unauthorized(f"the credentials cannot be read from {file}: {said}") from error
+
+
+def _unauthorized(message: str) -> RegistryError:
+    return RegistryError(message, reason=Reason.UNAUTHORIZED)
+
+
+class RegistryAuth(httpx.Auth):
+    """The authentication of one entry, and the tokens it holds.
+
+    Requests carry the scope that they need in the extension `scope`; what goes elsewhere than to the entry's own address
+    (a redirect, Docker Hub's API) passes through untouched.
+    """
+
+    def __init__(self, policy: RegistryPolicy, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._policy = policy
+        self._clock = clock
+        # By scope: the value of the header, and when to forget it. The empty scope is Basic.
+        self._known: dict[str, tuple[str, float]] = {}
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Send a request; on a challenge, get what it asks for and send it once more.
+
+        Raises:
+            RegistryError: `unauthorized`, the challenge may not be followed, or the token service refused.
+        """
+        if not headers.same_origin(request.url, self._policy.base):
+            yield request
+            return
+        scope: str = request.extensions.get("scope", "")
+        value, until = self._known.get(scope, ("", 0.0))
+        sent = bool(value) and self._clock() < until
+        if sent:
+            request.headers["Authorization"] = value
+        answer = yield request
+        if answer.status_code != 401:
+            return
+        self._known.pop(scope, None)
+        challenge = answer.headers.get("www-authenticate", "")
+        if challenge.strip().lower().startswith("basic"):
+            value, seconds = self._basic(), _DEFAULT_TOKEN_SECONDS
+            if sent and value == request.headers["Authorization"]:
+                return
+        elif (said := headers.challenge(challenge)) is not None:
+            token_answer = yield self._token_request(said, scope, request)
+            value, seconds = self._bearer(token_answer)
+        else:
+            return
+        self._known[scope] = (value, self._clock() + seconds)
+        request.headers["Authorization"] = value
+        yield request
+
+    def _basic(self) -> str:
+        credentials = read_credentials(self._policy)
+        if credentials is None:
+            raise _unauthorized("it asks for a user name and a password, and its entry names none")
+        return _basic_header(credentials)
+
+    def _token_request(self, said: dict[str, str], scope: str, request: httpx.Request) -> httpx.Request:
+        try:
+            realm = httpx.URL(said["realm"])
+        except httpx.InvalidURL as error:
+            raise _unauthorized("its challenge names no address of a token service") from error
+        if not self._policy.may_send_token_requests_to(realm):
+            raise _unauthorized(
+                f"its challenge names the token service {realm.host[:100]!r}, which is not allowed; name it in token_hosts"
+            )
+        credentials = read_credentials(self._policy)
+        service = {"service": said["service"]} if "service" in said else {}
+        extensions = {name: request.extensions[name] for name in ("timeout", "policy", "registry")}
+        accept = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": request.headers["User-Agent"]}
+        if credentials is not None and credentials.identity_token:
+            # An identity token is OAuth 2.0's refresh token (distribution's "Docker Registry v2 authentication using OAuth2").
+            form = {
+                **service,
+                "scope": scope,
+                "grant_type": "refresh_token",
+                "client_id": "mojaloop-image-patch-exporter",
+                "refresh_token": credentials.identity_token,
+            }
+            return httpx.Request("POST", realm, data=form, headers=accept, extensions=extensions)
+        if credentials is not None:
+            accept["Authorization"] = _basic_header(credentials)
+        # What we need, not what the challenge says: a registry has no say in what our token is for.
+        asked = realm.copy_merge_params({**service, "scope": scope})
+        return httpx.Request("GET", asked, headers=accept, extensions=extensions)
+
+    def _bearer(self, answer: httpx.Response) -> tuple[str, float]:
+        if answer.status_code != 200:
+            reason = Reason.RATE_LIMITED if answer.status_code == 429 else Reason.UNAUTHORIZED
+            if answer.status_code >= 500:
+                reason = Reason.UNREACHABLE
+            wait = headers.retry_after(answer.headers, now=time.time())
+            raise RegistryError(
+                f"its token service answered with status {answer.status_code}", reason=reason, retry_after=wait
+            )
+        try:
+            token = body.decode(answer.content, _Token)
+        except RegistryError as error:
+            raise RegistryError("its token service answered with no token", reason=Reason.BAD_ANSWER) from error
+        value = token.token or token.access_token
+        if not value.isascii() or not value.isprintable() or not value or " " in value:
+            raise RegistryError("its token service answered with no usable token", reason=Reason.BAD_ANSWER)
+        seconds = token.expires_in if token.expires_in is not None and token.expires_in > 0 else _DEFAULT_TOKEN_SECONDS
+        return f"Bearer {value}", max(0.0, seconds - _MARGIN_SECONDS)
+
+
+def _basic_header(credentials: Credentials) -> str:
+    return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
