@@ -604,7 +604,7 @@ async def test_docker_hub_is_asked_by_its_own_api_and_pulls_nothing():
     "name", ["127.0.0.1", "127.1", "0x7f000001", "localhost", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[::1]"]
 )
 async def test_an_allowed_registry_at_a_private_address_gets_no_connection(name):
-    async with web(lambda _: reply({"tags": ["v1"]}), host="") as server:
+    async with web(lambda _: reply({"tags": ["v1"]}), host="::1" if name == "[::1]" else "0.0.0.0") as server:
         entry = RegistryPolicy(name=f"{name}:{server.port}", insecure=True)
         repository = Repository(entry.name, "a/b")
         async with client(entry) as ours:
@@ -621,7 +621,7 @@ async def test_a_name_that_turns_private_at_the_second_question():
     async def rebinding(_host, _port):
         return answers.pop(0)
 
-    async with web(lambda _: reply({"tags": ["v1"]}, Connection="close"), host="") as server:
+    async with web(lambda _: reply({"tags": ["v1"]}, Connection="close"), host="0.0.0.0") as server:
         entry = RegistryPolicy(
             name=f"rebind.example:{server.port}", insecure=True, allow_private=(ip_network("127.0.0.1/32"),)
         )
