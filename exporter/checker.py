@@ -108,13 +108,26 @@ class Checker:
                 await asyncio.sleep(COALESCE_SECONDS)
                 await self._inventory.changed.wait()
 
-    async def check_once(self) -> Snapshot:
-        """Judge what the inventory holds now, with one lookup of each repository."""
+    async def check_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
+        """Judge what the inventory holds now, with one lookup of each repository.
+
+        Args:
+            progress: told how many repositories are looked up, of how many.
+        """
         await self._refresh()
         repositories = self._in_use()
+        done = 0
+
+        async def look_up(repository: Repository) -> None:
+            nonlocal done
+            await self._look_up(repository)
+            done += 1
+            progress(done, len(repositories))
+
+        progress(0, len(repositories))
         async with asyncio.TaskGroup() as group:
             for repository in repositories:
-                group.create_task(self._look_up(repository))
+                group.create_task(look_up(repository))
         await self._refresh()
         async with asyncio.TaskGroup() as group:
             for repository in repositories:
@@ -176,7 +189,8 @@ class Checker:
             reason=Reason.INVALID_REFERENCE,
         )
         key = workload.key
-        if not (
+        # What has no kind is a reference that is judged by itself (`workloads.reference_key`).
+        if key.kind and not (
             is_object_name(key.namespace)
             and is_object_name(key.name)
             and is_kind(key.kind)

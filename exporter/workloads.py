@@ -26,6 +26,11 @@ class WorkloadKey(NamedTuple):
         return f"{self.namespace}/{self.kind}/{self.name}"
 
 
+def reference_key(number: int) -> WorkloadKey:
+    """Stands where an image reference is judged by itself: in no namespace, of no kind; the number keeps their order."""
+    return WorkloadKey("", "", f"{number:06}")
+
+
 @dataclass(frozen=True, slots=True)
 class Container:
     """A container of a pod template.

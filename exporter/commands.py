@@ -1,0 +1,101 @@
+"""The command to paste: a guarded `kubectl patch` for the containers of one workload that run one image, and the way back.
+
+`kubectl patch --type json` with a `test` of each container's name and present image before its `replace`: a command that has grown stale
+fails as a whole, where a strategic merge patch would add a container whose name is gone. Where no patch can work (a Job's template is
+immutable, a custom kind has a shape of its own) or none would last (Argo CD, Flux or an operator put the old image back), there is no
+command, and `advice` says what to change instead.
+
+Names and references were checked against grammars without any character that a shell or JSON would read (`workloads`, `images`).
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+
+from exporter.findings import Finding, WorkloadState
+from exporter.images import parse
+from exporter.workloads import ContainerType
+
+_TEMPLATE = "/spec/template/spec"
+# Where each kind keeps its pod's specification. Of a pod itself, the API server lets images be changed.
+_PATHS = {
+    "Deployment": _TEMPLATE,
+    "StatefulSet": _TEMPLATE,
+    "DaemonSet": _TEMPLATE,
+    "ReplicaSet": _TEMPLATE,
+    "CronJob": "/spec/jobTemplate/spec/template/spec",
+    "Pod": "/spec",
+}
+_LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
+# Who puts back what a patch changes, at once or within minutes.
+_REVERTING = frozenset({"argocd", "flux", "operator"})
+
+
+def patch_command(findings: Sequence[Finding], state: WorkloadState) -> str | None:
+    """The command that brings containers to their newest patch.
+
+    Args:
+        findings: of one workload, image and tag; main and init containers alike.
+        state: of the workload.
+
+    Returns:
+        One line of shell, or None where there is nothing to patch or no patch would help.
+    """
+    return _command(findings, state, [(finding.reference, _patched(finding)) for finding in findings])
+
+
+def rollback_command(findings: Sequence[Finding], state: WorkloadState) -> str | None:
+    """The command that undoes `patch_command`: back to the references as written, digests and all."""
+    return _command(findings, state, [(_patched(finding), finding.reference) for finding in findings])
+
+
+def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
+    """What to do beside the command, or in place of it; a sentence, or None where nothing is to be said.
+
+    Args:
+        findings: as for `patch_command`.
+        state: of the workload.
+    """
+    if not findings or not findings[0].patch_available or not findings[0].workload.kind:
+        return None
+    kind, name, manager = findings[0].workload.kind, findings[0].workload.name, state.manager
+    new = _patched(findings[0])
+    if manager is not None and manager.name in _REVERTING:
+        owner = {"argocd": "the Argo CD Application", "flux": "Flux's", "operator": "its owner"}[manager.name]
+        return f"A patch would be put back: set the image to {new} in the sources of {owner} {manager.source}."
+    if kind == "Job":
+        return f"A Job's template cannot be changed: delete {name} and create it again with {new}, or change what makes it."
+    if kind not in _PATHS:
+        return f"Set the image to {new} where {kind} {name} is configured; its pods are not patched by themselves."
+    if kind == "ReplicaSet":
+        return "Running pods keep the old image until they are deleted."
+    if manager is not None and manager.name == "helm":
+        return f"The next upgrade of the Helm release {manager.source} puts the old image back, unless its values name {new}."
+    return None
+
+
+def _patched(finding: Finding) -> str:
+    """The reference with the newest patch's tag; a digest stands for the old one, and goes."""
+    return f"{parse(finding.reference).name}:{finding.latest_tag}"
+
+
+def _command(findings: Sequence[Finding], state: WorkloadState, changes: Sequence[tuple[str, str]]) -> str | None:
+    if not findings or not all(finding.patch_available for finding in findings):
+        return None
+    key = findings[0].workload
+    path = _PATHS.get(key.kind)
+    if path is None or (state.manager is not None and state.manager.name in _REVERTING):
+        return None
+    operations: list[dict[str, str]] = []
+    for finding, (before, after) in zip(findings, changes, strict=True):
+        place = f"{path}/{_LISTS[finding.container_type]}/{finding.position}"
+        operations += [
+            {"op": "test", "path": f"{place}/name", "value": finding.container},
+            {"op": "test", "path": f"{place}/image", "value": before},
+            {"op": "replace", "path": f"{place}/image", "value": after},
+        ]
+    patch = json.dumps(operations, separators=(",", ":"))
+    words = ["kubectl", "--namespace", key.namespace, "patch", f"{key.kind.lower()}/{key.name}", "--type", "json"]
+    return shlex.join([*words, "--patch", patch])

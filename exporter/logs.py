@@ -1,0 +1,70 @@
+"""One event a line, as text or JSON, on standard error.
+
+httpx and httpcore are kept quiet at every level: at debug they write whole headers, and with them credentials, and the addresses of
+presigned redirects.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TextIO
+
+_QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "uvicorn", "kubernetes", "urllib3")
+
+
+class _Formatter(logging.Formatter):
+    """The time in UTC, to the millisecond (RFC 3339)."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
+
+    def parts(self, record: logging.LogRecord) -> tuple[str, str]:
+        """The message, and the traceback where there is one."""
+        return record.getMessage(), self.formatException(record.exc_info) if record.exc_info else ""
+
+
+class TextFormatter(_Formatter):
+    """`2026-11-21T04:05:06.123Z WARNING exporter.checker message`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line; what would break it is escaped."""
+        message, error = self.parts(record)
+        line = f"{self.formatTime(record)} {record.levelname} {record.name} {message}"
+        if error:
+            line += f" | {error}"
+        return line.replace("\r", r"\r").replace("\n", r"\n")
+
+
+class JsonFormatter(_Formatter):
+    """`{"time": ..., "level": ..., "logger": ..., "message": ..., "error": ...}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A line; `error` holds a traceback, where there is one."""
+        message, error = self.parts(record)
+        event = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message,
+        }
+        return json.dumps({**event, "error": error} if error else event, ensure_ascii=False)
+
+
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Set logging up for this process.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        form: `text` or `json`.
+        stream: where to write; None is standard error.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

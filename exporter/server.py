@@ -1,0 +1,183 @@
+"""The HTTP server: the metrics, whether we live and are ready, and the findings as JSON.
+
+It reads what others hand it and touches no registry and no cluster: liveness must never depend on either, and a scrape takes as long as
+copying bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from html import escape
+from typing import Protocol
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from exporter import __version__
+
+# A scrape that runs when we are told to end may finish; Kubernetes waits 30 s, people less.
+_SHUTDOWN_SECONDS = 2
+_MOST_CONNECTIONS = 200
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+}
+_PAGES = {
+    "/metrics": "metrics, as text and OpenMetrics",
+    "/api/v1/findings": "findings, as JSON",
+    "/-/ready": "whether the cluster has been listed",
+    "/-/healthy": "whether the process lives",
+}
+
+
+class Page(Protocol):
+    """What `/metrics` is made of, rendered already; `collector.Exposition` is one."""
+
+    def chunks(self, openmetrics: bool, /) -> Iterator[bytes]:  # noqa: FBT001
+        """The page in parts, without its end."""
+
+    def gzip(self, openmetrics: bool, tail: bytes, /) -> bytes:  # noqa: FBT001
+        """The page and its end, compressed."""
+
+
+class ListenError(Exception):
+    """The address to listen on cannot be had."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; an empty host is every address, port 0 a free one.
+
+    Raises:
+        ListenError: in use, not an address of this machine, or not permitted.
+    """
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise ListenError(f"cannot listen on {host}:{port}: {error}; name another address with --listen") from error
+
+
+class Server:
+    """Answers requests while `run` runs.
+
+    Args:
+        listener: from `listen`; closed in the end.
+        own: the exporter's own metrics.
+        exposition: the page of the newest snapshot.
+        findings: the JSON of the newest snapshot.
+        ready: whether everything that is watched has been listed once.
+    """
+
+    def __init__(
+        self,
+        *,
+        listener: socket.socket,
+        own: CollectorRegistry,
+        exposition: Callable[[], Page],
+        findings: Callable[[], bytes],
+        ready: Callable[[], bool],
+    ) -> None:
+        self._listener = listener
+        self._own = own
+        self._exposition = exposition
+        self._findings = findings
+        self._ready = ready
+        routes = [
+            Route("/", self._landing),
+            Route("/metrics", self._metrics),
+            Route("/api/v1/findings", self._found),
+            Route("/-/healthy", self._healthy),
+            Route("/-/ready", self._readiness),
+        ]
+        config = uvicorn.Config(
+            Starlette(routes=routes),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+        self._server = _Uvicorn(config)
+
+    async def run(self) -> None:
+        """Answer until cancelled; requests under way may finish."""
+        serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            self._server.should_exit = True
+            await serving
+            raise
+
+    async def _metrics(self, request: Request) -> Response:
+        encode, media = choose_encoder(request.headers.get("accept", ""))
+        openmetrics = media.startswith("application/openmetrics-text")
+        # Its last line is OpenMetrics' `# EOF`, so that it comes behind the snapshot's.
+        own = encode(self._own)
+        exposition = self._exposition()
+        headers = {**_HEADERS, "Vary": "Accept, Accept-Encoding"}
+        if _takes_gzip(request.headers.get("accept-encoding", "")):
+            headers["Content-Encoding"] = "gzip"
+            return Response(exposition.gzip(openmetrics, own), media_type=media, headers=headers)
+
+        async def parts() -> AsyncIterator[bytes]:
+            for chunk in exposition.chunks(openmetrics):
+                yield chunk
+            yield own
+
+        return StreamingResponse(parts(), media_type=media, headers=headers)
+
+    async def _found(self, _request: Request) -> Response:
+        return Response(self._findings(), media_type="application/json", headers=_HEADERS)
+
+    async def _healthy(self, _request: Request) -> Response:
+        return PlainTextResponse("healthy\n", headers=_HEADERS)
+
+    async def _readiness(self, _request: Request) -> Response:
+        if self._ready():
+            return PlainTextResponse("ready\n", headers=_HEADERS)
+        return PlainTextResponse("not ready: the cluster has not been listed yet\n", status_code=503, headers=_HEADERS)
+
+    async def _landing(self, _request: Request) -> Response:
+        links = "".join(f'<li><a href="{path}">{path}</a>: {escape(text)}</li>' for path, text in _PAGES.items())
+        return HTMLResponse(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Mojaloop image patch exporter</title>'
+            '<meta name="viewport" content="width=device-width"><style>'
+            "body{font:1rem/1.6 system-ui,sans-serif;margin:3rem auto;max-width:40rem;padding:0 1rem;color:#222}"
+            "@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8ab4f8}}"
+            "</style></head><body><h1>Mojaloop image patch exporter</h1>"
+            f"<p>Which containers of this cluster miss a patch release of their image. Version {escape(__version__)}.</p>"
+            f"<ul>{links}</ul></body></html>",
+            headers=_HEADERS,
+        )
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers: whoever runs us says when to end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _takes_gzip(header: str) -> bool:
+    """Whether `Accept-Encoding` (RFC 9110, section 12.5.3) takes gzip."""
+    for part in header.lower().split(","):
+        coding, *parameters = (piece.strip() for piece in part.split(";"))
+        if coding in ("gzip", "x-gzip", "*"):
+            return not any(p.startswith("q=") and not p[2:].strip("0.") for p in parameters)
+    return False
