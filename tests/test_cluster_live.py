@@ -254,7 +254,7 @@ async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str) ->
             assert found.inventory.synced() == {namespace: True}
         finally:
             await asyncio.to_thread(kube.start_apiserver)
-        await found.until_images(namespace, {"Deployment/stays": both["Deployment/stays"]}, 6)
+        await found.until_images(namespace, {"Deployment/stays": both["Deployment/stays"]}, 20)
         assert found.restarts("Deployment", "expired") == 1
         kube.create("Deployment", namespace, body("Deployment", "new"))
         await found.until(lambda: "Deployment/new" in found.images(namespace))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -97,7 +98,8 @@ class Watcher:
         # By what we hold, its generation: a change of status alone does not need the specification again.
         self._held: dict[Source, int] = {}
         self._version: str | None = None
-        self._attempts = 0
+        # By reason, since it last went well: an API server that was away for long and then says 410 is listed anew at once.
+        self._attempts: Counter[Reason] = Counter()
         for reason in Reason:
             surroundings.telemetry.watch_restarts.labels(kind, reason.value)
         self._say(ScopeState.PENDING)
@@ -112,12 +114,14 @@ class Watcher:
                 began = asyncio.get_running_loop().time()
                 reason = await self._watch()
                 if asyncio.get_running_loop().time() - began > LIVELY_SECONDS:
-                    self._attempts = 0
+                    self._attempts.clear()
                 # A server (or a proxy) that ends every watch at once must not be asked without pause.
                 delay = self._delay(reason)
             except (ApiError, UnreachableError, msgspec.MsgspecError) as error:
                 reason = _reason(error)
-                if reason not in RESUMABLE or (reason is Reason.SERVER_ERROR and self._attempts >= LIST_ATTEMPTS):
+                if reason not in RESUMABLE or (
+                    reason is Reason.SERVER_ERROR and self._attempts[reason] >= LIST_ATTEMPTS
+                ):
                     self._version = None
                 delay = self._delay(reason, error)
                 await self._note(reason, error, credentials)
@@ -188,7 +192,7 @@ class Watcher:
             self._version = None
             async for lines in batches:
                 self._version = await self._take(lines) or self._version
-                self._attempts = 0
+                self._attempts.clear()
         return Reason.SILENT if self._version is None else Reason.ENDED
 
     async def _take(self, lines: Iterable[bytes]) -> str:
@@ -262,9 +266,9 @@ class Watcher:
 
     def _delay(self, reason: Reason, error: Exception | None = None) -> float:
         first, most = BACKOFF.get(reason, BACKOFF_ELSE)
-        delay: float = min(most, first * 2.0 ** min(self._attempts, 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        self._attempts += 1
-        if reason is Reason.EXPIRED and self._attempts == 1:
+        delay: float = min(most, first * 2.0 ** min(self._attempts[reason], 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._attempts[reason] += 1
+        if reason is Reason.EXPIRED and self._attempts[reason] == 1:
             return 0.0
         return max(delay, (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
 
@@ -279,7 +283,7 @@ class Watcher:
             except ClusterConfigurationError as unreadable:  # a plugin may fail for a while, a file may be half written
                 log.warning("%s", unreadable)
         elif reason is not Reason.EXPIRED:
-            level = logging.WARNING if self._attempts == 1 else logging.DEBUG
+            level = logging.WARNING if self._attempts[reason] == 1 else logging.DEBUG
             log.log(level, "the watch of %s in namespace %s broke: %s", self.kind, self.watched_namespace, error)
 
     def _say(self, state: ScopeState) -> None:
