@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter import __version__
@@ -59,12 +59,14 @@ def listen(host: str, port: int) -> socket.socket:
         ListenError: in use, not an address of this machine, or not permitted.
     """
     try:
-        if not host and socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
+        everywhere = not host and socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, dualstack_ipv6=everywhere)
     except (OSError, OverflowError) as error:
         raise ListenError(f"cannot listen on {host}:{port}: {error}; name another address with --listen") from error
+    # Connections inherit it; asyncio sets it only where it made the socket, and a page comes in several writes.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class Server:
@@ -134,12 +136,7 @@ class Server:
             headers["Content-Encoding"] = "gzip"
             return Response(exposition.gzip(openmetrics, own), media_type=media, headers=headers)
 
-        async def parts() -> AsyncIterator[bytes]:
-            for chunk in exposition.chunks(openmetrics):
-                yield chunk
-            yield own
-
-        return StreamingResponse(parts(), media_type=media, headers=headers)
+        return Response(b"".join((*exposition.chunks(openmetrics), own)), media_type=media, headers=headers)
 
     async def _found(self, _request: Request) -> Response:
         return Response(self._findings(), media_type="application/json", headers=_HEADERS)

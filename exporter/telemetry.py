@@ -6,7 +6,7 @@ misses that failure.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
 
@@ -18,6 +18,8 @@ class Telemetry:
     """The exporter's own metrics in a registry of their own (`registry`)."""
 
     def __init__(self) -> None:
+        # When a counter began is of no use to anybody here, and doubles the page.
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         build = Gauge(
@@ -40,7 +42,7 @@ class Telemetry:
             "mojaloop_exporter_registry_request_duration_seconds",
             "Time from sending a request to a registry to the end of its answer.",
             ["registry"],
-            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            buckets=(0.1, 0.5, 1, 5, 10, 30),
             registry=self.registry,
         )
         self.ratelimit_remaining = Gauge(
