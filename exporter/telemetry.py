@@ -19,7 +19,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         # When a counter began is of no use to anybody here, and doubles the page.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         build = Gauge(
