@@ -35,6 +35,8 @@ from exporter.telemetry import Telemetry
 from exporter.workloads import Container, ContainerType, Workload, reference_key
 
 PROG = "mojaloop-image-patch-exporter"
+# The demo takes two seconds; one that hangs should say so.
+_DEMO_SECONDS = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -155,6 +157,10 @@ class Latest:
     def complete(self) -> bool:
         """Whether every container is judged, or unknown for a lasting reason."""
         return bool(self._snapshot.synced) and all(self._snapshot.synced.values())
+
+    def dated(self) -> bool:
+        """Whether the publish time of every first missed patch is known."""
+        return all(finding.published is not None for finding in self._snapshot.findings if finding.patch_available)
 
     def ready(self) -> bool:
         """Whether everything that is watched has been listed once, or is known to be forbidden."""
@@ -281,14 +287,15 @@ async def _demo(_: argparse.Namespace, loaded: Configuration) -> int:
         loaded = replace(loaded, kubeconfig=there.kubeconfig, registries=there.registries, state_dir=None)
         async with exporting(loaded) as (address, latest):
             with report.progress() as progress:
-                while not latest.complete():
-                    judged = sum(finding.reason is None for finding in latest.snapshot.findings)
-                    progress("judging", judged, len(latest.snapshot.findings))
-                    await asyncio.sleep(0.1)
+                async with asyncio.timeout(_DEMO_SECONDS):
+                    while not (latest.complete() and latest.dated()):
+                        judged = sum(finding.reason is None for finding in latest.snapshot.findings)
+                        progress("judging", judged, len(latest.snapshot.findings))
+                        await asyncio.sleep(0.1)
             report.write(latest.snapshot, "table", now=time.time())
             sys.stdout.write(
                 f"""
-The cluster and the registries are embedded; the release, its tags and their dates are Mojaloop's own.
+The cluster and the registries are embedded: Mojaloop v17.3.0, with some workloads set back, as in a hub that did not follow.
   metrics    {address}/metrics
   findings   {address}/api/v1/findings
   kubectl    kubectl --kubeconfig {there.kubeconfig} --namespace mojaloop get deployments

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _NO_STATE = WorkloadState()
 _DAY = 86400.0
+# Workloads that a row names where nothing is to be done.
+_FEW = 3
 Group = tuple[list[Finding], WorkloadState]
 
 
@@ -83,7 +85,8 @@ def render_commands(snapshot: Snapshot) -> str:
 
 
 def table(snapshot: Snapshot, *, now: float) -> Table:
-    """What people read: what misses a patch first, the longest missed on top; then what is up to date; then what is unknown.
+    """What people read, a row for each image and tag: what misses a patch first, the longest missed on top; then what is up to date; then
+    what is unknown. Where a patch is missed every workload is named; elsewhere some are enough.
 
     Args:
         snapshot: what to show.
@@ -92,38 +95,34 @@ def table(snapshot: Snapshot, *, now: float) -> Table:
     from rich.table import Table  # noqa: PLC0415 - the server never needs rich
     from rich.text import Text  # noqa: PLC0415
 
-    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    places = any(finding.workload.kind for finding in snapshot.findings)
-    if places:
-        shown.add_column("NAMESPACE", overflow="fold")
-        shown.add_column("WORKLOAD", overflow="fold")
-        shown.add_column("CONTAINERS", overflow="fold")
-    shown.add_column("IMAGE", overflow="fold")
-    shown.add_column("PATCH", overflow="fold", no_wrap=False)
-    shown.add_column("BEHIND", justify="right")
-    shown.add_column("MISSED FOR", justify="right")
-    shown.add_column("NEWER LINE", overflow="fold")
-    for together, _ in sorted(groups(snapshot), key=_rank):
-        first = together[0]
-        key = first.workload
-        cells: list[Text | str] = []
-        if places:
-            names = ", ".join(
-                f.container if f.container_type == "container" else f"{f.container} (init)" for f in together
-            )
-            cells += [key.namespace, f"{key.kind.lower()}/{key.name}" if key.kind else "", names]
-        cells.append(Text(_short(first)))
-        if first.reason is not None:
-            cells += [Text(f"unknown: {first.reason.value.replace('_', ' ')}", "magenta"), "", "", ""]
+    rows: dict[tuple[str, ...], list[Finding]] = {}
+    for finding in sorted(snapshot.findings, key=_rank):
+        if finding.reason is not None:
+            cells = (f"unknown: {finding.reason.value.replace('_', ' ')}", "", "", "")
         else:
-            newer = first.major if first.major != first.tag else first.minor
-            cells += [
-                Text(f"{first.latest_tag}", "bold red") if first.patch_available else Text("none", "green"),
-                str(first.releases_behind) if first.patch_available else "",
-                _age(first, now),
-                Text(newer, "yellow") if newer is not None and newer not in (first.tag, first.latest_tag) else "",
-            ]
-        shown.add_row(*cells)
+            missed = bool(finding.patch_available)
+            patch = str(finding.latest_tag) if missed else "none"
+            cells = (
+                patch,
+                str(finding.releases_behind) if missed else "",
+                _age(finding, now),
+                _newer_line(finding) or "",
+            )
+        rows.setdefault((_short(finding), *cells), []).append(finding)
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("IMAGE", "PATCH"):
+        shown.add_column(column, overflow="fold")
+    for column in ("BEHIND", "MISSED FOR"):
+        shown.add_column(column, justify="right")
+    shown.add_column("NEWER LINE", overflow="fold")
+    placed = any(finding.workload.kind for finding in snapshot.findings)
+    if placed:
+        shown.add_column("WHERE", overflow="fold")
+    for (image, patch, behind, age, newer), together in rows.items():
+        first = together[0]
+        style = "magenta" if first.reason is not None else "bold red" if first.patch_available else "green"
+        row = [Text(image), Text(patch, style), Text(behind), Text(age), Text(newer, "yellow")]
+        shown.add_row(*row, *([Text(_where(together))] if placed else []))
     return shown
 
 
@@ -132,14 +131,12 @@ def counts(snapshot: Snapshot) -> str:
     findings = snapshot.findings
     unknown = Counter(finding.reason.value.replace("_", " ") for finding in findings if finding.reason is not None)
     missing = sum(bool(finding.patch_available) for finding in findings)
-    superseded = sum(
-        finding.patch_available is False and finding.tag not in (finding.minor, finding.major) for finding in findings
-    )
+    superseded = sum(finding.patch_available is False and _newer_line(finding) is not None for finding in findings)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(unknown.items()))
     parts = [
         f"{_many(len(findings), 'container')} checked",
         f"{missing} miss a patch",
-        f"{superseded} have none, but are on a line that a newer one superseded",
+        f"{superseded} miss none, but are on a line that a newer one superseded",
         f"{sum(unknown.values())} unknown" + (f" ({reasons})" if reasons else ""),
     ]
     return "; ".join(parts) + (f"; {snapshot.ignored} ignored" if snapshot.ignored else "") + "."
@@ -226,10 +223,26 @@ def _rfc3339(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _rank(group: Group) -> tuple[int, float, WorkloadKey]:
-    first = group[0][0]
-    rank = 2 if first.reason is not None else 0 if first.patch_available else 1
-    return rank, first.published or first.first_seen or 0.0 if rank == 0 else 0.0, first.workload
+def _rank(finding: Finding) -> tuple[int, float, str, str, WorkloadKey]:
+    rank = 2 if finding.reason is not None else 0 if finding.patch_available else 1
+    since = finding.published or finding.first_seen or 0.0
+    return rank, since if rank == 0 else 0.0, finding.image, finding.tag, finding.workload
+
+
+def _newer_line(finding: Finding) -> str | None:
+    """The newest tag beyond the running line, or None."""
+    beyond = (tag for tag in (finding.major, finding.minor) if tag not in (None, finding.tag, finding.latest_tag))
+    return next(beyond, None)
+
+
+def _where(findings: list[Finding]) -> str:
+    """The workloads of a row; a few stand for many where nothing is to be done."""
+    places = list(dict.fromkeys(finding.workload for finding in findings))
+    shown = places if findings[0].patch_available or len(places) <= _FEW else places[: _FEW - 1]
+    lines = [f"{key.namespace} {key.kind.lower()}/{key.name}" for key in shown]
+    if len(shown) < len(places):
+        lines.append(f"and {_many(len(places) - len(shown), 'more workload')}")
+    return "\n".join(lines)
 
 
 def _short(finding: Finding) -> str:

@@ -1,1 +1,89 @@
-"""A stand-in cluster and registry over real HTTP, filled with a real Mojaloop release."""
+"""Stand-ins for a cluster and for registries, filled with a real Mojaloop release.
+
+They speak real HTTP on loopback ports, and the demo and the tests reach them through the clients that a hub uses, so that the product has
+no branch for either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from exporter.demo import release
+from exporter.demo.cluster import StandInCluster
+from exporter.demo.registry import StandInRegistry
+from exporter.registry import DEFAULT_POLICIES, RegistryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """What there is, and how to reach it.
+
+    Attributes:
+        kubeconfig: for the cluster.
+        registries: the entries by which the registries are reached; mirrors are as they are by default.
+        cluster, registry: the stand-ins, to change.
+    """
+
+    kubeconfig: Path
+    registries: tuple[RegistryPolicy, ...]
+    cluster: StandInCluster
+    registry: StandInRegistry
+
+
+@contextlib.asynccontextmanager
+async def stand_ins() -> AsyncIterator[StandIns]:
+    """A cluster and registries, for as long as the context lasts."""
+    cluster, registry = StandInCluster(), StandInRegistry(release.tags())
+    for workload in release.workloads():
+        await cluster.put(workload)
+    with tempfile.TemporaryDirectory(prefix="image-patch-demo-") as folder:
+        async with serving(cluster.app) as api, serving(registry.app) as registries:
+            kubeconfig = Path(folder) / "kubeconfig"
+            cluster.write_kubeconfig(kubeconfig, api)
+            mirrors = [policy for policy in DEFAULT_POLICIES if policy.mirror_of is not None]
+            policies = registry.policies(registries)
+            yield StandIns(kubeconfig, (*policies, *(replace(mirror) for mirror in mirrors)), cluster, registry)
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Starlette) -> AsyncIterator[str]:
+    """An application at a free loopback port; yields its address."""
+    config = uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=0,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Uvicorn(config)
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        if running.done():
+            running.result()
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await running
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its signal handlers."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
