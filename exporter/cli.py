@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
 
     demo = commands.add_parser("demo", help="an embedded cluster and registry, and the exporter on them")
-    demo.add_argument("--listen", metavar="HOST:PORT", default="127.0.0.1:9877", help="where to answer")
+    demo.add_argument("--listen", metavar="HOST:PORT", help="where to answer")
     demo.set_defaults(run=_demo)
     return parser
 
@@ -280,9 +280,20 @@ def _given(parsed: argparse.Namespace) -> Iterator[Workload]:
 # demo
 
 
-async def _demo(_: argparse.Namespace, loaded: Configuration) -> int:
+def _local(port: int) -> tuple[str, int]:
+    """A loopback address for the demo: the usual port if it is free, so that a second demo is none the worse for it."""
+    try:
+        listen("127.0.0.1", port).close()
+    except ListenError:
+        return "127.0.0.1", 0
+    return "127.0.0.1", port
+
+
+async def _demo(parsed: argparse.Namespace, loaded: Configuration) -> int:
     from exporter.demo import stand_ins  # noqa: PLC0415 - what it brings is no part of the product
 
+    if parsed.listen is None:
+        loaded = replace(loaded, listen=_local(loaded.listen[1]))
     async with stand_ins() as there:
         loaded = replace(loaded, kubeconfig=there.kubeconfig, registries=there.registries, state_dir=None)
         async with exporting(loaded) as (address, latest):

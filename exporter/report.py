@@ -27,6 +27,8 @@ _NO_STATE = WorkloadState()
 _DAY = 86400.0
 # Workloads that a row names where nothing is to be done.
 _FEW = 3
+# Columns that a row with its workload beside the image takes.
+_WIDE = 150
 Group = tuple[list[Finding], WorkloadState]
 
 
@@ -84,13 +86,14 @@ def render_commands(snapshot: Snapshot) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def table(snapshot: Snapshot, *, now: float) -> Table:
+def table(snapshot: Snapshot, *, now: float, narrow: bool = False) -> Table:
     """What people read, a row for each image and tag: what misses a patch first, the longest missed on top; then what is up to date; then
     what is unknown. Where a patch is missed every workload is named; elsewhere some are enough.
 
     Args:
         snapshot: what to show.
         now: epoch seconds, for ages.
+        narrow: workloads stand below their image, not beside it.
     """
     from rich.table import Table  # noqa: PLC0415 - the server never needs rich
     from rich.text import Text  # noqa: PLC0415
@@ -116,13 +119,16 @@ def table(snapshot: Snapshot, *, now: float) -> Table:
         shown.add_column(column, justify="right")
     shown.add_column("NEWER LINE", overflow="fold")
     placed = any(finding.workload.kind for finding in snapshot.findings)
-    if placed:
+    if placed and not narrow:
         shown.add_column("WHERE", overflow="fold")
     for (image, patch, behind, age, newer), together in rows.items():
         first = together[0]
         style = "magenta" if first.reason is not None else "bold red" if first.patch_available else "green"
-        row = [Text(image), Text(patch, style), Text(behind), Text(age), Text(newer, "yellow")]
-        shown.add_row(*row, *([Text(_where(together))] if placed else []))
+        cell, where = Text(image), Text(_where(together) if placed else "", "dim")
+        if placed and narrow:
+            cell = Text("\n  ").join([cell, *where.split()])
+        row = [cell, Text(patch, style), Text(behind), Text(age), Text(newer, "yellow")]
+        shown.add_row(*row, *([where] if placed and not narrow else []))
     return shown
 
 
@@ -156,7 +162,7 @@ def write(snapshot: Snapshot, output: str, *, now: float) -> None:
         sys.stdout.write(render_commands(snapshot))
     else:
         console = _console()
-        console.print(table(snapshot, now=now))
+        console.print(table(snapshot, now=now, narrow=console.width < _WIDE))
         console.print()
         console.print(counts(snapshot), highlight=False)
     sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,27 +17,6 @@ from exporter.workloads import WorkloadKey
 from tests.kube import READER, Kube
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def kube(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
-    # Without the cache's snapshots every page of a list comes from etcd, and a compaction shows at once.
-    server = Kube(tmp_path_factory.mktemp("kube"), "--feature-gates=ListFromCacheSnapshot=false")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
-_count = iter(range(1000))
-
-
-@pytest.fixture
-def namespace(kube: Kube) -> str:
-    name = f"test-{next(_count)}"
-    kube.namespace(name)
-    return name
 
 
 def pod_spec(image: str = "mojaloop/central-ledger:v1.0.0", **more: Any) -> dict[str, Any]:

@@ -59,7 +59,19 @@ async def test_a_gzip_bomb_takes_no_more_memory_than_its_bound():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b"null", b"[" * 200_000, b'{"a":' * 200_000, b"\xff\xfe", b'{"tags": ["v1', b'{"tags": [1]}', b'{"tags": {}}']
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"null",
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        b"\xff\xfe",
+        b'{"tags": ["v1',
+        b'{"tags": [1]}',
+        b'{"tags": {}}',
+    ],
 )
 def test_what_is_no_object_is_a_bad_answer(body):
     with pytest.raises(RegistryError) as caught:
