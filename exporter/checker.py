@@ -103,7 +103,7 @@ class Checker:
             while True:
                 self._inventory.changed.clear()
                 await self._refresh()
-                self._follow_repositories(group)
+                await self._follow_repositories(group)
                 self._publish()
                 await asyncio.sleep(COALESCE_SECONDS)
                 await self._inventory.changed.wait()
@@ -303,9 +303,13 @@ class Checker:
                     found.setdefault(item.asks[0], set()).add(item.asks[1].tag)
         return found
 
-    def _follow_repositories(self, group: asyncio.TaskGroup) -> None:
+    async def _follow_repositories(self, group: asyncio.TaskGroup) -> None:
         in_use = self._in_use()
-        for repository in in_use.keys() - self._watches.keys():
+        new = in_use.keys() - self._watches.keys()
+        stored = await self._catalogue.lookups() if new else {}
+        for repository in new:
+            if (last := stored.get(str(repository))) is not None:
+                self._lookups[repository] = last
             self._watches[repository] = _Watch(group.create_task(self._watch(repository)))
         for repository in self._watches.keys() - in_use.keys():
             self._watches.pop(repository).task.cancel()
@@ -315,10 +319,7 @@ class Checker:
     async def _watch(self, repository: Repository) -> None:
         """Look one repository up, again and again, for as long as it is in use."""
         interval, failures = self._settings.interval, 0
-        last = (await self._catalogue.lookups()).get(str(repository))
-        if last is not None:
-            self._lookups[repository] = last
-            self._inventory.changed.set()
+        last = self._lookups.get(repository)
         wait = 0.0 if last is None else max(0.0, min(interval, last + interval - self._clock()))
         wake = self._watches[repository].wake
         due = self._clock() + wait

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from exporter.findings import Finding, WorkloadState
 from exporter.images import parse
@@ -43,12 +43,12 @@ def patch_command(findings: Sequence[Finding], state: WorkloadState) -> str | No
     Returns:
         One line of shell, or None where there is nothing to patch or no patch would help.
     """
-    return _command(findings, state, [(finding.reference, _patched(finding)) for finding in findings])
+    return _command(findings, state, lambda finding: (finding.reference, _patched(finding)))
 
 
 def rollback_command(findings: Sequence[Finding], state: WorkloadState) -> str | None:
     """The command that undoes `patch_command`: back to the references as written, digests and all."""
-    return _command(findings, state, [(_patched(finding), finding.reference) for finding in findings])
+    return _command(findings, state, lambda finding: (_patched(finding), finding.reference))
 
 
 def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
@@ -81,7 +81,9 @@ def _patched(finding: Finding) -> str:
     return f"{parse(finding.reference).name}:{finding.latest_tag}"
 
 
-def _command(findings: Sequence[Finding], state: WorkloadState, changes: Sequence[tuple[str, str]]) -> str | None:
+def _command(
+    findings: Sequence[Finding], state: WorkloadState, change: Callable[[Finding], tuple[str, str]]
+) -> str | None:
     if not findings or not all(finding.patch_available for finding in findings):
         return None
     key = findings[0].workload
@@ -89,7 +91,8 @@ def _command(findings: Sequence[Finding], state: WorkloadState, changes: Sequenc
     if path is None or (state.manager is not None and state.manager.name in _REVERTING):
         return None
     operations: list[dict[str, str]] = []
-    for finding, (before, after) in zip(findings, changes, strict=True):
+    for finding in findings:
+        before, after = change(finding)
         place = f"{path}/{_LISTS[finding.container_type]}/{finding.position}"
         operations += [
             {"op": "test", "path": f"{place}/name", "value": finding.container},

@@ -12,7 +12,9 @@ import sys
 import time
 from typing import TextIO
 
-_QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "uvicorn", "kubernetes", "urllib3")
+_QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "uvicorn", "urllib3")
+# What it has to say, it says in the error that it raises as well.
+_SILENT = ("kubernetes",)
 
 
 class _Formatter(logging.Formatter):
@@ -66,5 +68,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -20,8 +20,8 @@ from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.workloads import WorkloadKey
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
 _NO_STATE = WorkloadState()
 _DAY = 86400.0
@@ -29,10 +29,10 @@ _DAY = 86400.0
 _FEW = 3
 # Columns that a row with its workload beside the image takes.
 _WIDE = 150
-Group = tuple[list[Finding], WorkloadState]
+Together = tuple[list[Finding], WorkloadState]
 
 
-def groups(snapshot: Snapshot) -> Iterator[Group]:
+def groups(snapshot: Snapshot) -> Iterator[Together]:
     """The findings that one command patches: of one workload, image and tag; with the workload's state."""
 
     def key(finding: Finding) -> tuple[WorkloadKey, str, str]:
@@ -86,15 +86,16 @@ def render_commands(snapshot: Snapshot) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def table(snapshot: Snapshot, *, now: float, narrow: bool = False) -> Table:
+def table(snapshot: Snapshot, *, now: float, narrow: bool = False) -> RenderableType:
     """What people read, a row for each image and tag: what misses a patch first, the longest missed on top; then what is up to date; then
     what is unknown. Where a patch is missed every workload is named; elsewhere some are enough.
 
     Args:
         snapshot: what to show.
         now: epoch seconds, for ages.
-        narrow: workloads stand below their image, not beside it.
+        narrow: the terminal is, so that a row takes several lines.
     """
+    from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415 - the server never needs rich
     from rich.text import Text  # noqa: PLC0415
 
@@ -112,6 +113,8 @@ def table(snapshot: Snapshot, *, now: float, narrow: bool = False) -> Table:
                 _newer_line(finding) or "",
             )
         rows.setdefault((_short(finding), *cells), []).append(finding)
+    if narrow:
+        return Group(*(_stacked(cells, together) for cells, together in rows.items()))
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("IMAGE", "PATCH"):
         shown.add_column(column, overflow="fold")
@@ -119,17 +122,33 @@ def table(snapshot: Snapshot, *, now: float, narrow: bool = False) -> Table:
         shown.add_column(column, justify="right")
     shown.add_column("NEWER LINE", overflow="fold")
     placed = any(finding.workload.kind for finding in snapshot.findings)
-    if placed and not narrow:
+    if placed:
         shown.add_column("WHERE", overflow="fold")
     for (image, patch, behind, age, newer), together in rows.items():
-        first = together[0]
-        style = "magenta" if first.reason is not None else "bold red" if first.patch_available else "green"
-        cell, where = Text(image), Text(_where(together) if placed else "", "dim")
-        if placed and narrow:
-            cell = Text("\n  ").join([cell, *where.split()])
-        row = [cell, Text(patch, style), Text(behind), Text(age), Text(newer, "yellow")]
-        shown.add_row(*row, *([where] if placed and not narrow else []))
+        row = [Text(image), Text(patch, _style(together[0])), Text(behind), Text(age), Text(newer, "yellow")]
+        shown.add_row(*row, *([Text(_where(together))] if placed else []))
     return shown
+
+
+def _stacked(cells: tuple[str, ...], together: list[Finding]) -> Text:
+    """A row for a terminal that is too narrow for columns."""
+    from rich.text import Text  # noqa: PLC0415
+
+    image, patch, behind, age, newer = cells
+    details = [
+        f"{behind} behind" if behind else "",
+        f"missed for {age}" if age else "",
+        f"newer line {newer}" if newer else "",
+    ]
+    said = "; ".join(detail for detail in details if detail)
+    places = "".join(f"\n  {line}" for line in _where(together).splitlines()) if together[0].workload.kind else ""
+    return Text.assemble(
+        (image, "bold"), " ", (patch, _style(together[0])), f" ({said})" if said else "", (places, "dim")
+    )
+
+
+def _style(finding: Finding) -> str:
+    return "magenta" if finding.reason is not None else "bold red" if finding.patch_available else "green"
 
 
 def counts(snapshot: Snapshot) -> str:

@@ -87,6 +87,7 @@ class Connection:
                 if self._kubeconfig is None and self._context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
                     config.load_incluster_config(client_configuration=configuration)
                 else:
+                    _look_for(self._kubeconfig)
                     await config.load_kube_config(
                         config_file=str(self._kubeconfig) if self._kubeconfig is not None else None,
                         context=self._context,
@@ -192,6 +193,20 @@ async def open_connection(*, kubeconfig: Path | None = None, context: str | None
         yield connection
     finally:
         await connection.close()
+
+
+def _look_for(kubeconfig: Path | None) -> None:
+    """Say what is missing where no kubeconfig is there; the client only misses a key in nothing."""
+    if kubeconfig is not None:
+        if not kubeconfig.is_file():
+            raise ClusterConfigurationError(f"there is no kubeconfig {kubeconfig}")
+        return
+    named = os.environ.get("KUBECONFIG", "")
+    files = [Path(part) for part in named.split(os.pathsep) if part] or [Path("~/.kube/config").expanduser()]
+    if not any(file.is_file() for file in files):
+        raise ClusterConfigurationError(
+            f"there is no kubeconfig ({', '.join(map(str, files))}) and this is no pod; name one with --kubeconfig"
+        )
 
 
 async def _retire(session: _Session) -> None:

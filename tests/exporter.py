@@ -1,0 +1,116 @@
+"""The exporter as a process, as it runs on a hub: started, asked over HTTP, killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+
+class Exporter:
+    """`serve`, on a free port."""
+
+    def __init__(
+        self, folder: Path, *, kubeconfig: Path, config: dict[str, Any], environment: dict[str, str] | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.log_file = folder / "exporter.log"
+        self._config = folder / "config.json"
+        self._config.write_text(json.dumps(config))  # JSON is YAML
+        self._command = [
+            sys.executable, "-m", "exporter", "serve", "--config", str(self._config), "--kubeconfig", str(kubeconfig),
+            "--listen", "127.0.0.1:0", "--state-dir", str(folder / "state"),
+        ]  # fmt: skip
+        self._environment = {**os.environ, **(environment or {})}
+        self.url = ""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        before = len(self.log())
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+        found = self.until(lambda: re.search(r"answers at (http://\S+)", self.log()[before:]), 20)
+        self.url = found[1]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(timeout=10)
+        self.process = None
+        return status
+
+    def log(self) -> str:
+        return self.log_file.read_text() if self.log_file.exists() else ""
+
+    def get(self, path: str, **headers: str) -> tuple[int, str, bytes]:
+        request = urllib.request.Request(self.url + path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers["Content-Type"], answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers["Content-Type"], error.read()
+
+    def samples(
+        self, name: str = "mojaloop_image", **labels: str
+    ) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+        """What the page holds of names that begin so, with these labels."""
+        return {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in parse(self.get("/metrics")[2].decode())
+            for sample in family.samples
+            if sample.name.startswith(name) and labels.items() <= sample.labels.items()
+        }
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The value of the only sample; None where there is none."""
+        found = list(self.samples(name, **labels).values())
+        assert len(found) < 2, found
+        return found[0] if found else None
+
+    def findings(self) -> list[dict[str, Any]]:
+        return json.loads(self.get("/api/v1/findings")[2])["findings"]
+
+    def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+        """Wait until something holds, and say what it gave."""
+        end = time.monotonic() + seconds
+        while not (outcome := condition()):
+            if time.monotonic() > end or (self.process is not None and self.process.poll() is not None):
+                raise AssertionError(f"not within {seconds} s\n{self.log()[-3000:]}")
+            time.sleep(0.03)
+        return outcome
+
+    def peak_mib(self) -> float:
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
+@contextlib.contextmanager
+def exporter(folder: Path, **more: Any) -> Iterator[Exporter]:
+    """A running exporter."""
+    opened = Exporter(folder, **more)
+    try:
+        opened.start()
+        yield opened
+    finally:
+        if opened.process is not None and opened.process.poll() is None:
+            opened.process.kill()
+            opened.process.wait(timeout=10)
+
+
+def local(*hosts: str, **more: Any) -> dict[str, Any]:
+    """Entries for registries of this machine."""
+    return {host: {"insecure": True, "allow_private": ["127.0.0.0/8"], **more} for host in hosts}
