@@ -350,6 +350,7 @@ class Checker:
             else:
                 running = self._in_use().get(repository, set())
                 changed = await self._catalogue.store(repository, answer.names, running=running, etag=answer.etag)
+            stored = await self._catalogue.lookups()
         except RegistryError as error:
             _log.warning("%s: %s (%s)", repository, error, error.reason)
             return self._failed(repository, error)
@@ -361,7 +362,8 @@ class Checker:
             _log.error("%s: the tags could not be kept: %s", repository, error)
             return self._failed(repository, RegistryError(str(error), reason=Reason.PENDING))
         self._failures.pop(repository, None)
-        self._lookups[repository] = self._clock()
+        # As it is kept, so that a restart says the same.
+        self._lookups |= {repository: at for name, at in stored.items() if name == str(repository)}
         if changed:
             self._stale.add(repository)
         self._inventory.changed.set()
