@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from exporter.collector import FAMILIES
+from exporter.config import KEYS, REGISTRY_KEYS
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -13,16 +14,37 @@ def metrics():
     return "\n".join(["| metric | labels | value |", "| --- | --- | --- |", *rows])
 
 
+def configuration():
+    rows = [f"| `{key.name}` | `{key.variable}` | {key.default} | {key.help} |" for key in KEYS]
+    table = ["| key | environment variable | default | what |", "| --- | --- | --- | --- |", *rows]
+    entries = [f"| `{key.name}` | {key.default} | {key.help} |" for key in REGISTRY_KEYS]
+    return "\n".join(
+        [
+            *table,
+            "",
+            "An entry under `registries` is named as images name the registry (`ghcr.io`), or a part of one (`ghcr.io/hub/mirror`); the longest name that fits holds. It has these keys:",
+            "",
+            "| key | default | what |",
+            "| --- | --- | --- |",
+            *entries,
+        ]
+    )
+
+
 def written(text, name, table):
     opening, closing = re.search(rf"<!-- {name}: .*? -->", text)[0], f"<!-- /{name} -->"
     head, rest = text.split(opening)
     return f"{head}{opening}\n{table}\n{closing}{rest.split(closing)[1]}"
 
 
-def test_the_table_of_metrics_is_that_of_the_code():
+def whole(text):
+    return written(written(text, "metrics", metrics()), "configuration", configuration())
+
+
+def test_the_tables_are_those_of_the_code():
     text = README.read_text()
-    assert written(text, "metrics", metrics()) == text, "run `python -m tests.test_readme`"
+    assert whole(text) == text, "run `python -m tests.test_readme`"
 
 
 if __name__ == "__main__":
-    README.write_text(written(README.read_text(), "metrics", metrics()))
+    README.write_text(whole(README.read_text()))
