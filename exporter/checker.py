@@ -363,7 +363,7 @@ class Checker:
             return self._failed(repository, RegistryError(str(error), reason=Reason.PENDING))
         self._failures.pop(repository, None)
         # As it is kept, so that a restart says the same.
-        self._lookups |= {repository: at for name, at in stored.items() if name == str(repository)}
+        self._lookups[repository] = stored.get(str(repository), self._clock())
         if changed:
             self._stale.add(repository)
         self._inventory.changed.set()

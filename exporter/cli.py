@@ -258,13 +258,17 @@ async def _check(parsed: argparse.Namespace, loaded: Configuration) -> int:
                 where = open_connection(kubeconfig=loaded.kubeconfig, context=loaded.context)
                 connection = await opened.enter_async_context(where)
                 await _cluster(loaded, connection, telemetry=telemetry, inventory=inventory).list_once()
+                if set(inventory.scopes().values()) == {ScopeState.FORBIDDEN}:
+                    raise ClusterError("may not list anything there, so that nothing can be said of it")
             for workload in _given(parsed):
                 inventory.put(workload)
             snapshot = await checker.check_once(lambda done, total: progress("looking tags up", done, total))
     report.write(snapshot, parsed.output, now=time.time())
     found = {
         "patch": any(finding.patch_available for finding in snapshot.findings),
-        "unknown": any(finding.reason is not None for finding in snapshot.findings),
+        # What may not be listed is not known either.
+        "unknown": ScopeState.FORBIDDEN in inventory.scopes().values()
+        or any(finding.reason is not None for finding in snapshot.findings),
     }
     return 3 if any(found[what] for what in parsed.fail_on) else 0
 

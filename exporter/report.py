@@ -160,11 +160,16 @@ def counts(snapshot: Snapshot) -> str:
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(unknown.items()))
     parts = [
         f"{_many(len(findings), 'container')} checked",
-        f"{missing} miss a patch",
-        f"{superseded} miss none, but are on a line that a newer one superseded",
+        f"{missing} {'misses' if missing == 1 else 'miss'} a patch",
         f"{sum(unknown.values())} unknown" + (f" ({reasons})" if reasons else ""),
     ]
-    return "; ".join(parts) + (f"; {snapshot.ignored} ignored" if snapshot.ignored else "") + "."
+    if superseded:
+        # "0 patches" must never read as "secure".
+        verb, being = ("misses", "is") if superseded == 1 else ("miss", "are")
+        parts.insert(2, f"{superseded} {verb} none, but {being} on a line that a newer one superseded")
+    if snapshot.ignored:
+        parts.append(f"{snapshot.ignored} ignored")
+    return "; ".join(parts) + "."
 
 
 def write(snapshot: Snapshot, output: str, *, now: float) -> None:

@@ -25,7 +25,7 @@ BEHIND = {
     "moja-account-lookup-service-admin": "v17.14.4",
     "moja-centralledger-handler-transfer-fulfil": "v19.13.1",
     "moja-centralledger-handler-transfer-get": "v19.12.3",
-    "moja-centralledger-handler-admin-transfer": "v19.14.0-snapshot.0",
+    "moja-centralledger-handler-admin-transfer": "v19.14.0-snapshot.1",
     "moja-ml-api-adapter-handler-notification": "v16.10.0",
     "moja-centraleventprocessor": "v12.2.2",
     "moja-bulk-api-adapter-handler-notification": "v17.1.4",

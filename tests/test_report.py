@@ -1,0 +1,152 @@
+"""What people, programs and shells read."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from exporter.findings import Finding, Reason, Snapshot, WorkloadState
+from exporter.report import counts, render_commands, render_json, table, to_json
+from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key
+
+DAY = 86400.0
+NOW = 1_700_000_000.0
+LEDGER = WorkloadKey("mojaloop", "Deployment", "ledger")
+
+
+def finding(
+    tag="v1.0.0", latest="v1.0.2", *, key=LEDGER, name="main", init=False, published=NOW - 43 * DAY, reason=None, **more
+):
+    said = {
+        "workload": key, "container": name, "container_type": ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER, "position": 0,
+        "reference": f"mojaloop/ledger:{tag}", "image": "docker.io/mojaloop/ledger", "tag": tag, "reason": reason,
+    }  # fmt: skip
+    if reason is None:
+        behind = 0 if latest == tag else 2
+        said |= {
+            "latest_tag": latest,
+            "releases_behind": behind,
+            "minor": "v1.1.0",
+            "major": "v2.0.0",
+            "published": published if behind else None,
+        }
+    return Finding(**{**said, **more})
+
+
+MISSED = (finding(), finding(name="wait", init=True))
+OTHER = WorkloadKey("mojaloop", "Deployment", "other")
+CURRENT = finding("v1.0.2", key=OTHER)
+UNKNOWN = finding("latest", key=WorkloadKey("mojaloop", "Job", "once"), reason=Reason.FLOATING_TAG)
+INVALID = finding(key=WorkloadKey("z", "Pod", "p"), reason=Reason.INVALID_REFERENCE, reference="", image="", tag="")
+SNAPSHOT = Snapshot(
+    findings=(*MISSED, CURRENT, UNKNOWN, INVALID),
+    workloads={LEDGER: WorkloadState(manager=Manager("helm", "mojaloop/moja"))},
+    ignored=3,
+)
+
+
+def test_the_json_of_a_finding():
+    first = to_json(SNAPSHOT)["findings"][0]
+    command = first.pop("patch_command")
+    assert command.startswith("kubectl --namespace mojaloop patch deployment/ledger --type json")
+    assert command.count('"replace"') == 2, "one command for main and init containers"
+    assert first.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
+    assert first == {
+        "namespace": "mojaloop",
+        "workload_kind": "Deployment",
+        "workload": "ledger",
+        "container": "main",
+        "container_type": "container",
+        "image": "docker.io/mojaloop/ledger",
+        "tag": "v1.0.0",
+        "latest_tag": "v1.0.2",
+        "patch_available": True,
+        "releases_behind": 2,
+        "published": "2023-10-02T22:13:20Z",
+        "upgrades": {"minor": "v1.1.0", "major": "v2.0.0"},
+        "reason": None,
+        "reference": "mojaloop/ledger:v1.0.0",
+        "digest": "",
+        "managed_by": {"manager": "helm", "source": "mojaloop/moja"},
+    }
+
+
+def test_the_json_where_there_is_nothing_to_say():
+    found = json.loads(render_json(SNAPSHOT))["findings"]
+    assert len(found) == 5
+    current, unknown, invalid = found[2:]
+    assert (current["latest_tag"], current["patch_available"], current["releases_behind"]) == (None, False, 0)
+    assert (current["published"], current["patch_command"], current["managed_by"]) == (None, None, None)
+    assert (unknown["patch_available"], unknown["reason"], unknown["releases_behind"]) == (None, "floating_tag", None)
+    assert unknown["upgrades"] == {"minor": None, "major": None}
+    assert (invalid["image"], invalid["reference"]) == ("", "")
+
+
+def test_a_reference_by_itself_has_no_workload():
+    found = to_json(Snapshot(findings=(finding(key=reference_key(0), name=""),)))["findings"][0]
+    assert [found[k] for k in ("namespace", "workload_kind", "workload", "container")] == [""] * 4
+    assert (found["patch_available"], found["patch_command"], found["rollback_command"]) == (True, None, None)
+
+
+def test_commands_are_a_script():
+    lines = render_commands(SNAPSHOT).splitlines()
+    assert lines[0] == "# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2"
+    assert lines[1].startswith("# The next upgrade of the Helm release mojaloop/moja")
+    assert lines[2].startswith("kubectl --namespace mojaloop patch deployment/ledger")
+    assert lines[-1] == "# 2 of 5 containers could not be judged."
+    assert all(line == "" or line.startswith(("#", "kubectl ")) for line in lines)
+    assert render_commands(Snapshot(findings=(CURRENT,))) == "# No container misses a patch.\n"
+    job = finding(key=WorkloadKey("a", "Job", "b"))
+    assert "kubectl" not in render_commands(Snapshot(findings=(job,)))
+
+
+def shown(snapshot, width=200, **more):
+    console = Console(file=io.StringIO(), width=width, markup=False)
+    console.print(table(snapshot, now=NOW, **more))
+    return console.file.getvalue()
+
+
+def test_the_table_says_what_is_missed_first_and_what_is_unknown_last():
+    lines = [line.split() for line in shown(SNAPSHOT).splitlines()]
+    assert lines[0] == ["IMAGE", "PATCH", "BEHIND", "MISSED", "FOR", "NEWER", "LINE", "WHERE"]
+    assert lines[1] == [
+        "mojaloop/ledger:v1.0.0",
+        "v1.0.2",
+        "2",
+        "43",
+        "days",
+        "v2.0.0",
+        "mojaloop",
+        "deployment/ledger",
+    ]
+    assert lines[2] == ["mojaloop/ledger:v1.0.2", "none", "v2.0.0", "mojaloop", "deployment/other"]
+    assert lines[3] == ["(not", "an", "image", "reference)", "unknown:", "invalid", "reference", "z", "pod/p"]
+    assert lines[4] == ["mojaloop/ledger:latest", "unknown:", "floating", "tag", "mojaloop", "job/once"]
+
+
+def test_where_nothing_is_to_be_done_some_workloads_stand_for_many():
+    many = tuple(finding("v1.0.2", key=WorkloadKey("mojaloop", "Deployment", f"d{n:02}")) for n in range(15))
+    assert "and 13 more workloads" in shown(Snapshot(findings=many))
+    missed = tuple(finding(key=WorkloadKey("mojaloop", "Deployment", f"d{n:02}")) for n in range(15))
+    assert shown(Snapshot(findings=missed)).count("deployment/d") == 15
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_narrow_terminal_loses_no_name(width):
+    text = shown(SNAPSHOT, width, narrow=True)
+    for name in ("deployment/ledger", "mojaloop/ledger:v1.0.0", "v1.0.2", "job/once", "43"):
+        assert name in text
+
+
+def test_markup_in_a_name_is_text():
+    strange = finding(key=WorkloadKey("mojaloop", "Deployment", "[red]x[/red]"))
+    assert "[red]x[/red]" in shown(Snapshot(findings=(strange,)))
+
+
+def test_the_counts():
+    assert counts(SNAPSHOT) == (
+        "5 containers checked; 2 miss a patch; 1 misses none, but is on a line that a newer one superseded;"
+        " 2 unknown (1 floating tag, 1 invalid reference); 3 ignored."
+    )
+    assert counts(Snapshot()) == "0 containers checked; 0 miss a patch; 0 unknown."
