@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools import find
+from tests.tools import HERE, find
 
 ADMIN = "admin-token"
 READER = "reader-token"
@@ -101,11 +102,47 @@ class Kube:
         log = (self.folder / "kube-apiserver.log").read_text()[-2000:]
         raise AssertionError(f"kube-apiserver does not become ready:\n{log}")
 
+    def start_controllers(self) -> None:
+        """The controller manager, and kwok for nodes and kubelets: Deployments roll out as on a real cluster, in seconds."""
+        manager, kwok = need("kube-controller-manager", "kwok")
+        config = str(self.kubeconfig())
+        self._run(
+            "kube-controller-manager", str(manager), f"--kubeconfig={config}", "--leader-elect=false",
+            f"--service-account-private-key-file={self._key}", f"--cert-dir={self.folder / 'manager'}", f"--secure-port={free_port()}",
+            "--bind-address=127.0.0.1", "--concurrent-deployment-syncs=10", "--kube-api-qps=200", "--kube-api-burst=400",
+        )  # fmt: skip
+        command = ["go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"]
+        module = subprocess.run(command, cwd=HERE / "kwok", capture_output=True, text=True, check=True).stdout.strip()
+        stages = [
+            file for stage in ("node/fast", "node/heartbeat", "pod/fast") for file in sorted(Path(module, "kustomize/stage", stage).glob("*.yaml"))
+            if file.name != "kustomization.yaml"
+        ]  # fmt: skip
+        self._run(
+            "kwok", str(kwok), "--kubeconfig", config, "--manage-all-nodes=true", "--cidr=10.77.0.0/16", "--node-ip=127.0.0.1",
+            *(f"--config={file}" for file in stages),
+        )  # fmt: skip
+        self.request("POST", "/api/v1/nodes", {"metadata": {"name": "node"}})
+
+    def keep(self) -> Path:
+        """A copy of etcd's data; everything stops for it, and starts again."""
+        self.stop()
+        copy = self.folder / "kept"
+        shutil.copytree(self.folder / "etcd", copy)
+        self.start()
+        return copy
+
+    def restore(self, copy: Path) -> None:
+        """Start anew from a copy of etcd's data, as after a disaster."""
+        self.stop()
+        shutil.rmtree(self.folder / "etcd")
+        shutil.copytree(copy, self.folder / "etcd")
+        self.start()
+
     def stop_apiserver(self) -> None:
         self._stop("kube-apiserver")
 
     def stop(self) -> None:
-        for name in ("kube-apiserver", "etcd"):
+        for name in ("kwok", "kube-controller-manager", "kube-apiserver", "etcd"):
             self._stop(name)
 
     def _stop(self, name: str) -> None:

@@ -98,6 +98,8 @@ class Watcher:
         # By what we hold, its generation: a change of status alone does not need the specification again.
         self._held: dict[Source, int] = {}
         self._version: str | None = None
+        # Whether the API server was away since `_version` was right: it may have come back with an older etcd.
+        self._doubtful = False
         # By reason, since it last went well: an API server that was away for long and then says 410 is listed anew at once.
         self._attempts: Counter[Reason] = Counter()
         for reason in Reason:
@@ -109,8 +111,9 @@ class Watcher:
         while True:
             credentials = self._around.connection.credentials
             try:
-                if self._version is None:
+                if self._version is None or (self._doubtful and await self._went_back(self._version)):
                     await self.list_once()
+                self._doubtful = False
                 began = asyncio.get_running_loop().time()
                 reason = await self._watch()
                 if asyncio.get_running_loop().time() - began > LIVELY_SECONDS:
@@ -123,6 +126,7 @@ class Watcher:
                     reason is Reason.SERVER_ERROR and self._attempts[reason] >= LIST_ATTEMPTS
                 ):
                     self._version = None
+                self._doubtful |= reason is Reason.UNREACHABLE
                 delay = self._delay(reason, error)
                 await self._note(reason, error, credentials)
             self._around.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
@@ -174,6 +178,17 @@ class Watcher:
             if not page.metadata.continue_:
                 return page.metadata.resource_version, parts
             params["continue"] = page.metadata.continue_
+
+    async def _went_back(self, version: str) -> bool:
+        """Whether the API server stands before where we stood: its etcd was restored from a backup.
+
+        A watch from the future is answered with 200 and silence. Resource versions are decimal numbers that compare ("Resource versions",
+        Kubernetes API concepts, 1.35); etcd's revisions were no others before.
+        """
+        params = {"limit": "1", **self._selector()}
+        body = await self._around.connection.get(self._path, params=params, accept=self._accept(many=True))
+        newest = decode_page(body).metadata.resource_version
+        return not (newest.isdecimal() and version.isdecimal() and int(newest) >= int(version))
 
     async def _watch(self) -> Reason:
         """Follow the changes until the watch ends, and say how; `_version` is None where a list has to follow."""
