@@ -15,11 +15,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from tests.exporter import Exporter, exporter, local
-from tests.kube import ADMIN, READER, free_port
+from tests.kube import ADMIN, READER, free_port, need
 from tests.registries import registry
 from tests.test_cluster_live import IMAGE_PATH, body, pod_spec
 from tests.test_registry_client import BAD
-from tests.tools import find
 from tests.web import web
 
 TAGS = ["v1.0.0", "v1.0.1", "v1.0.2", "v1.1.0"]
@@ -86,9 +85,7 @@ def test_both_formats_and_compression(running, kube, namespace, hub):
 
 
 def test_promtool_has_nothing_to_say_of_the_page(running, kube, namespace, hub):
-    promtool = find("promtool")
-    if promtool is None:
-        pytest.skip("needs promtool: on Debian, `apt-get install prometheus`")
+    (promtool,) = need("promtool")
     kube.create("Deployment", namespace, body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0"))
     running.until(lambda: running.samples("mojaloop_image_patch"))
     done = subprocess.run(

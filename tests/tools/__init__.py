@@ -16,6 +16,8 @@ MODULES = {
 }
 # Binaries that go by another name than their project.
 BUILT_AS = {"etcd": "server"}
+# Debian's packages, and the binary that each gives us.
+DEBIAN = {"docker-registry": "docker-registry", "prometheus": "promtool"}
 # What envtest's folder holds.
 ENVTEST = ("kube-apiserver", "etcd", "kubectl")
 

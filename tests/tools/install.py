@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.tools import BUILT_AS, ENVTEST, HERE, MODULES, find, folder
+from tests.tools import BUILT_AS, DEBIAN, ENVTEST, HERE, MODULES, find, folder
 
 KUBERNETES_VERSION = "v1.35.4"
 LDFLAGS = {"kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"}
@@ -55,15 +55,17 @@ def build(module: str) -> bool:
     return True
 
 
-def install_docker_registry() -> bool:
-    """Debian's registry (2.8), an older one that pages nothing."""
-    if find("docker-registry") is not None:
-        say("docker-registry is there")
+def install_from_debian() -> bool:
+    """An older registry (2.8) that pages nothing, and promtool."""
+    missing = [package for package, binary in DEBIAN.items() if find(binary) is None]
+    if not missing:
+        say(f"{', '.join(DEBIAN.values())} are there")
         return True
+    names = " ".join(missing)
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        say("docker-registry is missing: on Debian, `apt-get install docker-registry` as root; its tests skip without it")
+        say(f"missing: on Debian, `apt-get install {names}` as root; what needs them skips")
         return False
-    say("installing docker-registry from Debian")
+    say(f"installing {names} from Debian")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # This file tells Debian's packages not to start what they install. One that is there already is somebody else's.
     policy = Path("/usr/sbin/policy-rc.d")
@@ -72,7 +74,7 @@ def install_docker_registry() -> bool:
         policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
         policy.chmod(0o755)
     try:
-        command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "docker-registry"]
+        command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing]
         done = subprocess.run(command, env=environment, check=False)
         if done.returncode != 0:  # the package lists may be missing or old
             subprocess.run(["apt-get", "update", "--quiet"], env=environment, check=False)
@@ -81,12 +83,12 @@ def install_docker_registry() -> bool:
         if ours:
             policy.unlink()
     if done.returncode != 0:
-        say("docker-registry could not be installed, see above; its tests skip without it")
+        say(f"{names} could not be installed, see above; what needs them skips")
     return done.returncode == 0
 
 
 def main() -> int:
-    outcomes = [*(build(module) for module in MODULES), install_docker_registry()]
+    outcomes = [*(build(module) for module in MODULES), install_from_debian()]
     say("everything is there" if all(outcomes) else "not everything is there: tests that need the rest are skipped")
     return 0
 
