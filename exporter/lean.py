@@ -4,8 +4,9 @@ Every hub pays for the exporter's memory, and most of it is imports. Two package
 
 - `httpx/__init__` imports its command line (click, pygments, rich) where those are installed, and falls back
   to a stub where they are not (`except ImportError`). Marking the module as missing takes the fallback: 4 MiB.
-- `kubernetes/__init__` imports the synchronous client with requests, urllib3 and oauthlib; we use
-  `kubernetes.aio` alone. Its own `__init__` needs nothing of the parent's, so the parent is put in place empty: 7 MiB.
+- `kubernetes/__init__` imports the synchronous client with requests, urllib3 and oauthlib, and `kubernetes.aio/__init__` a
+  dynamic client, leader election and streams; we use the asynchronous client and its configuration alone. Neither needs anything
+  of its parents, so that these are put in place empty: 7 and 1 MiB.
 
 Both lean on the layout of packages that the lock file pins; `tests/test_lean.py` says when one changes. Whoever has imported
 either before (a test, a notebook) keeps what is there.
@@ -21,7 +22,10 @@ from typing import Any, cast
 if "httpx" not in sys.modules:
     cast("dict[str, Any]", sys.modules)["httpx._main"] = None
 
-if "kubernetes" not in sys.modules and (_found := find_spec("kubernetes")) is not None:
-    _spec = ModuleSpec("kubernetes", loader=None, origin=_found.origin, is_package=True)
-    _spec.submodule_search_locations = _found.submodule_search_locations
-    sys.modules["kubernetes"] = module_from_spec(_spec)
+for _name in ("kubernetes", "kubernetes.aio"):
+    if _name not in sys.modules and (_found := find_spec(_name)) is not None:
+        _spec = ModuleSpec(_name, loader=None, origin=_found.origin, is_package=True)
+        _spec.submodule_search_locations = _found.submodule_search_locations
+        sys.modules[_name] = module_from_spec(_spec)
+        if "." in _name:
+            setattr(sys.modules[_name.rpartition(".")[0]], _name.rpartition(".")[2], sys.modules[_name])

@@ -47,22 +47,22 @@ def test_series_appear_change_and_vanish_within_two_seconds(running, kube, names
     kube.create(kind, namespace, body(kind, image=f"{image}:v1.0.0"))
     labels = {"namespace": namespace, "workload_kind": kind, "image": image}
     available = "mojaloop_image_patch_available"
-    running.until(lambda: running.value(available, tag="v1.0.0", latest_tag="v1.0.2", **labels) == 1.0, 2.5)
+    running.until(lambda: running.value(available, tag="v1.0.0", latest_tag="v1.0.2", **labels) == 1.0, 2.0)
     assert running.value("mojaloop_image_patch_releases_behind", **labels) == 2.0
     assert running.value("mojaloop_image_upgrade_available", strategy="minor", latest_tag="v1.1.0", **labels) == 1.0
     path = IMAGE_PATH.get(kind, "/spec/template/spec/containers/0/image")
     kube.patch(kind, namespace, "thing", [{"op": "replace", "path": path, "value": f"{image}:v1.0.2"}])
-    running.until(lambda: running.value(available, tag="v1.0.2", latest_tag="v1.0.2", **labels) == 0.0, 2.5)
+    running.until(lambda: running.value(available, tag="v1.0.2", latest_tag="v1.0.2", **labels) == 0.0, 2.0)
     assert not running.samples("mojaloop", tag="v1.0.0"), "no old series stays"
     kube.delete(kind, namespace, "thing")
-    running.until(lambda: not running.samples("mojaloop", **labels), 2.5)
+    running.until(lambda: not running.samples("mojaloop", **labels), 2.0)
 
 
 def test_a_job_appears_and_vanishes(running, kube, namespace, hub):
     kube.create("Job", namespace, body("Job", image=f"{hub.host}/mojaloop/ledger:v1.0.0"))
-    running.until(lambda: running.value("mojaloop_image_patch_available", workload_kind="Job") == 1.0, 2.5)
+    running.until(lambda: running.value("mojaloop_image_patch_available", workload_kind="Job") == 1.0, 2.0)
     kube.delete("Job", namespace, "thing")
-    running.until(lambda: not running.samples(workload_kind="Job"), 2.5)
+    running.until(lambda: not running.samples(workload_kind="Job"), 2.0)
 
 
 def test_both_formats_and_compression(running, kube, namespace, hub):

@@ -10,16 +10,16 @@ import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from exporter.demo import release
 from exporter.demo.cluster import StandInCluster
 from exporter.demo.registry import StandInRegistry
-from exporter.registry import DEFAULT_POLICIES, RegistryPolicy
+from exporter.registry import RegistryPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class StandIns:
 
     Attributes:
         kubeconfig: for the cluster.
-        registries: the entries by which the registries are reached; mirrors are as they are by default.
+        registries: the entries that are there by default, leading to the stand-in.
         cluster, registry: the stand-ins, to change.
     """
 
@@ -43,23 +43,25 @@ async def stand_ins() -> AsyncIterator[StandIns]:
     """A cluster and registries, for as long as the context lasts."""
     cluster, registry = StandInCluster(), StandInRegistry(release.tags())
     for workload in release.workloads():
-        await cluster.put(workload)
+        cluster.put(workload)
     with tempfile.TemporaryDirectory(prefix="image-patch-demo-") as folder:
         async with serving(cluster.app) as api, serving(registry.app) as registries:
             kubeconfig = Path(folder) / "kubeconfig"
             cluster.write_kubeconfig(kubeconfig, api)
-            mirrors = [policy for policy in DEFAULT_POLICIES if policy.mirror_of is not None]
-            policies = registry.policies(registries)
-            yield StandIns(kubeconfig, (*policies, *(replace(mirror) for mirror in mirrors)), cluster, registry)
+            try:
+                yield StandIns(kubeconfig, registry.policies(registries), cluster, registry)
+            finally:
+                cluster.close()
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[str]:
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """An application at a free loopback port; yields its address."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
         port=0,
+        interface="asgi3",
         http="h11",
         ws="none",
         lifespan="off",

@@ -1,312 +1,357 @@
-"""A stand-in for a cluster: the part of the Kubernetes API that the exporter and `kubectl get`, `patch` and `delete` use, over real HTTP.
+"""A stand-in for a cluster: the part of the Kubernetes API that the exporter and kubectl use, over real HTTP.
 
-Lists in pages, metadata-only lists, watches with bookmarks and `410 Gone`, JSON patches that fail as a whole. Templates roll out at once:
-a Deployment gets a ReplicaSet and running pods, as the controller manager and the kubelets of a real cluster would make them.
+Lists in pages, of whole objects or of their metadata; watches with bookmarks and `410 Gone`; JSON patches that fail as a whole. A real API
+server and this one are asked the same in the tests. For kubectl there is discovery, and no more of OpenAPI than `create -f` insists on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
-import hashlib
 import json
-import uuid
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from datetime import UTC, datetime
+import re
+from collections.abc import AsyncIterator, Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-Document = dict[str, Any]
-# By plural: the group, the kind, and `kubectl`'s short name.
-RESOURCES = {
-    "pods": ("", "Pod", "po"),
-    "deployments": ("apps", "Deployment", "deploy"),
-    "replicasets": ("apps", "ReplicaSet", "rs"),
-    "statefulsets": ("apps", "StatefulSet", "sts"),
-    "daemonsets": ("apps", "DaemonSet", "ds"),
-    "cronjobs": ("batch", "CronJob", "cj"),
-    "jobs": ("batch", "Job", "job"),
-}
-_PLURALS = {kind: plural for plural, (_, kind, _) in RESOURCES.items()}
+from exporter.demo.objects import RESOURCES, Document, Objects, apply_json_patch
+
 _VERBS = ["create", "delete", "get", "list", "patch", "watch"]
 _BOOKMARK_SECONDS = 5.0
-# A watch from further back is 410 Gone, as after etcd's compaction.
-_KEPT_EVENTS = 2000
+# Lists that were begun and whose further pages may still be asked for.
+_KEPT_LISTS = 100
+_INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+_TERM = re.compile(r"([^=!]+?)(==|=|!=)([^=!]*)")
 
 
-class StandInCluster:
-    """An API server without a cluster."""
+class _RefusedError(Exception):
+    """The answer is a `Status` that says no."""
 
-    def __init__(self) -> None:
-        self._objects: dict[str, dict[tuple[str, str], Document]] = {plural: {} for plural in RESOURCES}
-        self._version = 1
-        # Version, event, plural and object, the oldest first.
-        self._events: list[tuple[int, str, str, Document]] = []
-        self._oldest = 1
-        self._changed = asyncio.Condition()
+    def __init__(self, code: int, reason: str, message: str, details: Document | None = None) -> None:
+        super().__init__(message)
+        self.status: Document = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": message,
+            "reason": reason,
+            "details": details or {},
+            "code": code,
+        }
+
+
+class StandInCluster(Objects):
+    """An API server without a cluster.
+
+    Args:
+        token: asked for as a Bearer token, if given. kubectl sends none over plain HTTP.
+
+    Attributes:
+        app: what is to be served.
+    """
+
+    def __init__(self, *, token: str | None = None) -> None:
+        super().__init__()
+        self._token = token
+        self._closed = False
+        # By token: the version of a list, and what is left of it.
+        self._lists: dict[str, tuple[int, list[Document]]] = {}
+        self._list_numbers = count(1)
         routes = [
             Route("/version", _constant({"major": "1", "minor": "35", "gitVersion": "v1.35.0-standin"})),
             Route("/api", _constant({"kind": "APIVersions", "versions": ["v1"]})),
             Route("/apis", _constant(_groups())),
+            Route("/openapi/v3", _constant({"paths": {p: {"serverRelativeURL": f"/openapi/v3/{p}"} for p in _PATHS}})),
+            *(Route(f"/openapi/v3/{path}", _constant(_openapi(group))) for path, group in _PATHS.items()),
+            *(Route(f"/{path}", _constant(_resources(group))) for path, group in _PATHS.items()),
         ]
-        for group in ("", "apps", "batch"):
-            base = f"/apis/{group}/v1" if group else "/api/v1"
-            routes.append(Route(base, _constant(_resources(group))))
-            for plural, (of, _, _) in RESOURCES.items():
-                if of == group:
-                    path = f"{base}/namespaces/{{namespace}}/{plural}"
-                    routes += [
-                        Route(f"{base}/{plural}", self._many, methods=["GET"], name=plural),
-                        Route(path, self._many, methods=["GET"], name=plural),
-                        Route(path, self._create, methods=["POST"], name=plural),
-                        Route(f"{path}/{{name}}", self._one, methods=["GET", "PATCH", "DELETE"], name=plural),
-                    ]
-        self.app = Starlette(routes=routes)
+        for base in ("/api/v1", "/apis/{group}/v1"):
+            many = f"{base}/namespaces/{{namespace}}/{{plural}}"
+            routes += [
+                Route(f"{base}/{{plural}}", self._many, methods=["GET"]),
+                Route(many, self._many, methods=["GET"]),
+                Route(many, self._create, methods=["POST"]),
+                Route(f"{many}/{{name}}", self._one, methods=["GET", "PATCH", "DELETE"]),
+            ]
+        self._routes = Starlette(
+            routes=routes, exception_handlers={_RefusedError: _refuse, HTTPException: _no_such_path}
+        )
+        self.app: ASGIApp = self._serve
 
     def write_kubeconfig(self, path: Path, address: str) -> None:
         """A kubeconfig for the address that the stand-in answers at."""
+        user = {} if self._token is None else {"token": self._token}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "demo", "cluster": {"server": address}}],
-            "users": [{"name": "demo", "user": {}}],
+            "users": [{"name": "demo", "user": user}],
             "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": "demo", "namespace": "mojaloop"}}],
             "current-context": "demo",
         }
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
-    async def put(self, document: Document) -> Document:
-        """Create an object, or replace one; what it controls follows."""
-        plural = _PLURALS[document["kind"]]
-        metadata = document.setdefault("metadata", {})
-        metadata.setdefault("namespace", "default")
-        place = (metadata["namespace"], metadata["name"])
-        before = self._objects[plural].get(place)
-        stored = copy.deepcopy(document)
-        self._version += 1
-        stored["metadata"] |= {
-            "uid": before["metadata"]["uid"] if before else str(uuid.uuid4()),
-            "resourceVersion": str(self._version),
-            "creationTimestamp": before["metadata"]["creationTimestamp"] if before else _now(),
-        }
-        generation = before["metadata"].get("generation", 1) if before else 1
-        if before and before.get("spec") != stored.get("spec"):
-            generation += 1
-        if plural != "pods":
-            stored["metadata"]["generation"] = generation
-        _set_status(plural, stored)
-        self._objects[plural][place] = stored
-        await self._tell("MODIFIED" if before else "ADDED", plural, stored)
-        if before is None or before.get("spec") != stored.get("spec"):
-            await self._roll_out(plural, stored)
-        return stored
+    def forget(self) -> None:
+        """Forget every older change and every list that was begun, as etcd's compaction does."""
+        self._lists.clear()
+        super().forget()
 
-    async def remove(self, plural: str, namespace: str, name: str) -> Document | None:
-        """Delete an object and what it controls; returns it as it was."""
-        gone = self._objects[plural].pop((namespace, name), None)
-        if gone is not None:
-            self._version += 1
-            gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self._version)}}
-            await self._tell("DELETED", plural, gone)
-            for other, objects in self._objects.items():
-                for of_namespace, of_name in [p for p, o in objects.items() if _controlled_by(o, gone)]:
-                    await self.remove(other, of_namespace, of_name)
-        return gone
+    def close(self) -> None:
+        """End the watches, which would hold a server up that wants to end."""
+        self._closed = True
+        self._wake()
 
-    async def forget(self) -> None:
-        """Forget every older event, as etcd's compaction does."""
-        async with self._changed:
-            self._events.clear()
-            self._oldest = self._version
-            self._changed.notify_all()
-
-    async def _roll_out(self, plural: str, thing: Document) -> None:
-        spec, metadata = thing.get("spec", {}), thing["metadata"]
-        template = spec.get("template")
-        if template is None or plural not in ("deployments", "replicasets", "statefulsets", "daemonsets"):
-            return
-        if plural == "deployments":
-            short = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
-            name = f"{metadata['name']}-{short}"
-            replicas = spec.get("replicas", 1)
-            await self.put(_child(thing, "ReplicaSet", "apps/v1", name, {"replicas": replicas, "template": template}))
-            for other in [o for o in self._objects["replicasets"].values() if _controlled_by(o, thing)]:
-                if other["metadata"]["name"] != name and other["spec"]["replicas"]:
-                    await self.put({**other, "spec": {**other["spec"], "replicas": 0}})
-            return
-        count = 2 if plural == "daemonsets" else spec.get("replicas", 1)
-        for place in [p for p, o in self._objects["pods"].items() if _controlled_by(o, thing)]:
-            await self.remove("pods", *place)
-        for number in range(count):
-            pod = _child(thing, "Pod", "v1", f"{metadata['name']}-{number}", template.get("spec", {}))
-            pod["metadata"] |= {k: v for k, v in template.get("metadata", {}).items() if k in ("labels", "annotations")}
-            await self.put(pod)
-
-    async def _tell(self, event: str, plural: str, thing: Document) -> None:
-        async with self._changed:
-            self._events.append((self._version, event, plural, thing))
-            if len(self._events) > _KEPT_EVENTS:
-                del self._events[: _KEPT_EVENTS // 2]
-                self._oldest = self._events[0][0] - 1
-            self._changed.notify_all()
-
-    # Requests.
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._token is not None and (b"authorization", f"Bearer {self._token}".encode()) not in scope["headers"]:
+            refusal = _RefusedError(401, "Unauthorized", "Unauthorized")
+            await JSONResponse(refusal.status, status_code=401)(scope, receive, send)
+        else:
+            await self._routes(scope, receive, send)
 
     async def _many(self, request: Request) -> Response:
-        plural, namespace = _plural(request), request.path_params.get("namespace")
+        plural, selected = _plural(request), _selected(request)
         if request.query_params.get("watch") in ("true", "1"):
-            return await self._watch(request, plural, namespace)
-        found = [o for (of, _), o in sorted(self._objects[plural].items()) if namespace in (None, of)]
-        metadata: Document = {"resourceVersion": str(self._version)}
-        begin = int(request.query_params.get("continue") or 0)
-        limit = int(request.query_params.get("limit") or 0)
-        if limit and begin + limit < len(found):
-            metadata["continue"] = str(begin + limit)
-            metadata["remainingItemCount"] = len(found) - begin - limit
-        page = found[begin : begin + limit] if limit else found
-        group, kind, _ = RESOURCES[plural]
-        if _metadata_only(request):
-            items = [_as_metadata(thing) for thing in page]
-            return JSONResponse(
-                {
-                    "kind": "PartialObjectMetadataList",
-                    "apiVersion": "meta.k8s.io/v1",
-                    "metadata": metadata,
-                    "items": items,
-                }
-            )
-        version = f"{group}/v1" if group else "v1"
-        return JSONResponse({"kind": f"{kind}List", "apiVersion": version, "metadata": metadata, "items": page})
+            return self._watch(request, plural, selected)
+        if token := request.query_params.get("continue"):
+            if token not in self._lists:
+                raise _RefusedError(410, "Expired", "The provided continue parameter is too old.")
+            version, found = self._lists[token]
+        else:
+            version, found = self.version, [thing for thing in self.of(plural) if selected(thing)]
+        metadata: Document = {"resourceVersion": str(version)}
+        limit = _number(request, "limit") or len(found)
+        if left := found[limit:]:
+            metadata |= {"continue": f"list-{next(self._list_numbers)}", "remainingItemCount": len(left)}
+            self._lists[metadata["continue"]] = (version, left)
+            while len(self._lists) > _KEPT_LISTS:
+                del self._lists[next(iter(self._lists))]
+        convert, resource = _conversion(request), RESOURCES[plural]
+        kind, api_version = f"{resource.kind}List", resource.api_version
+        if convert is _as_metadata:
+            kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
+        items = [convert(thing) for thing in found[:limit]]
+        return JSONResponse({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items})
 
-    async def _watch(self, request: Request, plural: str, namespace: str | None) -> Response:
-        asked = request.query_params.get("resourceVersion") or ""
-        since = int(asked) if asked.isdecimal() and asked != "0" else self._version
-        if since < self._oldest:
-            return _failure(410, "Expired", f"too old resource version: {since} ({self._version})")
-        convert = _as_metadata if _metadata_only(request) else _unchanged
-        seconds = float(request.query_params.get("timeoutSeconds") or 300)
+    def _watch(self, request: Request, plural: str, selected: Callable[[Document], bool]) -> Response:
+        asked = _number(request, "resourceVersion")
+        # Without a version a watch begins with what is there; kubectl's `sendInitialEvents` also wants to know where that ends.
+        initial = asked == 0 or request.query_params.get("sendInitialEvents") == "true"
+        since = self.version if initial else asked
+        if since < self.oldest:
+            raise _RefusedError(410, "Expired", f"too old resource version: {since} ({self.oldest})")
+        seconds = _number(request, "timeoutSeconds") or 300
+        changes = self._changes(plural, selected, since=since, initial=initial, seconds=seconds)
         bookmarks = request.query_params.get("allowWatchBookmarks") in ("true", "1")
+        convert = _conversion(request)
 
         async def lines() -> AsyncIterator[bytes]:
-            stands, end = since, asyncio.get_running_loop().time() + seconds
-            while (left := end - asyncio.get_running_loop().time()) > 0:
-                if stands < self._oldest:
-                    yield _line("ERROR", _status(410, "Expired", "the watch stands behind what is kept"))
-                    return
-                for version, event, of, thing in list(self._events):
-                    if version > stands and of == plural and namespace in (None, thing["metadata"]["namespace"]):
-                        yield _line(event, convert(thing))
-                stands = self._version
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(left, _BOOKMARK_SECONDS)), self._changed:
-                        while self._version == stands and stands >= self._oldest:
-                            await self._changed.wait()
-                        continue
-                if bookmarks:
-                    group, kind, _ = RESOURCES[plural]
-                    metadata = {"resourceVersion": str(stands), "creationTimestamp": None}
-                    of = f"{group}/v1" if group else "v1"
-                    yield _line("BOOKMARK", {"kind": kind, "apiVersion": of, "metadata": metadata})
+            async for event, thing in changes:
+                if event in ("ERROR", "BOOKMARK"):
+                    if event == "ERROR" or bookmarks:
+                        yield _line(event, thing)
+                else:
+                    yield _line(event, convert(thing))
 
         return StreamingResponse(lines(), media_type="application/json")
 
+    async def _changes(
+        self, plural: str, selected: Callable[[Document], bool], *, since: int, initial: bool, seconds: float
+    ) -> AsyncIterator[tuple[str, Document]]:
+        """The events of a watch, until its time is over."""
+        loop = asyncio.get_running_loop()
+        stands, end = since, loop.time() + seconds
+        if initial:
+            stands = self.version
+            for thing in [thing for thing in self.of(plural) if selected(thing)]:
+                yield "ADDED", thing
+            yield "BOOKMARK", _bookmark(plural, stands, **{_INITIAL_EVENTS_END: "true"})
+        while (left := end - loop.time()) > 0 and not self._closed:
+            if stands < self.oldest:
+                gone = _RefusedError(410, "Expired", f"too old resource version: {stands} ({self.oldest})")
+                yield "ERROR", gone.status
+                return
+            changed, events = self.changed, self.since(stands)
+            # A version from the future is answered with silence, as a real API server does.
+            stands = max(stands, self.version)
+            for event in events:
+                if event.plural == plural and (seen := event.seen(selected)) is not None:
+                    yield seen
+            try:
+                await asyncio.wait_for(changed.wait(), min(left, _BOOKMARK_SECONDS))
+            except TimeoutError:
+                if stands == self.version:
+                    yield "BOOKMARK", _bookmark(plural, stands)
+
     async def _create(self, request: Request) -> Response:
         plural, namespace = _plural(request), request.path_params["namespace"]
-        document = await request.json()
-        name = document.get("metadata", {}).get("name", "")
-        if (namespace, name) in self._objects[plural]:
-            return _failure(409, "AlreadyExists", f'{plural} "{name}" already exists')
-        group, kind, _ = RESOURCES[plural]
-        document |= {"kind": kind, "apiVersion": f"{group}/v1" if group else "v1"}
-        document.setdefault("metadata", {})["namespace"] = namespace
-        return JSONResponse(await self.put(document), status_code=201)
+        document = await _body(request, "application/json")
+        metadata = document.get("metadata") if isinstance(document, dict) else None
+        if not isinstance(metadata, dict) or not metadata.get("name"):
+            raise _RefusedError(422, "Invalid", "metadata.name: Required value: name or generateName is required")
+        if self.get(plural, namespace, metadata["name"]) is not None:
+            raise _about(409, "AlreadyExists", plural, metadata["name"], "already exists")
+        metadata["namespace"] = namespace
+        document |= {"kind": RESOURCES[plural].kind, "apiVersion": RESOURCES[plural].api_version}
+        return JSONResponse(self.put(document), status_code=201)
 
     async def _one(self, request: Request) -> Response:
-        plural = _plural(request)
-        namespace, name = request.path_params["namespace"], request.path_params["name"]
-        thing = self._objects[plural].get((namespace, name))
+        plural, place = _plural(request), (request.path_params["namespace"], request.path_params["name"])
+        # What is sent is read before what is there: between a patch's test and its change nothing may happen.
+        operations = await _body(request, "application/json-patch+json") if request.method == "PATCH" else None
+        thing = self.get(plural, *place)
         if thing is None:
-            return _failure(404, "NotFound", f'{plural} "{name}" not found')
-        if request.method == "GET":
-            return JSONResponse(thing)
+            raise _about(404, "NotFound", plural, place[1], "not found")
+        if request.method == "PATCH":
+            return JSONResponse(self.put(_patched(thing, operations)))
         if request.method == "DELETE":
-            await self.remove(plural, namespace, name)
-            return JSONResponse({"kind": "Status", "apiVersion": "v1", "status": "Success"})
-        if request.headers.get("content-type", "").partition(";")[0] != "application/json-patch+json":
-            return _failure(415, "UnsupportedMediaType", "the stand-in takes JSON patches (--type json) only")
-        try:
-            patched = apply_json_patch(thing, await request.json())
-        except (LookupError, ValueError, TypeError) as error:
-            return _failure(422, "Invalid", f"the server rejected our request due to an error in our request: {error}")
-        return JSONResponse(await self.put(patched))
+            self.remove(plural, *place)
+            details = {**_details(plural, place[1]), "uid": thing["metadata"]["uid"]}
+            return JSONResponse(
+                {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+            )
+        return JSONResponse(_conversion(request)(thing))
 
 
-def apply_json_patch(document: Document, operations: list[Document]) -> Document:
-    """A document with a JSON patch (RFC 6902: test, add, replace, remove) applied, whole or not at all.
-
-    Raises:
-        ValueError: a test fails, or an operation is not known.
-        LookupError: a path leads nowhere.
-    """
-    changed = copy.deepcopy(document)
-    for operation in operations:
-        *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
-        target: Any = changed
-        for part in parents:
-            target = target[int(part)] if isinstance(target, list) else target[part]
-        key: Any = last
-        if isinstance(target, list):
-            key = len(target) if last == "-" else int(last)
-        kind = operation["op"]
-        if kind == "test":
-            if target[key] != operation["value"]:
-                raise ValueError(f"testing value {operation['path']} failed")
-        elif kind == "add" and isinstance(target, list):
-            target.insert(key, operation["value"])
-        elif kind == "add":
-            target[key] = operation["value"]
-        elif kind == "replace":
-            _ = target[key]
-            target[key] = operation["value"]
-        elif kind == "remove":
-            del target[key]
-        else:
-            raise ValueError(f"the stand-in knows no operation {kind!r}")
-    return changed
+def _patched(thing: Document, operations: Any) -> Document:
+    if not isinstance(operations, list):
+        raise _RefusedError(400, "BadRequest", "error decoding patch: it is no list of operations")
+    try:
+        patched = apply_json_patch(thing, operations)
+        metadata = patched["metadata"]
+        same = all(patched[key] == thing[key] for key in ("apiVersion", "kind")) and all(
+            metadata[key] == thing["metadata"][key] for key in ("name", "namespace")
+        )
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        message = "the server rejected our request due to an error in our request"
+        raise _RefusedError(422, "Invalid", message) from error
+    if not same:
+        raise _RefusedError(400, "BadRequest", "the object does not match the one in the path")
+    if metadata.get("resourceVersion") != thing["metadata"]["resourceVersion"]:
+        raise _RefusedError(
+            409, "Conflict", "the object has been modified; please apply your changes to the latest version"
+        )
+    return patched
 
 
 def _plural(request: Request) -> str:
-    return next(part for part in request.url.path.split("/") if part in RESOURCES)
+    plural: str = request.path_params["plural"]
+    if plural not in RESOURCES or RESOURCES[plural].group != request.path_params.get("group", ""):
+        raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
+    return plural
 
 
-def _metadata_only(request: Request) -> bool:
-    return "as=PartialObjectMetadata" in request.headers.get("accept", "")
+def _number(request: Request, name: str) -> int:
+    text = request.query_params.get(name) or "0"
+    if re.fullmatch(r"\d{1,18}", text) is None:
+        raise _RefusedError(400, "BadRequest", f"{name} is no number: {text}")
+    return int(text)
+
+
+def _selected(request: Request) -> Callable[[Document], bool]:
+    """Whether an object is asked for: by its namespace, and by selectors with `=`, `==` and `!=`."""
+    terms: list[tuple[Callable[[Document, str], Any], str, bool, str]]
+    terms = [(_label, *_term(text)) for text in _split(request, "labelSelector")]
+    for text in _split(request, "fieldSelector"):
+        path, equal, value = _term(text)
+        known = ["metadata.name", "metadata.namespace"]
+        if request.path_params["plural"] == "pods":
+            known.append("status.phase")
+        if path not in known:
+            raise _RefusedError(400, "BadRequest", f'"{path}" is not a known field selector: only {", ".join(known)}')
+        terms.append((_field, path, equal, value))
+    namespace = request.path_params.get("namespace")
+
+    def selected(thing: Document) -> bool:
+        if namespace is not None and thing["metadata"]["namespace"] != namespace:
+            return False
+        return all((read(thing, key) == value) == equal for read, key, equal, value in terms)
+
+    return selected
+
+
+def _split(request: Request, name: str) -> list[str]:
+    return [text for text in request.query_params.get(name, "").split(",") if text]
+
+
+def _term(text: str) -> tuple[str, bool, str]:
+    found = _TERM.fullmatch(text)
+    if found is None:
+        raise _RefusedError(400, "BadRequest", f"the stand-in knows =, == and != in selectors: {text}")
+    return found[1], found[2] != "!=", found[3]
+
+
+def _label(thing: Document, key: str) -> Any:
+    return thing["metadata"].get("labels", {}).get(key)
+
+
+def _field(thing: Document, path: str) -> Any:
+    parent, _, name = path.partition(".")
+    return thing.get(parent, {}).get(name, "")
+
+
+async def _body(request: Request, media: str) -> Any:
+    if request.headers.get("content-type", "").partition(";")[0] != media:
+        raise _RefusedError(415, "UnsupportedMediaType", f"the stand-in takes {media} here only")
+    try:
+        return json.loads(await request.body())
+    except ValueError as error:
+        raise _RefusedError(400, "BadRequest", f"the body is no JSON: {error}") from error
+
+
+def _conversion(request: Request) -> Callable[[Document], Document]:
+    return _as_metadata if "as=PartialObjectMetadata" in request.headers.get("accept", "") else _whole
 
 
 def _as_metadata(thing: Document) -> Document:
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": thing["metadata"]}
 
 
-def _unchanged(thing: Document) -> Document:
+def _whole(thing: Document) -> Document:
     return thing
+
+
+def _bookmark(plural: str, version: int, **annotations: str) -> Document:
+    metadata = {"resourceVersion": str(version), "creationTimestamp": None, "annotations": annotations}
+    return {"kind": RESOURCES[plural].kind, "apiVersion": RESOURCES[plural].api_version, "metadata": metadata}
 
 
 def _line(event: str, thing: Document) -> bytes:
     return json.dumps({"type": event, "object": thing}).encode() + b"\n"
 
 
-def _status(code: int, reason: str, message: str) -> Document:
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason, "message": message, "code": code}  # fmt: skip
+def _details(plural: str, name: str) -> Document:
+    return {"name": name, "group": RESOURCES[plural].group, "kind": plural}
 
 
-def _failure(code: int, reason: str, message: str) -> Response:
-    return JSONResponse(_status(code, reason, message), status_code=code)
+def _about(code: int, reason: str, plural: str, name: str, what: str) -> _RefusedError:
+    group = RESOURCES[plural].group
+    return _RefusedError(
+        code, reason, f'{plural}{"." if group else ""}{group} "{name}" {what}', details=_details(plural, name)
+    )
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    status: Document = error.status if isinstance(error, _RefusedError) else {}
+    return JSONResponse(status, status_code=status["code"])
+
+
+async def _no_such_path(_: Request, error: Exception) -> Response:
+    code, reason = (405, "MethodNotAllowed") if getattr(error, "status_code", 404) == 405 else (404, "NotFound")
+    refusal = _RefusedError(code, reason, "the server could not find the requested resource")
+    return JSONResponse(refusal.status, status_code=code)
+
+
+# Discovery.
+
+_PATHS = {"api/v1": "", "apis/apps/v1": "apps", "apis/batch/v1": "batch"}
 
 
 def _constant(document: Document) -> Any:
@@ -317,66 +362,43 @@ def _constant(document: Document) -> Any:
 
 
 def _groups() -> Document:
-    versions = [
-        {"name": group, "versions": [{"groupVersion": f"{group}/v1", "version": "v1"}], "preferredVersion": {"groupVersion": f"{group}/v1", "version": "v1"}}
-        for group in ("apps", "batch")
-    ]  # fmt: skip
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": versions}
+    groups = []
+    for group in ("apps", "batch"):
+        version = {"groupVersion": f"{group}/v1", "version": "v1"}
+        groups.append({"name": group, "versions": [version], "preferredVersion": version})
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
 def _resources(group: str) -> Document:
     resources = [
-        {"name": plural, "singularName": kind.lower(), "namespaced": True, "kind": kind, "shortNames": [short], "verbs": _VERBS}
-        for plural, (of, kind, short) in RESOURCES.items()
-        if of == group
-    ]  # fmt: skip
-    return {
-        "kind": "APIResourceList",
-        "apiVersion": "v1",
-        "groupVersion": f"{group}/v1" if group else "v1",
-        "resources": resources,
-    }
-
-
-def _child(owner: Document, kind: str, version: str, name: str, spec: Document) -> Document:
-    metadata = owner["metadata"]
-    reference = {
-        "apiVersion": owner["apiVersion"],
-        "kind": owner["kind"],
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-        "controller": True,
-    }
-    return {
-        "apiVersion": version,
-        "kind": kind,
-        "metadata": {"name": name, "namespace": metadata["namespace"], "ownerReferences": [reference]},
-        "spec": copy.deepcopy(spec),
-    }
-
-
-def _controlled_by(thing: Document, owner: Document) -> bool:
-    return any(r["uid"] == owner["metadata"]["uid"] for r in thing["metadata"].get("ownerReferences", ()))
-
-
-def _set_status(plural: str, thing: Document) -> None:
-    """A status as it is once everything has rolled out."""
-    spec, status = thing.get("spec", {}), thing.setdefault("status", {})
-    if plural == "pods":
-        status["phase"] = "Running"
-        return
-    status["observedGeneration"] = thing["metadata"]["generation"]
-    if plural in ("deployments", "replicasets", "statefulsets"):
-        count = spec.get("replicas", 1)
-        status |= {"replicas": count, "updatedReplicas": count, "readyReplicas": count, "availableReplicas": count}
-    elif plural == "daemonsets":
-        status |= {
-            "currentNumberScheduled": 2,
-            "updatedNumberScheduled": 2,
-            "desiredNumberScheduled": 2,
-            "numberReady": 2,
+        {
+            "name": plural,
+            "singularName": resource.kind.lower(),
+            "namespaced": True,
+            "kind": resource.kind,
+            "shortNames": [resource.short],
+            "verbs": _VERBS,
         }
+        for plural, resource in RESOURCES.items()
+        if resource.group == group
+    ]
+    version = f"{group}/v1" if group else "v1"
+    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _openapi(group: str) -> Document:
+    """What kubectl looks up before `create -f`: that the server checks fields itself, so that it need not."""
+    parameters = [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]
+    paths = {
+        f"/{path}/namespaces/{{namespace}}/{plural}/{{name}}": {
+            "patch": {
+                "parameters": parameters,
+                "x-kubernetes-group-version-kind": {"group": group, "version": "v1", "kind": resource.kind},
+                "responses": {},
+            }
+        }
+        for path, of in _PATHS.items()
+        for plural, resource in RESOURCES.items()
+        if of == group == resource.group
+    }
+    return {"openapi": "3.0.0", "info": {"title": "stand-in", "version": "v1"}, "paths": paths}

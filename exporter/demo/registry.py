@@ -2,7 +2,8 @@
 
 One server stands for all registries, each under a path of its own (`/ghcr.io/v2/...`), which is what `endpoint` in a registry's entry is
 for. It speaks the OCI distribution API as the real ones do: pages with `Link`, a Bearer challenge with a token service at Docker Hub,
-manifests and configurations whose digests are right. `/hub/v2/repositories/...` is Docker Hub's API for publish times.
+manifests and configurations whose digests are right; ghcr.io has indexes for several platforms, the others plain manifests.
+`/hub/v2/repositories/...` is Docker Hub's API for publish times.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
@@ -19,13 +21,26 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.images import DOCKER_HUB
-from exporter.registry import Api, RegistryPolicy
+from exporter.registry import DEFAULT_POLICIES, RegistryPolicy
 
 PAGE_TAGS = 100
+_WITH_INDEXES = "ghcr.io"
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIGURATION = "application/vnd.oci.image.config.v1+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that came in; names of headers in lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
 
 
 class StandInRegistry:
@@ -33,16 +48,22 @@ class StandInRegistry:
 
     Attributes:
         repositories: by name with registry (`docker.io/mojaloop/central-ledger`), the epoch seconds when each tag was published.
-        requests: the paths that were asked for, in their order.
+        requests: what was asked, in its order.
+        faults: by path (`/ghcr.io/v2/mojaloop/vault-utils/tags/list`), an application that answers in our place; every response of
+            Starlette's is one, and one that never answers hangs.
+        app: what is to be served.
     """
 
     def __init__(self, repositories: Mapping[str, Mapping[str, float]]) -> None:
         self.repositories = {name: dict(tags) for name, tags in repositories.items()}
-        self.requests: list[str] = []
+        self.requests: list[Asked] = []
+        self.faults: dict[str, ASGIApp] = {}
         self._blobs: dict[str, bytes] = {}
+        self._manifests: dict[str, dict[str, Any]] = {}
         self._tokens: dict[str, str] = {}
-        self.app = Starlette(
+        self._routes = Starlette(
             routes=[
+                Route("/{registry}/v2/", self._base),
                 Route("/{registry}/v2/{name:path}/tags/list", self._tags),
                 Route("/{registry}/v2/{name:path}/manifests/{reference}", self._manifest),
                 Route("/{registry}/v2/{name:path}/blobs/{digest}", self._blob),
@@ -50,41 +71,55 @@ class StandInRegistry:
                 Route("/hub/v2/repositories/{name:path}/tags/{tag}", self._hub),
             ]
         )
+        self.app: ASGIApp = self._serve
 
     def policies(self, address: str) -> tuple[RegistryPolicy, ...]:
-        """The entries that lead to the stand-in, for each registry that it holds something of.
+        """The entries that are there by default, and one for any other registry that something is held of, leading to the stand-in.
 
         Args:
             address: where it answers, `http://127.0.0.1:PORT`.
         """
+        policies = {policy.name: policy for policy in DEFAULT_POLICIES}
+        for name in self.repositories:
+            registry = name.partition("/")[0]
+            policies.setdefault(registry, RegistryPolicy(name=registry))
         return tuple(
-            RegistryPolicy(
-                name=registry,
-                endpoint=f"{address}/{registry}",
-                allow_private=(ip_network("127.0.0.0/8"),),
-                api=Api.DOCKERHUB if registry == DOCKER_HUB else Api.OCI,
+            replace(
+                policy,
+                endpoint=f"{address}/{policy.name}",
                 hub_endpoint=f"{address}/hub",
+                allow_private=(ip_network("127.0.0.0/8"),),
             )
-            for registry in sorted({name.partition("/")[0] for name in self.repositories})
+            if policy.mirror_of is None
+            else policy
+            for policy in policies.values()
         )
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        self.requests.append(Asked(request.method, request.url.path, request.url.query, dict(request.headers)))
+        await self.faults.get(request.url.path, self._routes)(scope, receive, send)
 
     def _refused(self, request: Request) -> Response | None:
         """Docker Hub's answer to a request without a token for the repository."""
-        self.requests.append(request.url.path)
-        registry, name = request.path_params["registry"], request.path_params["name"]
+        registry, name = request.path_params["registry"], request.path_params.get("name")
         if registry != DOCKER_HUB:
             return None
         scope = f"repository:{name}:pull"
-        if request.headers.get("authorization") == f"Bearer {self._tokens.get(scope)}":
+        if name is not None and request.headers.get("authorization") == f"Bearer {self._tokens.get(scope)}":
             return None
-        challenge = f'Bearer realm="{request.base_url}{registry}/token",service="registry.docker.io",scope="{scope}"'
+        challenge = f'Bearer realm="{request.base_url}{registry}/token",service="registry.docker.io"'
+        if name is not None:
+            challenge += f',scope="{scope}"'
         return _error("UNAUTHORIZED", 401, {"WWW-Authenticate": challenge})
+
+    async def _base(self, request: Request) -> Response:
+        return self._refused(request) or JSONResponse({})
 
     def _held(self, request: Request) -> dict[str, float] | None:
         return self.repositories.get(f"{request.path_params['registry']}/{request.path_params['name']}")
 
     async def _token(self, request: Request) -> Response:
-        self.requests.append(request.url.path)
         token = self._tokens.setdefault(request.query_params.get("scope", ""), secrets.token_urlsafe(16))
         return JSONResponse({"token": token, "expires_in": 300})
 
@@ -94,7 +129,10 @@ class StandInRegistry:
         held = self._held(request)
         if held is None:
             return _error("NAME_UNKNOWN", 404)
-        size = min(PAGE_TAGS, int(request.query_params.get("n", PAGE_TAGS)))
+        asked = request.query_params.get("n", str(PAGE_TAGS))
+        if not asked.isdecimal() or int(asked) == 0:
+            return _error("PAGINATION_NUMBER_INVALID", 400)
+        size = min(PAGE_TAGS, int(asked))
         names = sorted(name for name in held if name > request.query_params.get("last", ""))
         page, more = names[:size], len(names) > size
         headers = {"Link": f'<{request.url.path}?n={size}&last={page[-1]}>; rel="next"'} if more else {}
@@ -103,19 +141,26 @@ class StandInRegistry:
     async def _manifest(self, request: Request) -> Response:
         if (refused := self._refused(request)) is not None:
             return refused
-        tag = request.path_params["reference"]
-        published = (self._held(request) or {}).get(tag)
-        if published is None:
+        reference = request.path_params["reference"]
+        published = (self._held(request) or {}).get(reference)
+        document = self._manifests.get(reference) if published is None else self._image(request, reference, published)
+        if document is None:
             return _error("MANIFEST_UNKNOWN", 404)
-        created = {
-            "created": _rfc3339(published),
-            "os": "linux",
-            "architecture": "amd64",
-            "config": {"Labels": {"tag": tag}},
-        }
+        content = _encode(document)
+        return Response(content, media_type=document["mediaType"], headers={"Docker-Content-Digest": _digest(content)})
+
+    def _image(self, request: Request, tag: str, published: float) -> dict[str, Any]:
+        """The manifest, or the index, behind a tag."""
+        platform = {"os": "linux", "architecture": "amd64"}
+        created = {"created": _rfc3339(published), **platform, "config": {"Labels": {"tag": tag}}}
         config = {"mediaType": _CONFIGURATION, **self._keep(created)}
-        document = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": []}
-        return Response(json.dumps(document), media_type=_MANIFEST)
+        manifest = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": []}
+        if request.path_params["registry"] != _WITH_INDEXES:
+            return manifest
+        content = _encode(manifest)
+        self._manifests[_digest(content)] = manifest
+        one = {"mediaType": _MANIFEST, "digest": _digest(content), "size": len(content), "platform": platform}
+        return {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [one]}
 
     async def _blob(self, request: Request) -> Response:
         if (refused := self._refused(request)) is not None:
@@ -126,7 +171,6 @@ class StandInRegistry:
         )
 
     async def _hub(self, request: Request) -> Response:
-        self.requests.append(request.url.path)
         tag = request.path_params["tag"]
         published = self.repositories.get(f"{DOCKER_HUB}/{request.path_params['name']}", {}).get(tag)
         if published is None:
@@ -135,10 +179,17 @@ class StandInRegistry:
         return JSONResponse({"name": tag, "last_updated": pushed, "tag_last_pushed": pushed, "tag_status": "active"})
 
     def _keep(self, document: dict[str, Any]) -> dict[str, Any]:
-        content = json.dumps(document).encode()
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        self._blobs[digest] = content
-        return {"digest": digest, "size": len(content)}
+        content = _encode(document)
+        self._blobs[_digest(content)] = content
+        return {"digest": _digest(content), "size": len(content)}
+
+
+def _encode(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode()
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _rfc3339(at: float) -> str:
