@@ -22,10 +22,10 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        build = Gauge(
+        self.build_info = Gauge(
             "mojaloop_exporter_build_info", "The running version; always 1.", ["version"], registry=self.registry
         )
-        build.labels(__version__).set(1)
+        self.build_info.labels(__version__).set(1)
         self.registry_requests = Counter(
             "mojaloop_exporter_registry_requests",
             "HTTP requests sent to a registry or for it.",

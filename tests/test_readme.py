@@ -3,14 +3,29 @@
 import re
 from pathlib import Path
 
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+
 from exporter.collector import FAMILIES
 from exporter.config import KEYS, REGISTRY_KEYS
+from exporter.telemetry import Telemetry
 
 README = Path(__file__).parent.parent / "README.md"
 
 
 def metrics():
     rows = [f"| `{family.name}` | `{family.labels.replace(', ', '`, `')}` | {family.help} |" for family in FAMILIES]
+    return "\n".join(["| metric | labels | value |", "| --- | --- | --- |", *rows])
+
+
+def own():
+    """The exporter's own metrics: what `Telemetry` holds."""
+    rows = []
+    for metric in vars(Telemetry()).values():
+        if isinstance(metric, MetricWrapperBase):
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            name = metric._name + ("_total" if isinstance(metric, Counter) else "")
+            rows.append(f"| `{name}` | {labels} | {metric._documentation} |")
     return "\n".join(["| metric | labels | value |", "| --- | --- | --- |", *rows])
 
 
@@ -38,7 +53,9 @@ def written(text, name, table):
 
 
 def whole(text):
-    return written(written(text, "metrics", metrics()), "configuration", configuration())
+    for name, table in (("metrics", metrics()), ("own metrics", own()), ("configuration", configuration())):
+        text = written(text, name, table)
+    return text
 
 
 def test_the_tables_are_those_of_the_code():
