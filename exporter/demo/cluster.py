@@ -73,6 +73,8 @@ class StandInCluster(Objects):
             *(Route(f"/openapi/v3/{path}", _constant(_openapi(group))) for path, group in _PATHS.items()),
             *(Route(f"/{path}", _constant(_resources(group))) for path, group in _PATHS.items()),
         ]
+        # kubectl asks for the namespace of what it does not find.
+        routes.append(Route("/api/v1/namespaces/{namespace}", self._namespace))
         for base in ("/api/v1", "/apis/{group}/v1"):
             many = f"{base}/namespaces/{{namespace}}/{{plural}}"
             routes += [
@@ -115,6 +117,12 @@ class StandInCluster(Objects):
             await JSONResponse(refusal.status, status_code=401)(scope, receive, send)
         else:
             await self._routes(scope, receive, send)
+
+    async def _namespace(self, request: Request) -> Response:
+        name = request.path_params["namespace"]
+        if not any(thing["metadata"]["namespace"] == name for plural in RESOURCES for thing in self.of(plural)):
+            raise _RefusedError(404, "NotFound", f'namespaces "{name}" not found', {"name": name, "kind": "namespaces"})
+        return JSONResponse({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}})
 
     async def _many(self, request: Request) -> Response:
         plural, selected = _plural(request), _selected(request)
@@ -328,7 +336,8 @@ def _line(event: str, thing: Document) -> bytes:
 
 
 def _details(plural: str, name: str) -> Document:
-    return {"name": name, "group": RESOURCES[plural].group, "kind": plural}
+    group = RESOURCES[plural].group
+    return {"name": name, **({"group": group} if group else {}), "kind": plural}
 
 
 def _about(code: int, reason: str, plural: str, name: str, what: str) -> _RefusedError:

@@ -1,0 +1,257 @@
+"""The objects of the stand-in cluster: their versions, what happened to them, and what a real cluster's controllers make of them.
+
+Everything here happens at once, without waiting: nobody on the event loop ever sees half of a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+Document = dict[str, Any]
+
+
+class Resource(NamedTuple):
+    """A kind, as discovery tells of it."""
+
+    group: str
+    kind: str
+    short: str
+
+    @property
+    def api_version(self) -> str:
+        """What an object of this kind says of itself."""
+        return f"{self.group}/v1" if self.group else "v1"
+
+
+RESOURCES = {
+    "pods": Resource("", "Pod", "po"),
+    "deployments": Resource("apps", "Deployment", "deploy"),
+    "replicasets": Resource("apps", "ReplicaSet", "rs"),
+    "statefulsets": Resource("apps", "StatefulSet", "sts"),
+    "daemonsets": Resource("apps", "DaemonSet", "ds"),
+    "cronjobs": Resource("batch", "CronJob", "cj"),
+    "jobs": Resource("batch", "Job", "job"),
+}
+_PLURALS = {resource.kind: plural for plural, resource in RESOURCES.items()}
+# A watch from further back is 410 Gone, as after etcd's compaction.
+_KEPT_EVENTS = 2000
+_NODES = 2
+
+
+class Event(NamedTuple):
+    """A change: what was there before (None: nothing), and what is there now (None: nothing any more)."""
+
+    version: int
+    plural: str
+    before: Document | None
+    after: Document | None
+
+    def seen(self, selected: Callable[[Document], bool]) -> tuple[str, Document] | None:
+        """The change for a watch that selects: an object that fits no longer was deleted, for all that it knows."""
+        was = self.before is not None and selected(self.before)
+        if self.after is not None and selected(self.after):
+            return "MODIFIED" if was else "ADDED", self.after
+        if was and self.before is not None:
+            metadata = {**self.before["metadata"], "resourceVersion": str(self.version)}
+            return "DELETED", {**self.before, "metadata": metadata}
+        return None
+
+
+class Objects:
+    """Objects, and the last changes to them.
+
+    Attributes:
+        version: of the newest change; resource versions and lists come from it.
+        oldest: the version from which on every change is known.
+        changed: set at the next change; there is a new one for the change after it.
+    """
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.oldest = 1
+        self.changed = asyncio.Event()
+        self._objects: dict[str, dict[tuple[str, str], Document]] = {plural: {} for plural in RESOURCES}
+        self._events: list[Event] = []
+
+    def get(self, plural: str, namespace: str, name: str) -> Document | None:
+        """One object; not to be changed in place."""
+        return self._objects[plural].get((namespace, name))
+
+    def of(self, plural: str) -> list[Document]:
+        """All of a kind, by namespace and name."""
+        return [thing for _, thing in sorted(self._objects[plural].items())]
+
+    def since(self, version: int) -> list[Event]:
+        """The changes after a version that is not older than `oldest`."""
+        return [event for event in self._events if event.version > version]
+
+    def put(self, document: Document) -> Document:
+        """Create an object, or replace one; what it controls follows. One that is as it was keeps its version."""
+        plural = _PLURALS[document["kind"]]
+        stored = copy.deepcopy(document)
+        metadata = stored.setdefault("metadata", {})
+        place = (metadata.setdefault("namespace", "default"), metadata["name"])
+        before = self._objects[plural].get(place)
+        new: Document = {"uid": str(uuid.uuid4()), "creationTimestamp": _now(), "generation": 0, "resourceVersion": ""}
+        metadata |= {key: (before["metadata"] if before else new)[key] for key in new}
+        other_spec = before is None or before.get("spec") != stored.get("spec")
+        metadata["generation"] += other_spec
+        _set_status(plural, stored)
+        if before is not None and stored == before:
+            return before
+        self._tell(plural, place, stored)
+        if other_spec:
+            self._roll_out(plural, stored)
+        return stored
+
+    def remove(self, plural: str, namespace: str, name: str) -> Document | None:
+        """Delete an object and what it controls; returns it as it was."""
+        gone = self._objects[plural].get((namespace, name))
+        if gone is not None:
+            self._tell(plural, (namespace, name), None)
+            for other, objects in self._objects.items():
+                for place in [place for place, thing in objects.items() if _controlled_by(thing, gone)]:
+                    self.remove(other, *place)
+        return gone
+
+    def forget(self) -> None:
+        """Forget every older change, as etcd's compaction does."""
+        self._events.clear()
+        self.oldest = self.version
+        self._wake()
+
+    def _tell(self, plural: str, place: tuple[str, str], after: Document | None) -> None:
+        objects = self._objects[plural]
+        before = objects.pop(place, None)
+        self.version += 1
+        if after is not None:
+            after["metadata"]["resourceVersion"] = str(self.version)
+            objects[place] = after
+        self._events.append(Event(self.version, plural, before, after))
+        if len(self._events) > _KEPT_EVENTS:
+            del self._events[: _KEPT_EVENTS // 2]
+            self.oldest = self._events[0].version - 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def _roll_out(self, plural: str, thing: Document) -> None:
+        """What the controller manager makes of a template: a ReplicaSet for each, and pods, which run at once."""
+        spec, metadata = thing.get("spec", {}), thing["metadata"]
+        template = spec.get("template")
+        if template is None or plural not in ("deployments", "replicasets", "statefulsets", "daemonsets"):
+            return
+        if plural == "deployments":
+            short = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
+            name = f"{metadata['name']}-{short}"
+            made = {key: spec[key] for key in ("selector", "template") if key in spec}
+            self.put(_child(thing, "replicasets", name, {"replicas": spec.get("replicas", 1), **made}))
+            for other in [one for one in self.of("replicasets") if _controlled_by(one, thing)]:
+                if other["metadata"]["name"] != name and other["spec"]["replicas"]:
+                    self.put({**other, "spec": {**other["spec"], "replicas": 0}})
+            return
+        for place in [place for place, pod in self._objects["pods"].items() if _controlled_by(pod, thing)]:
+            self.remove("pods", *place)
+        for number in range(_NODES if plural == "daemonsets" else spec.get("replicas", 1)):
+            pod = _child(thing, "pods", f"{metadata['name']}-{number}", template.get("spec", {}))
+            pod["metadata"] |= {k: v for k, v in template.get("metadata", {}).items() if k in ("labels", "annotations")}
+            self.put(pod)
+
+
+def apply_json_patch(document: Document, operations: list[Document]) -> Document:
+    """A document with a JSON patch (RFC 6902: test, add, replace, remove) applied, whole or not at all.
+
+    Raises:
+        ValueError: a test fails, or an operation is not known.
+        LookupError: a path leads nowhere, or something is missing in an operation.
+        TypeError: a path leads through something that has no parts.
+    """
+    changed = copy.deepcopy(document)
+    for operation in operations:
+        kind = operation["op"]
+        *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:]]
+        target: Any = changed
+        for part in parents:
+            target = target[_key(target, part)]
+        key = _key(target, last, adding=kind == "add")
+        if kind == "test":
+            if target[key] != operation["value"]:
+                raise ValueError(f"testing value {operation['path']} failed")
+        elif kind == "add" and isinstance(target, list):
+            target.insert(key, operation["value"])
+        elif kind == "add":
+            target[key] = operation["value"]
+        elif kind == "replace":
+            _ = target[key]
+            target[key] = operation["value"]
+        elif kind == "remove":
+            del target[key]
+        else:
+            raise ValueError(f"the stand-in knows no operation {kind!r}")
+    return changed
+
+
+def _key(target: Any, part: str, *, adding: bool = False) -> Any:
+    """A part of a JSON pointer (RFC 6901) as what it stands for in its target."""
+    if not isinstance(target, list):
+        return part
+    if part == "-" and adding:
+        return len(target)
+    if re.fullmatch(r"0|[1-9]\d{0,8}", part) is None or int(part) >= len(target) + adding:
+        raise LookupError(f"there is no place {part} in a list of {len(target)}")
+    return int(part)
+
+
+def _child(owner: Document, plural: str, name: str, spec: Document) -> Document:
+    metadata, resource = owner["metadata"], RESOURCES[plural]
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {"name": name, "namespace": metadata["namespace"], "ownerReferences": [reference]},
+        "spec": spec,
+    }
+
+
+def _controlled_by(thing: Document, owner: Document) -> bool:
+    references = thing["metadata"].get("ownerReferences", ())
+    return any(reference.get("uid") == owner["metadata"]["uid"] for reference in references)
+
+
+def _set_status(plural: str, thing: Document) -> None:
+    """A status as it is once everything has rolled out."""
+    spec, status = thing.get("spec", {}), thing.setdefault("status", {})
+    if plural == "pods":
+        status.setdefault("phase", "Running")
+    if plural not in ("deployments", "replicasets", "statefulsets", "daemonsets"):
+        return
+    status["observedGeneration"] = thing["metadata"]["generation"]
+    count = spec.get("replicas", 1)
+    if plural == "daemonsets":
+        names = ("currentNumberScheduled", "updatedNumberScheduled", "desiredNumberScheduled", "numberReady")
+        status |= dict.fromkeys(names, _NODES)
+    else:
+        status |= {"replicas": count, "readyReplicas": count, "availableReplicas": count}
+        if plural != "replicasets":
+            status["updatedReplicas"] = count
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
