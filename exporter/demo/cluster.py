@@ -43,9 +43,10 @@ class _RefusedError(Exception):
             "status": "Failure",
             "message": message,
             "reason": reason,
-            "details": details or {},
             "code": code,
         }
+        if details is not None:
+            self.status["details"] = details
 
 
 class StandInCluster(Objects):
@@ -218,7 +219,7 @@ class StandInCluster(Objects):
         if thing is None:
             raise _about(404, "NotFound", plural, place[1], "not found")
         if request.method == "PATCH":
-            return JSONResponse(self.put(_patched(thing, operations)))
+            return JSONResponse(self.put(_patched(plural, thing, operations)))
         if request.method == "DELETE":
             self.remove(plural, *place)
             details = {**_details(plural, place[1]), "uid": thing["metadata"]["uid"]}
@@ -228,7 +229,7 @@ class StandInCluster(Objects):
         return JSONResponse(_conversion(request)(thing))
 
 
-def _patched(thing: Document, operations: Any) -> Document:
+def _patched(plural: str, thing: Document, operations: Any) -> Document:
     if not isinstance(operations, list):
         raise _RefusedError(400, "BadRequest", "error decoding patch: it is no list of operations")
     try:
@@ -239,20 +240,18 @@ def _patched(thing: Document, operations: Any) -> Document:
         )
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         message = "the server rejected our request due to an error in our request"
-        raise _RefusedError(422, "Invalid", message) from error
+        raise _RefusedError(422, "Invalid", message, {}) from error
     if not same:
         raise _RefusedError(400, "BadRequest", "the object does not match the one in the path")
     if metadata.get("resourceVersion") != thing["metadata"]["resourceVersion"]:
-        raise _RefusedError(
-            409, "Conflict", "the object has been modified; please apply your changes to the latest version"
-        )
+        raise _about(409, "Conflict", plural, metadata["name"], "has been modified")
     return patched
 
 
 def _plural(request: Request) -> str:
     plural: str = request.path_params["plural"]
     if plural not in RESOURCES or RESOURCES[plural].group != request.path_params.get("group", ""):
-        raise _RefusedError(404, "NotFound", "the server could not find the requested resource")
+        raise _RefusedError(404, "NotFound", "the server could not find the requested resource", {})
     return plural
 
 
@@ -307,7 +306,7 @@ def _field(thing: Document, path: str) -> Any:
 
 async def _body(request: Request, media: str) -> Any:
     if request.headers.get("content-type", "").partition(";")[0] != media:
-        raise _RefusedError(415, "UnsupportedMediaType", f"the stand-in takes {media} here only")
+        raise _RefusedError(415, "UnsupportedMediaType", f"the stand-in takes {media} here only", {})
     try:
         return json.loads(await request.body())
     except ValueError as error:
@@ -354,7 +353,7 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 async def _no_such_path(_: Request, error: Exception) -> Response:
     code, reason = (405, "MethodNotAllowed") if getattr(error, "status_code", 404) == 405 else (404, "NotFound")
-    refusal = _RefusedError(code, reason, "the server could not find the requested resource")
+    refusal = _RefusedError(code, reason, "the server could not find the requested resource", {})
     return JSONResponse(refusal.status, status_code=code)
 
 

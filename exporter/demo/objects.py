@@ -207,9 +207,11 @@ def _key(target: Any, part: str, *, adding: bool = False) -> Any:
         return part
     if part == "-" and adding:
         return len(target)
-    if re.fullmatch(r"0|[1-9]\d{0,8}", part) is None or int(part) >= len(target) + adding:
+    # Below zero it counts from the end, which no standard knows and every API server does.
+    size = len(target) + adding
+    if re.fullmatch(r"-?(0|[1-9]\d{0,8})", part) is None or not -size <= int(part) < size:
         raise LookupError(f"there is no place {part} in a list of {len(target)}")
-    return int(part)
+    return int(part) % size
 
 
 def _child(owner: Document, plural: str, name: str, spec: Document) -> Document:
