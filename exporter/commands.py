@@ -2,7 +2,7 @@
 
 `kubectl patch --type json` with a `test` of each container's name and present image before its `replace`: a command that has grown stale
 fails as a whole, where a strategic merge patch would add a container whose name is gone. Where no patch can work (a Job's template is
-immutable, a custom kind has a shape of its own) or none would last (Argo CD, Flux or an operator put the old image back), there is no
+immutable, a bare pod is nobody's, a custom kind has a shape of its own) or none would last (Argo CD, Flux or an operator put the old image back), there is no
 command, and `advice` says what to change instead.
 
 Names and references were checked against grammars without any character that a shell or JSON would read (`workloads`, `images`).
@@ -19,14 +19,13 @@ from exporter.images import parse
 from exporter.workloads import ContainerType
 
 _TEMPLATE = "/spec/template/spec"
-# Where each kind keeps its pod's specification. Of a pod itself, the API server lets images be changed.
+# Where each kind keeps its pod's specification.
 _PATHS = {
     "Deployment": _TEMPLATE,
     "StatefulSet": _TEMPLATE,
     "DaemonSet": _TEMPLATE,
     "ReplicaSet": _TEMPLATE,
     "CronJob": "/spec/jobTemplate/spec/template/spec",
-    "Pod": "/spec",
 }
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
 # Who puts back what a patch changes, at once or within minutes.
@@ -67,6 +66,8 @@ def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
         return f"A patch would be put back: set the image to {new} in the sources of {owner} {manager.source}."
     if kind == "Job":
         return f"A Job's template cannot be changed: delete {name} and create it again with {new}, or change what makes it."
+    if kind == "Pod":
+        return f"Nothing looks after a bare pod: delete {name} and create it again with {new}."
     if kind not in _PATHS:
         return f"Set the image to {new} where {kind} {name} is configured; its pods are not patched by themselves."
     if kind == "ReplicaSet":

@@ -46,7 +46,7 @@ def groups(snapshot: Snapshot) -> Iterator[Together]:
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
     """The findings as one JSON object, in the order of the snapshot."""
     commands = {
-        finding: (patch_command(together, state), rollback_command(together, state))
+        finding: (patch_command(together, state), rollback_command(together, state), advice(together, state))
         for together, state in groups(snapshot)
         for finding in together
     }
@@ -219,7 +219,9 @@ def _console() -> Console:
     return console
 
 
-def _to_json(finding: Finding, state: WorkloadState, patch: str | None, rollback: str | None) -> dict[str, Any]:
+def _to_json(
+    finding: Finding, state: WorkloadState, patch: str | None, rollback: str | None, instead: str | None
+) -> dict[str, Any]:
     key = finding.workload
 
     def newer(tag: str | None) -> str | None:
@@ -246,6 +248,7 @@ def _to_json(finding: Finding, state: WorkloadState, patch: str | None, rollback
         else {"manager": state.manager.name, "source": state.manager.source},
         "patch_command": patch,
         "rollback_command": rollback,
+        "advice": instead,
     }
 
 

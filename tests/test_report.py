@@ -52,6 +52,7 @@ def test_the_json_of_a_finding():
     assert command.startswith("kubectl --namespace mojaloop patch deployment/ledger --type json")
     assert command.count('"replace"') == 2, "one command for main and init containers"
     assert first.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
+    assert first.pop("advice").startswith("The next upgrade of the Helm release mojaloop/moja")
     assert first == {
         "namespace": "mojaloop",
         "workload_kind": "Deployment",
