@@ -535,7 +535,7 @@ def test_the_command_shows_the_findings_and_ends():
     assert done.returncode == 0, done.stderr
     row = next(line for line in done.stdout.splitlines() if line.startswith("mojaloop/central-ledger:v19.12.3"))
     assert row.split()[1:3] == ["v19.12.8", "5"]
-    assert "93 containers checked; 26 miss a patch" in done.stdout
+    assert "95 containers checked; 27 miss a patch" in done.stdout
     assert re.search(r"metrics +http://127.0.0.1:\d+/metrics", done.stdout)
     assert "Traceback" not in done.stderr
 

@@ -128,6 +128,8 @@ def _backing() -> Iterator[Document]:
     yield of("StatefulSet", "mongodb", "bitnamilegacy/mongodb:6.0.1")
     yield of("StatefulSet", "redis", "bitnami/redis:7.0.5-debian-11-r7", **flux)
     yield of("StatefulSet", "kafka", "bitnami/kafka:3.3.1-debian-11-r1")
+    yield of("StatefulSet", "reporting-mongodb", "bitnami/mongodb:6.0.2-debian-11-r11")
+    yield of("StatefulSet", "reporting-kafka", "solsson/kafka:2.8.1")
     yield of("StatefulSet", "percona", "percona/percona-xtradb-cluster:8.0.44-35.1")
     yield of("StatefulSet", "vault", "hashicorp/vault:1.21.4")
     yield of("Deployment", "rabbitmq", "mirror.gcr.io/library/rabbitmq:3.12.4-management-alpine")
