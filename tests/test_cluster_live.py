@@ -298,3 +298,17 @@ async def test_credentials_are_read_again(kube: Kube, namespace: str) -> None:
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["watched", "listed"])
+async def test_a_pod_made_anew_under_its_name_has_its_new_image(kube: Kube, namespace: str, listed: bool) -> None:
+    pod = {"metadata": {"name": "kafka-0", "ownerReferences": owner("StrimziPodSet", "kafka")}}
+    kube.create("Pod", namespace, {**pod, "spec": pod_spec("kafka:1.0.0")})
+    async with following(kube, namespace, kinds=["Pod"]) as found:
+        assert found.images(namespace) == {"StrimziPodSet/kafka": ["kafka:1.0.0"]}
+        if listed:
+            kube.stop_apiserver()
+            await asyncio.to_thread(kube.start_apiserver)
+        kube.delete("Pod", namespace, "kafka-0")
+        kube.create("Pod", namespace, {**pod, "spec": pod_spec("kafka:1.0.1")})
+        await found.until_images(namespace, {"StrimziPodSet/kafka": ["kafka:1.0.1"]}, 20)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
@@ -73,6 +73,16 @@ BACKOFF_ELSE = (0.5, 30.0)
 RESUMABLE = frozenset({Reason.UNREACHABLE, Reason.UNAUTHORIZED, Reason.SERVER_ERROR})
 
 
+class Issue(NamedTuple):
+    """Which object of a name, and which of its specifications: one that is made anew begins at generation 1 again."""
+
+    uid: str
+    generation: int
+
+
+_NO_ISSUE = Issue("", 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What the watchers of a cluster share."""
@@ -95,8 +105,8 @@ class Watcher:
         self._around = surroundings
         self._path = _path(kind, watched_namespace)
         self._metadata_only = kind in METADATA_ONLY
-        # By what we hold, its generation: a change of status alone does not need the specification again.
-        self._held: dict[Source, int] = {}
+        # By what we hold, its uid and generation: a change of status alone does not need the specification again.
+        self._held: dict[Source, Issue] = {}
         self._version: str | None = None
         # Whether the API server was away since `_version` was right: it may have come back with an older etcd.
         self._doubtful = False
@@ -153,7 +163,7 @@ class Watcher:
             shares.put(source, None)
         for source, (_, part) in parts.items():
             shares.put(source, part)
-        self._held = {source: generation for source, (generation, _) in parts.items()}
+        self._held = {source: issue for source, (issue, _) in parts.items()}
         self._version = version
         self._around.telemetry.last_sync.labels(self.kind).set(self._around.clock())
         self._say(ScopeState.SYNCED)
@@ -164,17 +174,15 @@ class Watcher:
             log.warning("may not list or watch %s in namespace %s: %s", self.kind, self.watched_namespace, error)
             self._say(ScopeState.FORBIDDEN)
 
-    async def _pages(self) -> tuple[str, dict[Source, tuple[int, Workload]]]:
+    async def _pages(self) -> tuple[str, dict[Source, tuple[Issue, Workload]]]:
         params = {"limit": str(PAGE_ITEMS), **self._selector()}
-        parts: dict[Source, tuple[int, Workload]] = {}
+        parts: dict[Source, tuple[Issue, Workload]] = {}
         while True:
             page = decode_page(
                 await self._around.connection.get(self._path, params=params, accept=self._accept(many=True))
             )
             found = await self._parts(page.items or ())
-            parts.update(
-                (source, (generation, part)) for source, (generation, part) in found.items() if part is not None
-            )
+            parts.update((source, (issue, part)) for source, (issue, part) in found.items() if part is not None)
             if not page.metadata.continue_:
                 return page.metadata.resource_version, parts
             params["continue"] = page.metadata.continue_
@@ -226,26 +234,26 @@ class Watcher:
                 last[self._source(thing)] = None if event.type == "DELETED" else thing
         parts = await self._parts([thing for thing in last.values() if thing is not None])
         for source in last:
-            generation, part = parts.get(source, (0, None))
+            issue, part = parts.get(source, (_NO_ISSUE, None))
             self._around.shares.put(source, part)
             if part is None:
                 self._held.pop(source, None)
             else:
-                self._held[source] = generation
+                self._held[source] = issue
         return version
 
-    async def _parts(self, things: Sequence[Object]) -> dict[Source, tuple[int, Workload | None]]:
-        """What each object contributes, with its generation; specifications are fetched where no template covers them."""
-        parts: dict[Source, tuple[int, Workload | None]] = {}
+    async def _parts(self, things: Sequence[Object]) -> dict[Source, tuple[Issue, Workload | None]]:
+        """What each object contributes, with its issue; specifications are fetched where no template covers them."""
+        parts: dict[Source, tuple[Issue, Workload | None]] = {}
         missing: list[Source] = []
         for thing in things:
             if is_covered(self.kind, thing.metadata) or self._around.exclude(workload_key(self.kind, thing.metadata)):
                 continue
-            source, generation = self._source(thing), thing.metadata.generation
+            source, issue = self._source(thing), _issue(thing)
             if not self._metadata_only:
-                parts[source] = (generation, to_workload(self.kind, thing))
-            elif generation and self._held.get(source) == generation:
-                parts[source] = (generation, self._around.shares.get(source))
+                parts[source] = (issue, to_workload(self.kind, thing))
+            elif issue.generation and self._held.get(source) == issue:
+                parts[source] = (issue, self._around.shares.get(source))
             else:
                 missing.append(source)
         if missing:
@@ -256,17 +264,17 @@ class Watcher:
                 parts[source] = answer
         return parts
 
-    async def _fetch(self, source: Source) -> tuple[int, Workload | None]:
+    async def _fetch(self, source: Source) -> tuple[Issue, Workload | None]:
         async with self._around.fetching:
             try:
                 body = await self._around.connection.get(f"{_path(self.kind, source.namespace)}/{source.name}")
             except ApiError as error:
                 if error.status == 404:  # gone meanwhile; the watch will say so too
-                    return 0, None
+                    return _NO_ISSUE, None
                 raise
         thing = decode_object(body)
         annotations = decode_pod_metadata(body).metadata.annotations if self.kind == "Pod" else None
-        return thing.metadata.generation, to_workload(self.kind, thing, pod_annotations=annotations)
+        return _issue(thing), to_workload(self.kind, thing, pod_annotations=annotations)
 
     def _source(self, thing: Object) -> Source:
         return Source(self.kind, thing.metadata.namespace, thing.metadata.name)
@@ -305,6 +313,10 @@ class Watcher:
         self._around.inventory.set_scope(self.kind, self.watched_namespace, state)
         gauge = self._around.telemetry.forbidden.labels(self.kind, self.watched_namespace)
         gauge.set(1 if state is ScopeState.FORBIDDEN else 0)
+
+
+def _issue(thing: Object) -> Issue:
+    return Issue(thing.metadata.uid, thing.metadata.generation)
 
 
 def _path(kind: str, namespace: str) -> str:
