@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
+from exporter.commands import advice, patch_command, rollback_command
+from exporter.demo.alerts import RULES, names, substitute
+from exporter.findings import Finding, WorkloadState
+from exporter.images import parse
+from exporter.workloads import ContainerType, Manager, WorkloadKey
 from tests.kube import need
 
-RULES = Path(__file__).parent.parent / "alerts" / "mojaloop-image-patch.rules.yml"
 IMAGE = "docker.io/mojaloop/central-ledger"
 DAY = 1440  # minutes
 
@@ -312,3 +315,315 @@ def test_each_case_fails_without_the_part_that_serves_it(tmp_path, case):
     status, said = promtool(tmp_path, text.replace(part, instead), *case("north"))
     assert status == 1, said
     assert "FAILED" in said
+
+
+# Every alert: silent just before its time, firing just after it, with its whole labels and annotations.
+
+BASE = "https://github.com/mojaloop/mojaloop-image-patch-exporter/blob/main/alerts/runbook.md#"
+HUB = {"cluster": "north", "namespace": "mojaloop"}
+OUT_OF_STEP = "A hub whose components leave their Mojaloop release one by one is out of step with it: https://docs.mojaloop.io/adoption/HubOperations/TechOps/release-management.html"
+
+
+def found(reference, *, kind="Deployment", container="main", init=False, position=0, latest="v1.0.2"):
+    parsed = parse(reference)
+    return Finding(
+        workload=WorkloadKey("mojaloop", kind, "ledger"), container=container, position=position, reference=reference, image=str(parsed.repository),
+        container_type=ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER, tag=parsed.tag, digest=parsed.digest or "", latest_tag=latest,
+    )  # fmt: skip
+
+
+MANAGERS = {
+    "nobody": None,
+    "helm": Manager("helm", "mojaloop/moja"),
+    "argocd": Manager("argocd", "hub"),
+    "flux": Manager("flux", "HelmRelease flux-system/moja"),
+    "operator": Manager("operator", "Kafka/hub"),
+}
+SAME_TEXT = [
+    *((kind, "nobody", "mojaloop/central-ledger:v1.0.0") for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "CronJob", "Job", "Pod", "StrimziPodSet")),
+    *(("Deployment", manager, "mojaloop/central-ledger:v1.0.0") for manager in MANAGERS if manager != "nobody"),
+    ("Deployment", "nobody", "docker.io/mojaloop/central-ledger:v1.0.0@sha256:" + "0a" * 32),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "manager", "reference"), SAME_TEXT)
+def test_the_annotations_are_what_the_code_renders(tmp_path, kind, manager, reference):
+    first, second = found(reference, kind=kind), found(reference, kind=kind, container="other", position=10)
+    wait = found(reference, kind=kind, container="wait", init=True, position=2)
+    together, state = [first, second, wait], WorkloadState(manager=MANAGERS[manager])
+    page = Page("north").synced("1x60")
+    for f in together:
+        page.container(
+            "1x60",
+            kind=kind,
+            container=f.container,
+            init=f.container_type == "init_container",
+            position=f.position,
+            reference=reference,
+            published=0,
+        )
+    if state.manager:
+        page.managed("1x60", state.manager.name, state.manager.source, kind=kind)
+    labels_ = {**HUB, "workload_kind": kind, "workload": "ledger", "image": IMAGE, "tag": "v1.0.0"}
+    same = {
+        "description": f"{kind} mojaloop/ledger runs {IMAGE}:v1.0.0 and misses v1.0.2, since 1970-01-01 00:00:00 +0000 UTC. {OUT_OF_STEP}",
+        "changes_url": "https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.0.2",
+        "dashboard_url": "http://localhost:3000/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload=ledger",
+        "patch_command": patch_command(together, state) or "",
+        "rollback_command": rollback_command(together, state) or "",
+        "advice": advice(together, state) or "",
+    }
+    assert same["patch_command"] or same["advice"]
+    available = {
+        "exp_labels": {**labels_, "severity": "warning"},
+        "exp_annotations": {
+            "summary": "A newer patch release of a running image is available.",
+            "runbook_url": f"{BASE}mojaloopimagepatchavailable",
+            **same,
+        },
+    }
+    alerts = [
+        {"alertname": AVAILABLE, "eval_time": "14m", "exp_alerts": []},
+        {"alertname": AVAILABLE, "eval_time": "16m", "exp_alerts": [available]},
+    ]
+    passes(tmp_path, [page], [], 1, alerts)
+
+
+def one(alert, labels_, severity, summary, description, **more):
+    annotations = {"summary": summary, "description": description, "runbook_url": BASE + alert.lower(), **more}
+    return [{"exp_labels": {**labels_, "severity": severity}, "exp_annotations": annotations}]
+
+
+def overdue():
+    page = Page("north").synced("1x40000").container("1x40000", published=-14 * DAY * 60 + 1200)
+    together = [found("mojaloop/central-ledger:v1.0.0")]
+    said = one(
+        OVERDUE, {**HUB, "workload_kind": "Deployment", "workload": "ledger", "image": IMAGE, "tag": "v1.0.0"}, "critical",
+        "A patch release of a running image has been available for longer than allowed.",
+        f"Deployment mojaloop/ledger runs {IMAGE}:v1.0.0 and misses v1.0.2, since 1969-12-18 00:20:00 +0000 UTC. {OUT_OF_STEP}",
+        dashboard_url="http://localhost:3000/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload=ledger",
+        changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.0.2",
+        patch_command=patch_command(together, WorkloadState()), rollback_command=rollback_command(together, WorkloadState()), advice="",
+    )  # fmt: skip
+    return page, OVERDUE, 20, 21, said
+
+
+def not_rolled_out():
+    name = "MojaloopImagePatchNotRolledOut"
+    page = Page("north").add(
+        "mojaloop_workload_rollout_incomplete",
+        "1x60",
+        namespace="mojaloop",
+        workload_kind="Deployment",
+        workload="ledger",
+    )
+    text = "Deployment mojaloop/ledger has not rolled out: it is paused, stuck, or its pods are only replaced when they are deleted. What runs is older than what the other alerts judge."
+    said = one(name, {**HUB, "workload_kind": "Deployment", "workload": "ledger"}, "warning", "A workload's template is changed, but pods of an older one still run.", text,
+               dashboard_url="http://localhost:3000/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload=ledger")  # fmt: skip
+    return page, name, 29, 31, said
+
+
+def superseded():
+    name = "MojaloopImagePatchLineSuperseded"
+    page = Page("north")
+    for workload in ("a", "b"):
+        page.add("mojaloop_image_upgrade_available", "1x90", namespace="mojaloop", workload_kind="Deployment", workload=workload, container="main", container_type="container",
+                 image=IMAGE, tag="v1.0.0", strategy="minor", latest_tag="v1.1.0")  # fmt: skip
+    text = f"2 containers in mojaloop run {IMAGE} on a line that v1.1.0 superseded. That no patch is missing there does not mean that it is safe: fixes are seldom brought back to an older line."
+    said = one(name, {**HUB, "image": IMAGE}, "info", "A newer minor release exists, and no patches are made for the line that runs.", text,
+               dashboard_url=f"http://localhost:3000/d/mojaloop-image-patch-images?var-namespace=mojaloop&var-image={IMAGE}",
+               changes_url="https://github.com/mojaloop/central-ledger/releases")  # fmt: skip
+    return page, name, 59, 61, said
+
+
+def mixed():
+    name = "MojaloopImageVersionsMixed"
+    page = (
+        Page("north")
+        .container("0x90", workload="a")
+        .container("0x90", workload="b", tag="v1.0.10")
+        .container("0x90", workload="c", image="docker.io/library/redis")
+    )
+    said = one(name, {**HUB, "image": IMAGE}, "warning", "One Mojaloop image runs at several tags in one namespace.",
+               f"{IMAGE} runs in mojaloop at v1.0.0, v1.0.10. Services of one release are tested together.",
+               dashboard_url=f"http://localhost:3000/d/mojaloop-image-patch-images?var-namespace=mojaloop&var-image={IMAGE}")  # fmt: skip
+    return page, name, 59, 61, said
+
+
+def unknown():
+    name = "MojaloopImageStatusUnknown"
+    page = Page("north").unknown("1x90").unknown("1x90", workload="b").unknown("1x90", "pending", workload="c")
+    said = one(
+        name,
+        {**HUB, "reason": "unreachable"},
+        "info",
+        "Containers cannot be judged; unknown is not up to date.",
+        "2 containers in mojaloop cannot be judged: unreachable.",
+    )
+    return page, name, 59, 61, said
+
+
+HEALTH = "http://localhost:3000/d/mojaloop-image-patch-exporter"
+
+
+def down():
+    page = Page("north").synced("1x10 stale", "mojaloop")
+    text = "Nothing is known of new patches in namespace mojaloop; alerts stay as they were, and end 7 days after the exporter was last scraped."
+    said = one(
+        DOWN,
+        {"cluster": "north", "watched_namespace": "mojaloop"},
+        "critical",
+        "No image patch exporter answers.",
+        text,
+        dashboard_url=HEALTH,
+    )
+    return page, DOWN, 25, 27, said
+
+
+def never_there():
+    said = one(DOWN, {}, "critical", "No image patch exporter answers.",
+               "Nothing is known of new patches; alerts stay as they were, and end 7 days after the exporter was last scraped.", dashboard_url=HEALTH)  # fmt: skip
+    return Page("north"), DOWN, 14, 16, said
+
+
+def not_synced():
+    name = "MojaloopImagePatchExporterNotSynced"
+    text = (
+        "A registry does not answer, or rights to list a kind are missing, for what is watched in * (* is everywhere)."
+    )
+    said = one(
+        name,
+        {"cluster": "north", "watched_namespace": "*"},
+        "warning",
+        "The image patch exporter does not know everything that it watches.",
+        text,
+        dashboard_url=HEALTH,
+    )
+    return Page("north").synced("0x90"), name, 59, 61, said
+
+
+def renamed():
+    name = "MojaloopImagePatchLabelsRenamed"
+    page = Page("north").add("mojaloop_image_info", "1x30", exported_namespace="mojaloop", namespace="monitoring")
+    text = (
+        "The scrape of job patch needs honor_labels: true (honorLabels in a ServiceMonitor). Every other alert about images is off until then, as its commands would be"
+        " against the wrong namespace."
+    )
+    said = one(
+        name,
+        {"cluster": "north", "job": "patch"},
+        "critical",
+        "Prometheus renames the exporter's labels; no image is watched until that ends.",
+        text,
+        dashboard_url=HEALTH,
+    )
+    return page, name, 4, 6, said
+
+
+def stale():
+    name = "MojaloopImageLookupStale"
+    page = Page("north").add("mojaloop_image_lookup_timestamp_seconds", "0x400", registry="docker.io", image=IMAGE)
+    said = one(name, {"cluster": "north", "registry": "docker.io", "image": IMAGE}, "warning", "The tags of an image have not been looked up for long.",
+               f"{IMAGE} was last looked up 6h 17m 0s ago; newer patches of it are not known.", dashboard_url=HEALTH)  # fmt: skip
+    return page, name, 375, 377, said
+
+
+def failing():
+    name = "MojaloopRegistryFailing"
+    page = Page("north").add(
+        "mojaloop_exporter_registry_failures_total", "0x5 1+1x120", registry="docker.io", reason="unreachable"
+    )
+    said = one(name, {"cluster": "north", "registry": "docker.io", "reason": "unreachable"}, "warning", "A registry fails again and again.",
+               "docker.io failed 60 times in an hour: unreachable.", dashboard_url=HEALTH)  # fmt: skip
+    return page, name, 65, 70, said
+
+
+@pytest.mark.parametrize(
+    "case",
+    [overdue, not_rolled_out, superseded, mixed, unknown, down, never_there, not_synced, renamed, stale, failing],
+    ids=lambda case: case.__name__,
+)
+def test_silent_just_before_its_time_and_firing_after_it(tmp_path, case):
+    page, name, before, after, said = case()
+    alerts = [
+        {"alertname": name, "eval_time": f"{before}m", "exp_alerts": []},
+        {"alertname": name, "eval_time": f"{after}m", "exp_alerts": said},
+    ]
+    passes(tmp_path, [page], [], 1, alerts)
+
+
+def test_every_alert_is_shown_and_has_its_runbook_entry():
+    import yaml
+
+    names = {
+        rule["alert"]
+        for group in yaml.safe_load(RULES.read_text())["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    shown = {
+        AVAILABLE,
+        *(
+            case()[1]
+            for case in (overdue, not_rolled_out, superseded, mixed, unknown, down, not_synced, renamed, stale, failing)
+        ),
+    }
+    assert names == shown
+    runbook = (RULES.parent / "runbook.md").read_text()
+    for name in names:
+        assert f"\n## {name}\n" in runbook
+
+
+def test_renamed_labels_never_make_a_command(tmp_path):
+    page = Page("north").synced("1x60")
+    page.container("1x60")
+    for series in page.series[1:]:
+        series["series"] = series["series"].replace(
+            'namespace="mojaloop"', 'exported_namespace="mojaloop",namespace="monitoring"'
+        )
+    passes(
+        tmp_path,
+        [page],
+        [(30, firing(AVAILABLE), 0), (30, "count(mojaloop:image_patch_missing{workload!=''}) or vector(0)", 0)],
+    )
+
+
+def test_compliance_and_lag(tmp_path):
+    old = -20 * DAY * 60
+    page = (
+        Page("north")
+        .synced("1x60")
+        .container("1x60", published=old)
+        .container("1x60", workload="b", published=0)
+        .container("0x60", workload="c")
+        .container("0x60", workload="d", namespace="x")
+    )
+    passes(tmp_path, [page, Page(None, "b").synced("1x60")], [
+        (30, 'sum(round(namespace:mojaloop_image_patch_compliance:ratio{namespace="mojaloop"} * 300))', 200),
+        (30, 'sum(namespace:mojaloop_image_patch_compliance:ratio{namespace="x"})', 1),
+        (30, "sum(cluster:mojaloop_image_patch_compliance:ratio)", 0.75),
+        (30, "sum(cluster:mojaloop_image_patch_lag_seconds:max)", 30 * 60 - old),
+    ])  # fmt: skip
+
+
+# Marked places.
+
+
+def test_only_marked_places_are_changed_and_by_one_function():
+    text = RULES.read_text()
+    assert names(text) == {
+        "available_for", "overdue_seconds", "not_rolled_out_for", "superseded_for", "mixed_for", "unknown_for", "down_for", "not_synced_for", "renamed_for",
+        "stale_seconds", "stale_for", "failing_for", "grafana",
+    }  # fmt: skip
+    changed = substitute(text, {"available_for": "1m", "overdue_seconds": "60", "grafana": "https://grafana.example/"})
+    pairs = [(a, b) for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
+    assert all("# value: " in a for a, _ in pairs)
+    assert [b.strip() for _, b in pairs if "grafana" not in b] == [
+        "> 60  # value: overdue_seconds",
+        "for: 1m  # value: available_for",
+        "> 60  # value: overdue_seconds",
+    ]
+    assert changed.count("https://grafana.example/d/") == text.count("http://localhost:3000/d/")
+    assert substitute(text, {}) == text
+    with pytest.raises(KeyError, match="no place is marked nothing"):
+        substitute(text, {"nothing": "1"})

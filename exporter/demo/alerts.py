@@ -1,0 +1,46 @@
+"""The shipped rules and Alertmanager's example, with other values at their marked places: for the demo and the tests, as the chart does it.
+
+A marked place is a value with `# value: NAME` behind it, on one line; nothing else is ever changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+# Beside the package in a checkout; an installed wheel carries no rules.
+FOLDER = Path(__file__).parent.parent.parent / "alerts"
+RULES = FOLDER / "mojaloop-image-patch.rules.yml"
+_MARK = re.compile(r"^(?P<before>\s*(?:\S.*?[\s])?)(?P<value>\S+)(?P<mark>\s+# value: (?P<name>\w+))$", re.MULTILINE)
+_GRAFANA = re.compile(r"http://localhost:3000(?=/d/)")
+
+
+def names(text: str) -> set[str]:
+    """The names of the marked places of a rule file."""
+    return {match["name"] for match in _MARK.finditer(text)}
+
+
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """A rule file with other values at its marked places.
+
+    Args:
+        text: of the rule file.
+        values: by name; `grafana` replaces the address before a dashboard's path, every other one the whole value.
+
+    Raises:
+        KeyError: a name has no marked place.
+    """
+    unknown = values.keys() - names(text)
+    if unknown:
+        raise KeyError(f"no place is marked {', '.join(sorted(unknown))}; there are {', '.join(sorted(names(text)))}")
+
+    def put(match: re.Match[str]) -> str:
+        if match["name"] not in values:
+            return match[0]
+        value = values[match["name"]]
+        if match["name"] == "grafana":
+            return _GRAFANA.sub(lambda _: value.rstrip("/"), match[0])
+        return f"{match['before']}{value}{match['mark']}"
+
+    return _MARK.sub(put, text)
