@@ -19,7 +19,8 @@ venv: .venv/ready ## the Python environment, from the lock file
 tools: venv ## the real components that the tests need: from Debian where we are root, else built with Go
 	$(BIN)/python -m tests.tools.install
 
-demo: venv ## the exporter on an embedded cluster and registry, filled with a real Mojaloop release
+demo: venv ## the exporter on an embedded cluster and registry, filled with a real Mojaloop release, and its alerts in Slack
+	@$(BIN)/python -m tests.tools.install demo
 	$(BIN)/mojaloop-image-patch-exporter demo
 
 test: tools ## every test, on real components

@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter import __version__, config, logs, manifests, report
 from exporter.catalogue import Catalogue, CatalogueError
@@ -34,10 +35,20 @@ from exporter.server import ListenError, Server, listen
 from exporter.telemetry import Telemetry
 from exporter.workloads import Container, ContainerType, Workload, reference_key
 
+if TYPE_CHECKING:
+    from exporter.demo import StandInSlack
+
 PROG = "mojaloop-image-patch-exporter"
-# The demo takes two seconds; one that hangs should say so.
-_DEMO_SECONDS = 60.0
 _log = logging.getLogger(__name__)
+
+
+# Everything of the demo takes seconds; what hangs should say so.
+_DEMO_SECONDS = 60.0
+_QUIET_SECONDS = 4.0
+
+
+class DemoError(Exception):
+    """The demo did not get to its end."""
 
 
 class UsageError(Exception):
@@ -53,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = asyncio.run(parsed.run(parsed, loaded))
     except (ConfigurationError, UsageError) as error:
         return _failed(error, 2)
-    except (CatalogueError, ClusterError, ClusterConfigurationError, ListenError, ManifestError) as error:
+    except (CatalogueError, ClusterError, ClusterConfigurationError, ListenError, ManifestError, DemoError) as error:
         return _failed(error, 1)
     except BrokenPipeError:
         # Whoever read our output has seen enough (`check ... | head`); Python would complain once more as it ends.
@@ -294,33 +305,81 @@ def _local(port: int) -> tuple[str, int]:
 
 
 async def _demo(parsed: argparse.Namespace, loaded: Configuration) -> int:
-    from exporter.demo import stand_ins  # noqa: PLC0415 - what it brings is no part of the product
+    # What the demo brings is no part of the product, and costs it no memory.
+    from exporter.demo import MissingError, StandInSlack, pipeline, serving, stand_ins  # noqa: PLC0415
 
     if parsed.listen is None:
         loaded = replace(loaded, listen=_local(loaded.listen[1]))
-    async with stand_ins() as there:
+    slack, behind = StandInSlack(), None
+    async with AsyncExitStack() as opened:
+        there = await opened.enter_async_context(stand_ins())
         loaded = replace(loaded, kubeconfig=there.kubeconfig, registries=there.registries, state_dir=None)
-        async with exporting(loaded) as (address, latest):
-            with report.progress() as progress:
-                async with asyncio.timeout(_DEMO_SECONDS):
-                    while not (latest.complete() and latest.dated()):
-                        judged = sum(finding.reason is None for finding in latest.snapshot.findings)
-                        progress("judging", judged, len(latest.snapshot.findings))
-                        await asyncio.sleep(0.1)
-            report.write(latest.snapshot, "table", now=time.time())
-            sys.stdout.write(
-                f"""
+        address, latest = await opened.enter_async_context(exporting(loaded))
+        channel = await opened.enter_async_context(serving(slack.app))
+        folder = there.kubeconfig.parent / "pipeline"
+        missing = ""
+        try:
+            target = address.removeprefix("http://")
+            behind = await opened.enter_async_context(pipeline(folder, targets=[target], slack=channel))
+        except MissingError as error:
+            missing = str(error)
+        with report.progress() as progress:
+            async with asyncio.timeout(_DEMO_SECONDS):
+                while not (latest.complete() and latest.dated()):
+                    judged = sum(finding.reason is None for finding in latest.snapshot.findings)
+                    progress("judging", judged, len(latest.snapshot.findings))
+                    await asyncio.sleep(0.1)
+        report.write(latest.snapshot, "table", now=time.time())
+        _say(
+            f"""
 The cluster and the registries are embedded: Mojaloop v17.3.0, with some workloads set back, as in a hub that did not follow.
-  metrics    {address}/metrics
-  findings   {address}/api/v1/findings
-  kubectl    kubectl --kubeconfig {there.kubeconfig} --namespace mojaloop get deployments
+  metrics       {address}/metrics
+  findings      {address}/api/v1/findings
+  kubectl       kubectl --kubeconfig {there.kubeconfig} --namespace mojaloop get deployments"""
+        )
+        if behind is not None:
+            _say(
+                f"""  Prometheus    {behind.prometheus}/alerts
+  Alertmanager  {behind.alertmanager}
+  Slack         {channel}
+
+The alerts are the shipped ones, but wait for seconds where a hub waits for a quarter of an hour. What Slack shows:
 """
             )
-            sys.stdout.flush()
-            if sys.stdin.isatty():
-                sys.stdout.write("Patch a Deployment there and look at the metrics again. Ctrl-C ends it.\n")
-                await _told_to_end()
+            await _messages(slack)
+        else:
+            _say(f"\n{missing}.")
+        if sys.stdin.isatty():
+            _say("\nPatch a Deployment with a command from above and look again. Ctrl-C ends it.")
+            await _told_to_end()
     return 0
+
+
+async def _messages(slack: StandInSlack) -> None:
+    """Say what came to Slack: the first two messages whole, and the titles of all."""
+    with report.progress() as progress:
+        loop = asyncio.get_running_loop()
+        end, quiet, known = loop.time() + _DEMO_SECONDS, 0.0, 0
+        # The groups come one after another; when none came for some seconds, that was it.
+        while loop.time() < end and not (known and loop.time() - quiet > _QUIET_SECONDS):
+            if len(slack.messages) != known:
+                known, quiet = len(slack.messages), loop.time()
+            progress("waiting for alerts", known, 0)
+            await asyncio.sleep(0.2)
+    if not slack.messages:
+        raise DemoError(f"no message came within {_DEMO_SECONDS:.0f} s; refused were {slack.refusals}")
+    patches = [message for message in slack.messages if "```" in message.text]
+    for message in patches[:2]:
+        _say(message.as_text() + "\n")
+    _say(f"and {len(slack.messages) - len(patches[:2])} more:")
+    for message in slack.messages:
+        if message not in patches[:2]:
+            _say(f"  {message.title}")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 # The parts, as a configuration has them.

@@ -18,8 +18,22 @@ from starlette.types import ASGIApp
 
 from exporter.demo import release
 from exporter.demo.cluster import StandInCluster
+from exporter.demo.pipeline import MissingError, Pipeline, pipeline
 from exporter.demo.registry import StandInRegistry
+from exporter.demo.slack import StandInSlack
 from exporter.registry import RegistryPolicy
+
+__all__ = [
+    "MissingError",
+    "Pipeline",
+    "StandInCluster",
+    "StandInRegistry",
+    "StandInSlack",
+    "StandIns",
+    "pipeline",
+    "serving",
+    "stand_ins",
+]
 
 
 @dataclass(frozen=True, slots=True)

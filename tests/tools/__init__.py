@@ -17,7 +17,9 @@ MODULES = {
 # Binaries that go by another name than their project.
 BUILT_AS = {"etcd": "server"}
 # Debian's packages, and the binary that each gives us.
-DEBIAN = {"docker-registry": "docker-registry", "prometheus": "promtool"}
+DEBIAN = {"docker-registry": "docker-registry", "prometheus": "promtool", "prometheus-alertmanager": "amtool"}
+# Those of the demo.
+DEMO = ("prometheus", "prometheus-alertmanager")
 # What envtest's folder holds.
 ENVTEST = ("kube-apiserver", "etcd", "kubectl")
 

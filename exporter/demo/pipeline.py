@@ -1,0 +1,161 @@
+"""What stands behind the exporter: a real Prometheus with the shipped rules, a real Alertmanager with the shipped template, and Slack's sink.
+
+The rules and routes are the shipped ones, sped up by the one function that changes marked places, so that the demo takes a minute and a
+half where a hub waits for a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from exporter.demo.alerts import FOLDER, RULES, substitute
+
+# By what they do, the names that binaries go by: Debian's and the projects' own.
+BINARIES = {"Prometheus": ("prometheus",), "Alertmanager": ("prometheus-alertmanager", "alertmanager")}
+SPED_UP = {"available_for": "10s", "superseded_for": "10s", "mixed_for": "10s", "unknown_for": "10s"}
+_READY_SECONDS = 30.0
+
+
+class MissingError(Exception):
+    """A component is not on this machine; the message says which, and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Where Prometheus and Alertmanager answer."""
+
+    prometheus: str
+    alertmanager: str
+
+
+def binaries() -> dict[str, str]:
+    """The paths of Prometheus and Alertmanager.
+
+    Raises:
+        MissingError: one is not there.
+    """
+    found = {what: next(filter(None, map(shutil.which, names)), None) for what, names in BINARIES.items()}
+    missing = [what for what, path in found.items() if path is None]
+    if missing:
+        raise MissingError(
+            f"{' and '.join(missing)} not found, so that alerts are not shown: on Debian, `apt-get install prometheus prometheus-alertmanager`"
+        )
+    return {what: path for what, path in found.items() if path is not None}
+
+
+def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval: str = "5s") -> dict[str, Any]:
+    """The shipped example, quick, with the address of a webhook in a file, and without what would not be sent before Monday."""
+    config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text("utf-8"))
+    config["templates"] = [str(FOLDER / "slack.tmpl")]
+    config["route"] |= {"group_wait": group_wait, "group_interval": group_interval}
+    for route in config["route"]["routes"]:
+        route.pop("active_time_intervals", None)
+    for receiver in config["receivers"]:
+        for slack in receiver.get("slack_configs", ()):
+            slack["api_url_file"] = str(webhook)
+    return config
+
+
+@contextlib.asynccontextmanager
+async def pipeline(
+    folder: Path,
+    *,
+    targets: list[str],
+    slack: str,
+    values: Mapping[str, str] = SPED_UP,
+    interval: str = "2s",
+    labels: Mapping[str, str] | None = None,
+) -> AsyncIterator[Pipeline]:
+    """Prometheus and Alertmanager, for as long as the context lasts.
+
+    Args:
+        folder: for their files.
+        targets: HOST:PORT of exporters to scrape.
+        slack: the address of Slack's sink.
+        values: for the marked places of the rules.
+        interval: between two scrapes, and two evaluations.
+        labels: of the targets.
+
+    Raises:
+        MissingError: one is not on this machine.
+    """
+    found = binaries()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rules.yml").write_text(substitute(RULES.read_text("utf-8"), values), "utf-8")
+    (folder / "webhook").write_text(f"{slack}/services/demo", "utf-8")
+    (folder / "alertmanager.yml").write_text(json.dumps(alertmanager_config(folder / "webhook")), "utf-8")
+    prometheus, alertmanager = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
+    scrape = {
+        "job_name": "image-patch",
+        "honor_labels": True,
+        "static_configs": [{"targets": targets, "labels": dict(labels or {})}],
+    }
+    config = {
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
+        "rule_files": [str(folder / "rules.yml")],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        "scrape_configs": [scrape],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config), "utf-8")
+    async with (
+        _running(
+            folder / "alertmanager.log", found["Alertmanager"], f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={folder / 'alerts'}",
+            f"--web.listen-address={alertmanager}", f"--web.external-url=http://{alertmanager}", "--cluster.listen-address=",
+        ),
+        _running(
+            folder / "prometheus.log", found["Prometheus"], f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={prometheus}", "--log.level=warn", "--rules.alert.resend-delay=5s",
+        ),
+    ):  # fmt: skip
+        await _ready(f"http://{prometheus}/-/ready", folder / "prometheus.log")
+        await _ready(f"http://{alertmanager}/-/ready", folder / "alertmanager.log")
+        yield Pipeline(f"http://{prometheus}", f"http://{alertmanager}")
+
+
+@contextlib.asynccontextmanager
+async def _running(log: Path, *command: str) -> AsyncIterator[None]:
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(5):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _ready(url: str, log: Path) -> None:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _READY_SECONDS
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while loop.time() < end:
+            with contextlib.suppress(httpx.HTTPError):
+                if (await client.get(url)).status_code == 200:
+                    return
+            await asyncio.sleep(0.1)
+    raise RuntimeError(f"{url} does not answer:\n{log.read_text('utf-8', 'replace')[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
