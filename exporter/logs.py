@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import TextIO
 
 _QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "uvicorn", "urllib3")
+# Whatever a terminal or a reader of lines may take for more than text, and halves of surrogate pairs, which no stream takes.
+_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # What it has to say, it says in the error that it raises as well.
 _SILENT = ("kubernetes",)
 
@@ -37,7 +40,7 @@ class TextFormatter(_Formatter):
         line = f"{self.formatTime(record)} {record.levelname} {record.name} {message}"
         if error:
             line += f" | {error}"
-        return line.replace("\r", r"\r").replace("\n", r"\n")
+        return _BREAKING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), line)
 
 
 class JsonFormatter(_Formatter):
@@ -52,7 +55,7 @@ class JsonFormatter(_Formatter):
             "logger": record.name,
             "message": message,
         }
-        return json.dumps({**event, "error": error} if error else event, ensure_ascii=False)
+        return json.dumps({**event, "error": error} if error else event)
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:

@@ -1,6 +1,6 @@
 """What is written becomes a configuration, or an error that says where, what was found and what is expected."""
 
-import contextlib
+import dataclasses
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -8,12 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, load, parse_option
+from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, load, parse_option
 from exporter.registry import DEFAULT_POLICIES, Api, RegistryPolicy
 from exporter.versions import Strategy
 from exporter.workloads import WorkloadKey
 
-BAD = sorted((Path(__file__).parent / "data" / "config" / "bad").glob("*.yaml"))
+DATA = Path(__file__).parent / "data" / "config"
+BAD = sorted((DATA / "bad").glob("*.yaml"))
 EXAMPLE = Path(__file__).parent.parent / "docs" / "configuration.yaml"
 
 
@@ -25,7 +26,7 @@ def read(tmp_path, text, **environment):
 
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
 def test_a_bad_file(file):
-    expected = file.read_text().splitlines()[0].removeprefix("# ")
+    expected = file.read_bytes().partition(b"\n")[0].decode().removeprefix("# ")
     with pytest.raises(ConfigurationError) as caught:
         load(file, {})
     assert str(caught.value) == f"{file}, {expected}"
@@ -34,12 +35,100 @@ def test_a_bad_file(file):
 
 def test_without_a_file_everything_has_its_default():
     loaded = load(None, {"HOME": "/home/hub"})
-    assert loaded == Configuration(state_dir=Path("~/.local/state/mojaloop-image-patch-exporter").expanduser())
-    assert load(None, {"XDG_STATE_HOME": "/state"}).state_dir == Path("/state/mojaloop-image-patch-exporter")
+    assert loaded == Configuration(state_dir=Path("/home/hub/.local/state/mojaloop-image-patch-exporter"))
     assert [policy.name for policy in loaded.registries] == [
         "docker.io", "ghcr.io", "quay.io", "registry.k8s.io", "gcr.io", "mirror.gcr.io", "public.ecr.aws",
     ]  # fmt: skip
     assert loaded.watched_namespaces == ()
+
+
+@pytest.mark.parametrize(
+    ("environment", "folder"),
+    [
+        ({"XDG_STATE_HOME": "/state", "HOME": "/home/hub"}, "/state"),
+        ({"XDG_STATE_HOME": "not/absolute", "HOME": "/home/hub"}, "/home/hub/.local/state"),
+        ({"XDG_STATE_HOME": "", "HOME": ""}, "~/.local/state"),
+    ],
+)
+def test_where_the_state_is_kept_by_default(environment, folder):
+    assert load(None, environment).state_dir == Path(folder).expanduser() / "mojaloop-image-patch-exporter"
+
+
+def test_without_a_home_folder_the_state_has_to_be_given_one(monkeypatch):
+    def homeless(_path):
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.raises(ConfigurationError, match="state_dir: found no home folder"):
+        load(None, {})
+    assert load(None, {"IMAGE_PATCH_STATE_DIR": ""}).state_dir is None
+
+
+def test_every_key_is_read():
+    text = (DATA / "good" / "every-key.yaml").read_text()
+    loaded = load(DATA / "good" / "every-key.yaml", {})
+    *_, hub, other = loaded.registries
+    assert loaded == Configuration(
+        listen=("::1", 9878),
+        state_dir=None,
+        strategy=Strategy.PATCH,
+        interval=5400.0,
+        proxy="http://hub:s3cret@proxy.example:3128",
+        kubeconfig=Path("/etc/kube/config"),
+        context="hub",
+        kinds=("Deployment", "Pod"),
+        namespaces=Globs(include=("mojaloop", "backing", "kube-system"), exclude=("kube-*",)),
+        workloads=Globs(include=("*/Deployment/*",), exclude=("mojaloop/Deployment/ttk",)),
+        images=Globs(
+            include=("docker.io/mojaloop/*", "docker.io/library/redis"),
+            exclude=("docker.io/mojaloop/*-testing-[a-z]*",),
+        ),
+        registries=(*DEFAULT_POLICIES, hub, other),
+        log_level="debug",
+        log_format="json",
+    )
+    assert hub == RegistryPolicy(
+        name="hub.example:5000",
+        insecure=True,
+        ca_file=Path("/etc/registries/ca.pem"),
+        username_file=Path("/etc/registries/username"),
+        password_file=Path("/etc/registries/password"),
+        api=Api.DOCKERHUB,
+        token_hosts=("auth.hub.example", "auth.hub.example:8443"),
+        mirror_of="docker.io",
+        allow_private=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
+        redirect_hosts=("*.cdn.example",),
+        endpoint="http://cache.example:5000/hub",
+        hub_endpoint="https://hub.example",
+    )
+    assert other.name == "[fd00::1]:5000"
+    for key in (*KEYS, *REGISTRY_KEYS):
+        assert f"{key.name.rpartition('.')[2]}:" in text, "the file has to have it"
+    fields = {field.name for field in dataclasses.fields(RegistryPolicy)} - {"name", "base"}
+    assert {key.name for key in REGISTRY_KEYS} == fields
+    assert {key.field for key in KEYS} == {field.name for field in dataclasses.fields(Configuration)}
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "watched"),
+    [
+        ("[]", "[kube-*]", ()),
+        ("[a, b]", "[b]", ("a",)),
+        ("[a, b]", "['*']", ("a", "b")),  # nothing is judged; that must not end in the whole cluster
+        ("[a, 'b?']", "[]", ()),
+    ],
+)
+def test_exact_names_are_listed_one_by_one_but_what_is_left_out(tmp_path, include, exclude, watched):
+    loaded = read(tmp_path, f"namespaces: {{include: {include}, exclude: {exclude}}}")
+    assert loaded.watched_namespaces == watched
+
+
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [("':9877'", ("", 9877)), ("'[::]:0'", ("::", 0)), ("localhost:80", ("localhost", 80))],
+)
+def test_where_to_listen(tmp_path, written, address):
+    assert read(tmp_path, f"listen: {written}").listen == address
 
 
 def test_the_example_of_the_documentation():
@@ -102,24 +191,45 @@ def test_the_environment_goes_before_the_file(tmp_path):
     assert [policy.name for policy in loaded.registries if not policy.allow] == ["quay.io"]
 
 
+def test_a_bad_value_is_refused_also_where_the_environment_goes_before_it(tmp_path):
+    with pytest.raises(ConfigurationError, match="line 2: strategy"):
+        read(tmp_path, "# \nstrategy: newest", IMAGE_PATCH_STRATEGY="major", IMAGE_PATCH_LISTEN="nowhere")
+
+
+def test_the_address_of_a_service_that_kubernetes_puts_there_is_no_key():
+    address = {
+        "IMAGE_PATCH_EXPORTER_SERVICE_HOST": "10.96.0.7",
+        "IMAGE_PATCH_EXPORTER_SERVICE_PORT_HTTP": "9877",
+        "IMAGE_PATCH_EXPORTER_PORT": "tcp://10.96.0.7:9877",
+        "IMAGE_PATCH_EXPORTER_PORT_9877_TCP_ADDR": "10.96.0.7",
+    }
+    assert load(None, address) == load(None, {})
+    with pytest.raises(ConfigurationError, match="no such key"):
+        load(None, {"IMAGE_PATCH_EXPORTER_PORT": "9877"})
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("IMAGE_PATCH_LISEN", "x", "there is no such key; did you mean IMAGE_PATCH_LISTEN?"),
         ("IMAGE_PATCH_INTERVAL", "1s", "interval: found '1s', expected 1m or more"),
         ("IMAGE_PATCH_NAMESPACES_INCLUDE", "[a", "this is no YAML"),
+        ("IMAGE_PATCH_STATE_DIR", "/\udcff", "this is no YAML: a character that is not printable"),
+        ("IMAGE_PATCH_\n", "x", r"IMAGE_PATCH_\n: there is no such key"),
     ],
 )
 def test_a_bad_variable(name, value, said):
     with pytest.raises(ConfigurationError) as caught:
         load(None, {name: value})
-    assert str(caught.value).startswith(f"environment variable {name}")
+    assert str(caught.value).startswith(f"environment variable {name.strip()}")
     assert said in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: No such file or directory, expected a file"):
         load(tmp_path / "none.yaml", {})
+    with pytest.raises(ConfigurationError, match="Is a directory"):
+        load(tmp_path, {})
     (tmp_path / "huge.yaml").write_text("#" * (2 << 20))
     with pytest.raises(ConfigurationError, match="larger than"):
         load(tmp_path / "huge.yaml", {})
@@ -137,9 +247,41 @@ def test_options_of_the_command_line():
 @given(st.text(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_configuration_or_an_error_that_says_so(tmp_path, text):
-    (tmp_path / "any.yaml").write_bytes(text.encode("utf-8", "replace"))
-    with contextlib.suppress(ConfigurationError):
-        assert isinstance(load(tmp_path / "any.yaml", {}), Configuration)
+    (tmp_path / "any.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    for file, environment in (
+        (tmp_path / "any.yaml", {}),
+        (None, {"IMAGE_PATCH_LISTEN": text}),
+        (None, {f"IMAGE_PATCH_{text}": ""}),
+    ):
+        loaded_or_refused(file, environment)
+
+
+def loaded_or_refused(file, environment):
+    """Loads, or is refused in one printable line."""
+    try:
+        assert isinstance(load(file, environment), Configuration)
+    except ConfigurationError as error:
+        said = str(error).replace(str(file), "")
+        assert said.isprintable()
+        assert said.isascii() or len(said) < 1000
+
+
+# Pieces that YAML gives a meaning: tags, aliases, dates, numbers of other bases, merge keys.
+_pieces = st.sampled_from(
+    ["!!", "timestamp ", "int ", "bool ", "seq ", "&a ", "*a", "<<: ", "0x", "_", "0b", "1:", "2026-13-01", "=", "? ", "- "]
+    + ["~", "~x", "'", '"', "\\ud800", "\\0", "[", "]", "{", "}", ", ", ": ", "\n", "\n  ", "%TAG ! x\n", "---\n", "|\n"]
+    + [f"{part}: " for key in KEYS for part in key.name.split(".")]
+    + [f"{key.name}: " for key in REGISTRY_KEYS]
+    + ["a.example", "http://", "10.0.0.0/8", "1h", "\x00", "\ufeff"]
+)  # fmt: skip
+
+
+@given(st.lists(_pieces, max_size=12).map("".join))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
+def test_any_pieces_of_yaml_are_a_configuration_or_an_error_that_says_so(tmp_path, text):
+    (tmp_path / "any.yaml").write_text(text, encoding="utf-8")
+    loaded_or_refused(tmp_path / "any.yaml", {})
+    loaded_or_refused(None, {"IMAGE_PATCH_REGISTRIES": text, "IMAGE_PATCH_STATE_DIR": text})
 
 
 _words = st.sampled_from(
@@ -164,7 +306,4 @@ def test_any_tree_of_known_words_is_a_configuration_or_an_error_that_says_so(tmp
     import yaml
 
     (tmp_path / "any.yaml").write_text(yaml.safe_dump(tree))
-    try:
-        assert isinstance(load(tmp_path / "any.yaml", {}), Configuration)
-    except ConfigurationError as error:
-        assert str(tmp_path) in str(error)
+    loaded_or_refused(tmp_path / "any.yaml", {})
