@@ -30,7 +30,7 @@ from tests.test_cluster_live import body, owner, pod_spec
 pytestmark = pytest.mark.anyio
 NEVER = "100000000000"
 DIGEST = "@sha256:" + "0a" * 32
-PATCHED_KINDS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
+PATCHED_KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "CronJob")
 PATHS = {"CronJob": ("spec", "jobTemplate", "spec", "template", "spec")}
 
 
@@ -278,6 +278,50 @@ async def test_two_hundred_findings_keep_slacks_limits_and_no_command_is_cut(tmp
         (message,) = await until(resolved, 60, lambda: [m.title for m in slack.messages])
         assert len(message.text) < 250
         assert "kubectl" not in message.text
+
+
+async def test_what_inhibits_what(tmp_path):
+    """Overdue takes the place of Available; a missing exporter silences what it would say wrongly, and no patch."""
+    slack = StandInSlack()
+    patch = {
+        "cluster": "north",
+        "namespace": "mojaloop",
+        "workload_kind": "Deployment",
+        "workload": "a",
+        "image": "docker.io/mojaloop/a",
+        "tag": "v1.0.0",
+    }
+
+    def alert(name, **labels):
+        return {
+            "labels": {"alertname": name, "severity": "warning", **labels},
+            "annotations": {"summary": name, "description": "d"},
+        }
+
+    alerts = [
+        alert("MojaloopImagePatchOverdue", **patch),
+        alert("MojaloopImagePatchAvailable", **patch),
+        alert("MojaloopImagePatchAvailable", **{**patch, "workload": "b", "image": "docker.io/mojaloop/b"}),
+        alert("MojaloopImagePatchExporterDown", cluster="north", watched_namespace="*"),
+        alert("MojaloopImageLookupStale", cluster="north", registry="docker.io"),
+        alert("MojaloopRegistryFailing", cluster="north", registry="docker.io"),
+        alert("MojaloopImageStatusUnknown", cluster="north", namespace="mojaloop"),
+        alert("MojaloopRegistryFailing", cluster="south", registry="docker.io"),
+    ]
+    async with serving(slack.app) as channel, alertmanager(tmp_path, channel, group_wait="1s") as client:
+        assert (await client.post("/api/v2/alerts", json=alerts)).status_code == 200
+
+        async def four():
+            return len(slack.messages) >= 4
+
+        await until(four, 20, lambda: slack.messages)
+        await asyncio.sleep(3)
+        assert sorted(message.title for message in slack.messages) == [
+            "[warning] MojaloopImagePatchExporterDown (1)",
+            "[warning] MojaloopRegistryFailing (1)",
+            "[warning] a in north/mojaloop: MojaloopImagePatchOverdue (1)",
+            "[warning] b in north/mojaloop: MojaloopImagePatchAvailable (1)",
+        ]
 
 
 # Alertmanager's configuration and templates.
