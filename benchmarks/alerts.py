@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from exporter.collector import Exposition
@@ -49,7 +50,9 @@ def page(workloads: int) -> bytes:
     return b"".join(Exposition(snapshot).chunks(openmetrics=False))
 
 
-def main(workloads: int) -> None:
+@contextlib.contextmanager
+def scraped(workloads: int) -> Iterator[str]:
+    """A Prometheus that scrapes such a page and evaluates the shipped rules; yields its address."""
     body = page(workloads)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -69,49 +72,46 @@ def main(workloads: int) -> None:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rules = substitute(
-            RULES.read_text(),
-            {"available_for": "0s", "not_rolled_out_for": "0s", "superseded_for": "0s", "mixed_for": "0s"},
-        )
-        (folder / "rules.yml").write_text(rules)
+        quick = {"available_for": "0s", "not_rolled_out_for": "0s", "superseded_for": "0s", "mixed_for": "0s"}
+        (folder / "rules.yml").write_text(substitute(RULES.read_text(), quick))
+        target = {"targets": [f"127.0.0.1:{server.server_port}"]}
         config = {
             "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
             "rule_files": [str(folder / "rules.yml")],
-            "scrape_configs": [
-                {
-                    "job_name": "x",
-                    "honor_labels": True,
-                    "static_configs": [{"targets": [f"127.0.0.1:{server.server_port}"]}],
-                }
-            ],
+            "scrape_configs": [{"job_name": "x", "honor_labels": True, "static_configs": [target]}],
         }
         (folder / "prometheus.yml").write_text(json.dumps(config))
+        storage = f"--storage.tsdb.path={folder / 'data'}"
         command = [
             binaries()["Prometheus"],
             f"--config.file={folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={folder / 'data'}",
+            storage,
             f"--web.listen-address={address}",
         ]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            firing = (
-                'count(ALERTS{alertstate="firing",alertname=~"MojaloopImagePatch(Available|Overdue|NotRolledOut)"})'
-            )
-            end = time.monotonic() + 180
-            while time.monotonic() < end and ask(address, firing) < 3 * workloads:
-                time.sleep(1)
-            took = 0.0
-            for _ in range(15):
-                time.sleep(3)
-                took = max(took, *durations(address))
-            print(
-                f"alerts: {ask(address, firing):.0f} firing for {workloads} workloads, {took:.2f} s an evaluation at most, annotations and all"
-            )
+            yield address
         finally:
             process.terminate()
             process.wait()
             server.shutdown()
+
+
+def main(workloads: int) -> None:
+    with scraped(workloads) as address:
+        firing = 'count(ALERTS{alertstate="firing",alertname=~"MojaloopImagePatch(Available|Overdue|NotRolledOut)"})'
+        end = time.monotonic() + 180
+        while time.monotonic() < end and ask(address, firing) < 3 * workloads:
+            time.sleep(1)
+        took = 0.0
+        for _ in range(15):
+            time.sleep(3)
+            took = max(took, *durations(address))
+        count = ask(address, firing)
+        print(
+            f"alerts: {count:.0f} firing for {workloads} workloads, {took:.2f} s an evaluation at most, annotations and all"
+        )
 
 
 def ask(address: str, query: str) -> float:

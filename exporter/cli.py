@@ -55,6 +55,10 @@ class UsageError(Exception):
     """A command line that asks for nothing that can be done."""
 
 
+# What is said in one line; anything else is a fault of ours, and shows where it happened.
+FAILURES = (CatalogueError, ClusterError, ClusterConfigurationError, ListenError, ManifestError, DemoError)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parsed = _parser().parse_args(arguments)
@@ -64,8 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = asyncio.run(parsed.run(parsed, loaded))
     except (ConfigurationError, UsageError) as error:
         return _failed(error, 2)
-    except (CatalogueError, ClusterError, ClusterConfigurationError, ListenError, ManifestError, DemoError) as error:
+    except FAILURES as error:
         return _failed(error, 1)
+    except BaseExceptionGroup as group:  # a part of `exporting` failed, or who waited inside
+        known: BaseException | None = group.subgroup(FAILURES)
+        if known is None:
+            raise
+        while isinstance(known, BaseExceptionGroup):
+            known = known.exceptions[0]
+        return _failed(known, 1)
     except BrokenPipeError:
         # Whoever read our output has seen enough (`check ... | head`); Python would complain once more as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _failed(error: Exception, status: int) -> int:
+def _failed(error: BaseException, status: int) -> int:
     sys.stderr.write(f"{PROG}: {' '.join(str(error).split())}\n")
     return status
 
@@ -306,7 +317,7 @@ def _local(port: int) -> tuple[str, int]:
 
 async def _demo(parsed: argparse.Namespace, loaded: Configuration) -> int:
     # What the demo brings is no part of the product, and costs it no memory.
-    from exporter.demo import MissingError, StandInSlack, pipeline, serving, stand_ins  # noqa: PLC0415
+    from exporter.demo import MissingError, StandInSlack, overview, pipeline, serving, stand_ins  # noqa: PLC0415
 
     if parsed.listen is None:
         loaded = replace(loaded, listen=_local(loaded.listen[1]))
@@ -320,7 +331,7 @@ async def _demo(parsed: argparse.Namespace, loaded: Configuration) -> int:
         missing = ""
         try:
             target = address.removeprefix("http://")
-            behind = await opened.enter_async_context(pipeline(folder, targets=[target], slack=channel))
+            behind = await opened.enter_async_context(pipeline(folder, targets=[(target, {})], slack=channel))
         except MissingError as error:
             missing = str(error)
         with report.progress() as progress:
@@ -347,6 +358,9 @@ The alerts are the shipped ones, but wait for seconds where a hub waits for a qu
 """
             )
             await _messages(slack)
+            _say("\nGrafana's overview, from the same queries:\n")
+            for title, shown in await overview(behind.prometheus):
+                _say(f"  {title:<28} {shown}")
         else:
             _say(f"\n{missing}.")
         if sys.stdin.isatty():

@@ -112,7 +112,7 @@ async def test_the_command_from_the_message_patches_and_the_way_back_restores(ku
             async with (
                 serving(slack.app) as channel,
                 pipeline(
-                    tmp_path / "pipeline", targets=[target], slack=channel, values=values, interval="1s"
+                    tmp_path / "pipeline", targets=[(target, {})], slack=channel, values=values, interval="1s"
                 ) as behind,
                 httpx.AsyncClient(base_url=behind.prometheus) as prometheus,
             ):

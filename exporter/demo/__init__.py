@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from exporter.demo import release
 from exporter.demo.cluster import StandInCluster
+from exporter.demo.grafana import overview
 from exporter.demo.pipeline import MissingError, Pipeline, pipeline
 from exporter.demo.registry import StandInRegistry
 from exporter.demo.slack import StandInSlack
@@ -30,6 +31,7 @@ __all__ = [
     "StandInRegistry",
     "StandInSlack",
     "StandIns",
+    "overview",
     "pipeline",
     "serving",
     "stand_ins",

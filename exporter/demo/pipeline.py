@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,21 +71,19 @@ def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval
 async def pipeline(
     folder: Path,
     *,
-    targets: list[str],
+    targets: Sequence[tuple[str, Mapping[str, str]]],
     slack: str,
     values: Mapping[str, str] = SPED_UP,
     interval: str = "2s",
-    labels: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Pipeline]:
     """Prometheus and Alertmanager, for as long as the context lasts.
 
     Args:
         folder: for their files.
-        targets: HOST:PORT of exporters to scrape.
+        targets: HOST:PORT of exporters to scrape, with labels to give to each.
         slack: the address of Slack's sink.
         values: for the marked places of the rules.
         interval: between two scrapes, and two evaluations.
-        labels: of the targets.
 
     Raises:
         MissingError: one is not on this machine.
@@ -99,7 +97,7 @@ async def pipeline(
     scrape = {
         "job_name": "image-patch",
         "honor_labels": True,
-        "static_configs": [{"targets": targets, "labels": dict(labels or {})}],
+        "static_configs": [{"targets": [target], "labels": dict(labels)} for target, labels in targets],
     }
     config = {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},

@@ -1,0 +1,39 @@
+"""The numbers of Grafana's overview as text: the committed dashboard's own queries, asked of the demo's Prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+
+_DASHBOARD = Path(__file__).parent.parent.parent / "grafana" / "mojaloop-image-patch.json"
+_DAY = 86400.0
+
+
+async def overview(prometheus: str) -> list[tuple[str, str]]:
+    """The title and value of each number on the overview, with every variable at All.
+
+    Args:
+        prometheus: its address.
+
+    Raises:
+        httpx.HTTPError: it does not answer.
+    """
+    found = []
+    async with httpx.AsyncClient(base_url=prometheus, trust_env=False) as client:
+        for panel in json.loads(_DASHBOARD.read_text("utf-8"))["panels"]:
+            if panel["type"] == "stat":
+                query = re.sub(r"\$\w+", ".*", panel["targets"][0]["expr"])
+                answer = (await client.get("/api/v1/query", params={"query": query})).json()["data"]["result"]
+                defaults = panel["fieldConfig"]["defaults"]
+                shown = _shown(float(answer[0]["value"][1]), defaults["unit"]) if answer else defaults["noValue"]
+                found.append((panel["title"], shown))
+    return found
+
+
+def _shown(value: float, unit: str) -> str:
+    if unit == "s":
+        return f"{value / _DAY:.0f} days"
+    return f"{value:.1%}" if unit == "percentunit" else f"{value:.0f}"
