@@ -145,6 +145,7 @@ def rows(
     names: dict[str, str],
     units: dict[str, str] | None = None,
     links: dict[str, str] | None = None,
+    colors: dict[str, Any] | None = None,
     sort_by: str | None = None,
     height: int = 12,
     width: int = 24,
@@ -157,6 +158,7 @@ def rows(
         names: of columns, by label or by what a value is called; what is not named is hidden.
         units: by a column's name.
         links: by a column's name, where a click leads.
+        colors: by a column's name, the steps that colour its text.
         sort_by: a column's name, the greatest first.
         height, width: on the grid.
     """
@@ -193,6 +195,16 @@ def rows(
         panel = panel.override_by_name(
             column, [models.DynamicConfigValue(id_val="links", value=[{"title": "show", "url": url}])]
         )
+    for column, steps in (colors or {}).items():
+        marks = {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
+        cell = {"type": "color-text"}
+        panel = panel.override_by_name(
+            column,
+            [
+                models.DynamicConfigValue(id_val="custom.cellOptions", value=cell),
+                models.DynamicConfigValue(id_val="thresholds", value=marks),
+            ],
+        )
     if sort_by is not None:
         panel = panel.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     return panel
@@ -220,6 +232,7 @@ def base(
             .include_vars(True)
             .keep_time(True)
         )
+        .link(dashboard.DashboardLink("Runbook").type(models.DashboardLinkType.LINK).url(RUNBOOK).target_blank(True))
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
     for variable in variables:
@@ -251,6 +264,11 @@ JOB = choice("job", "Job", "label_values(mojaloop_exporter_build_info, job)")
 
 TO_WORKLOAD = f"/d/{WORKLOAD}?var-cluster=${{__data.fields.Cluster}}&var-namespace=${{__data.fields.Namespace}}&var-workload=${{__data.fields.Workload}}&${{datasource:queryparam}}"
 TO_IMAGE = f"/d/{IMAGES}?var-image=${{__data.fields.Image}}&${{datasource:queryparam}}"
+RUNBOOK = "https://github.com/mojaloop/mojaloop-image-patch-exporter/blob/main/alerts/runbook.md"
+CAME_OUT = (
+    f"count by (namespace, workload) ({MISSING})"
+    f" unless on (namespace, workload) count by (namespace, workload) ({MISSING} offset 5m)"
+)
 PATCHED = (
     f"count by (namespace, workload) ({MISSING} offset 5m)"
     f" unless on (namespace, workload) count by (namespace, workload) ({MISSING})"
@@ -283,6 +301,7 @@ def overview() -> dashboard.Dashboard:
             NAMESPACE,
             IMAGE,
         )
+        .annotation(events("A patch came out", CAME_OUT, MISSED))
         .annotation(events("Patched or gone", PATCHED, GOOD))
         .with_panel(number("Workloads that miss a patch", "Workloads with a container whose image has a newer patch release.", f"count({WORKLOADS} ({MISSING})) or vector(0)"))
         .with_panel(number("Worst lag", "How long the longest missed patch has been published, or known where that is not known.", f"max(namespace:mojaloop_image_patch_lag_seconds:max{{{AT}}}) or vector(0)", unit="s", steps=LAG_STEPS))
@@ -304,7 +323,7 @@ def overview() -> dashboard.Dashboard:
                 {
                     "behind": f'max by (cluster, {W}, image, tag, latest_tag) (mojaloop:image_patch_releases_behind{{{AT},image=~"$image"}})',
                     "lag": f'max by (cluster, {W}, image, tag) (time() - mojaloop:image_patch_since_timestamp_seconds{{{AT},image=~"$image"}} and on ({EACH}) mojaloop:image_patch_releases_behind)',
-                    "managed": f'max by (cluster, namespace, workload_kind, workload, manager) (mojaloop:workload_managed_by{{{AT},workload!=""}}) * 0 + 1 and on (cluster, namespace, workload_kind, workload) mojaloop:image_patch_releases_behind',
+                    "managed": f'max by (cluster, {W}, image, tag, manager) (mojaloop:image_patch_releases_behind{{{AT},image=~"$image"}})',
                     "minor_": f'max by (cluster, {W}, image, tag, minor) (label_replace({upgrade % "minor"}, "minor", "$1", "latest_tag", "(.+)")) and on ({EACH}) mojaloop:image_patch_releases_behind',
                     "major_": f'max by (cluster, {W}, image, tag, major) (label_replace({upgrade % "major"}, "major", "$1", "latest_tag", "(.+)")) and on ({EACH}) mojaloop:image_patch_releases_behind',
                 },
@@ -312,7 +331,7 @@ def overview() -> dashboard.Dashboard:
                     "cluster": "Cluster", "namespace": "Namespace", "workload_kind": "Kind", "workload": "Workload", "container": "Container", "image": "Image", "tag": "Running",
                     "latest_tag": "Newest patch", "behind": "Behind", "lag": "Lag", "manager": "Managed by", "minor": "Next minor", "major": "Next major",
                 },
-                units={"Lag": "s"}, links={"Workload": TO_WORKLOAD, "Image": TO_IMAGE}, sort_by="Lag",
+                units={"Lag": "s"}, colors={"Lag": LAG_STEPS}, links={"Workload": TO_WORKLOAD, "Image": TO_IMAGE}, sort_by="Lag",
             )
         )
         .with_panel(lines("Workloads that miss a patch", "By namespace, over time.", (f"count by (namespace) ({WORKLOADS} ({MISSING})) or vector(0)", "{{namespace}}"), stacked=True))
@@ -344,6 +363,7 @@ def workload() -> dashboard.Dashboard:
     each = f"cluster, {W}, image, tag"
     return (
         base(WORKLOAD, "Mojaloop image patches: workload", "One workload: its containers, their tags over time, and the alerts with the commands to paste.", CLUSTER, NAMESPACE, WORKLOAD_NAME, time_from="now-7d")
+        .annotation(events("A patch came out", CAME_OUT, MISSED))
         .annotation(events("Patched or gone", PATCHED, GOOD))
         .with_panel(
             rows(
@@ -359,7 +379,7 @@ def workload() -> dashboard.Dashboard:
                     "cluster": "Cluster", "namespace": "Namespace", "workload_kind": "Kind", "workload": "Workload", "container": "Container", "reference": "Reference",
                     "latest_tag": "Newest patch", "behind": "Behind", "lag": "Lag",
                 },
-                units={"Lag": "s"}, sort_by="Lag", height=8,
+                units={"Lag": "s"}, colors={"Lag": LAG_STEPS}, sort_by="Lag", height=8,
             )
         )
         .with_panel(
@@ -398,14 +418,15 @@ def images() -> dashboard.Dashboard:
         .with_panel(
             rows(
                 "Versions in use",
-                "Every image and tag with the number of workloads; an image with several rows in one namespace is mixed.",
+                "Every image and tag with the number of workloads. More than one tag in a namespace is mixed: the services of one release are tested together.",
                 {
                     "workloads": f"count by (cluster, namespace, image, tag) (max by (cluster, namespace, workload_kind, workload, image, tag) (mojaloop_image_info{{{at}}}))",
+                    "tags": f"max by (cluster, namespace, image, tag) (mojaloop_image_info{{{at}}}) * on (cluster, namespace, image) group_left () count by (cluster, namespace, image) (count by (cluster, namespace, image, tag) (mojaloop_image_info{{{at}}}))",
                     "newest": f"max by (cluster, namespace, image, tag, latest_tag) (mojaloop_image_patch_available{{{at}}})",
                     "minor_": f'max by (cluster, namespace, image, tag, minor) (label_replace(max by (cluster, namespace, image, tag, latest_tag) (mojaloop_image_upgrade_available{{{at},strategy="minor"}}), "minor", "$1", "latest_tag", "(.+)"))',
                 },
-                names={"cluster": "Cluster", "namespace": "Namespace", "image": "Image", "tag": "Running", "workloads": "Workloads", "latest_tag": "Newest patch", "minor": "Newest minor"},
-                sort_by="Image", height=14,
+                names={"cluster": "Cluster", "namespace": "Namespace", "image": "Image", "tag": "Running", "workloads": "Workloads", "tags": "Tags here", "latest_tag": "Newest patch", "minor": "Newest minor"},
+                colors={"Tags here": ((None, GOOD), (2, MISSED))}, sort_by="Tags here", height=14,
             )
         )
         .with_panel(

@@ -360,13 +360,13 @@ def test_the_annotations_are_what_the_code_renders(tmp_path, kind, manager, refe
             init=f.container_type == "init_container",
             position=f.position,
             reference=reference,
-            published=0,
+            published=1000,
         )
     if state.manager:
         page.managed("1x60", state.manager.name, state.manager.source, kind=kind)
     labels_ = {**HUB, "workload_kind": kind, "workload": "ledger", "image": IMAGE, "tag": "v1.0.0"}
     same = {
-        "description": f"{kind} mojaloop/ledger runs {IMAGE}:v1.0.0 and misses v1.0.2, since 1970-01-01 00:00:00 +0000 UTC. {OUT_OF_STEP}",
+        "description": f"{kind} mojaloop/ledger runs {IMAGE}:v1.0.0 and misses v1.0.2, since 1970-01-01 00:16:40 +0000 UTC. {OUT_OF_STEP}",
         "changes_url": "https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.0.2",
         "dashboard_url": "http://localhost:3000/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload=ledger",
         "patch_command": patch_command(together, state) or "",
@@ -400,7 +400,7 @@ def overdue():
     said = one(
         OVERDUE, {**HUB, "workload_kind": "Deployment", "workload": "ledger", "image": IMAGE, "tag": "v1.0.0"}, "critical",
         "A patch release of a running image has been available for longer than allowed.",
-        f"Deployment mojaloop/ledger runs {IMAGE}:v1.0.0 and misses v1.0.2, since 1969-12-18 00:20:00 +0000 UTC. {OUT_OF_STEP}",
+        f"Deployment mojaloop/ledger runs {IMAGE}:v1.0.0 and misses v1.0.2, for 14d 0h 1m 0s. {OUT_OF_STEP}",
         dashboard_url="http://localhost:3000/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload=ledger",
         changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.0.2",
         patch_command=patch_command(together, WorkloadState()), rollback_command=rollback_command(together, WorkloadState()), advice="",

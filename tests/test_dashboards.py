@@ -12,6 +12,8 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as models
 
 from exporter.cli import exporting
 from exporter.config import Configuration
@@ -237,13 +239,25 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap():
             taken |= cells
 
 
+def test_the_schema_of_the_sdk_takes_them_as_they_are():
+    for name, content in render().items():
+        board = models.Dashboard.from_json(json.loads(content))
+        again = json.loads(JSONEncoder(sort_keys=True).encode(board))
+        assert again["uid"] == name.removesuffix(".json")
+        assert [(p["title"], p["type"], p["gridPos"]) for p in again["panels"]] == [
+            (p["title"], p["type"], p["gridPos"]) for p in json.loads(content)["panels"]
+        ]
+
+
 def test_every_link_leads_somewhere():
     text = json.dumps(DASHBOARDS) + RULES.read_text()
     linked = set(re.findall(r"/d/([a-z-]+)", text))
     assert linked
     assert linked <= UIDS
     for board in DASHBOARDS.values():
-        assert board["links"][0]["tags"] == ["mojaloop-image-patch"] == board["tags"]
+        dashboards, runbook = board["links"]
+        assert dashboards["tags"] == ["mojaloop-image-patch"] == board["tags"]
+        assert (RULES.parent.parent / runbook["url"].partition("/blob/main/")[2]).is_file()
 
 
 def test_thresholds_come_from_one_place():
