@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Protocol
 
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -21,7 +20,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter import __version__
+from exporter import __version__, lean  # noqa: F401 - lean before uvicorn
+
+from uvicorn.config import Config  # isort: skip
+from uvicorn.server import Server as UvicornServer  # isort: skip
 
 # A scrape that runs when we are told to end may finish; Kubernetes waits 30 s, people less.
 _SHUTDOWN_SECONDS = 2
@@ -101,7 +103,7 @@ class Server:
             Route("/-/healthy", self._healthy),
             Route("/-/ready", self._readiness),
         ]
-        config = uvicorn.Config(
+        config = Config(
             Starlette(routes=routes),
             http="h11",
             ws="none",
@@ -163,7 +165,7 @@ class Server:
         )
 
 
-class _Uvicorn(uvicorn.Server):
+class _Uvicorn(UvicornServer):
     """uvicorn without its signal handlers: whoever runs us says when to end."""
 
     @contextlib.contextmanager
