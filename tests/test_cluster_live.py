@@ -227,16 +227,16 @@ async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str) ->
         try:
             kube.etcd("kv/deleterange", {"key": f"/registry/deployments/{namespace}/goes"})
             kube.compact()
-            await found.until(lambda: found.restarts("Deployment", "unreachable") > 0, 5)
+            await found.until(lambda: found.restarts("Deployment", "unreachable") > 0, 30)
             await asyncio.sleep(30)
             assert found.images(namespace) == both
             assert found.inventory.synced() == {namespace: True}
         finally:
             await asyncio.to_thread(kube.start_apiserver)
-        await found.until_images(namespace, {"Deployment/stays": both["Deployment/stays"]}, 20)
+        await found.until_images(namespace, {"Deployment/stays": both["Deployment/stays"]}, 30)
         assert found.restarts("Deployment", "expired") == 1
         kube.create("Deployment", namespace, body("Deployment", "new"))
-        await found.until(lambda: "Deployment/new" in found.images(namespace))
+        await found.until(lambda: "Deployment/new" in found.images(namespace), 30)
 
 
 async def test_missing_rights(

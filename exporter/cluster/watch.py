@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, NoReturn
@@ -94,6 +94,7 @@ class Surroundings:
     clock: Callable[[], float]
     exclude: Callable[[WorkloadKey], bool]
     fetching: asyncio.Semaphore
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Watcher:
@@ -140,7 +141,7 @@ class Watcher:
                 delay = self._delay(reason, error)
                 await self._note(reason, error, credentials)
             self._around.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
-            await asyncio.sleep(delay)
+            await self._around.sleep(delay)
 
     async def list_once(self) -> None:
         """Take in the whole list.

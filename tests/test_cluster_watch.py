@@ -1,0 +1,135 @@
+"""When a watcher asks again, on an API server that answers what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from exporter.cluster.connection import ApiError, UnreachableError
+from exporter.cluster.owners import Shares
+from exporter.cluster.watch import Surroundings, Watcher
+from exporter.inventory import Inventory
+from exporter.telemetry import Telemetry
+
+pytestmark = pytest.mark.anyio
+
+REFUSED = UnreachableError("connection refused")
+EXPIRED = ApiError(410, "too old resource version")
+FORBIDDEN = ApiError(403, "deployments.apps is forbidden")
+BUSY = ApiError(500, "etcdserver: request timed out")
+ENDED: list[bytes] = []
+
+
+def page(version: str = "10") -> bytes:
+    return json.dumps({"metadata": {"resourceVersion": version}, "items": []}).encode()
+
+
+def bookmark(version: str) -> bytes:
+    return json.dumps({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": version}}}).encode()
+
+
+class OverError(Exception):
+    """The test has seen enough."""
+
+
+class Answers:
+    """In the place of a connection: answers lists with one page, and watches by the script."""
+
+    credentials = 1
+
+    def __init__(self, *watches: Exception | list[bytes], newest: str = "10") -> None:
+        self._watches = [*watches, OverError()]
+        self._newest = newest
+        self.asked: list[str] = []
+
+    async def get(self, path: str, *, params: dict[str, str], accept: str) -> bytes:
+        self.asked.append("list" if params["limit"] != "1" else "newest")
+        return page(self._newest)
+
+    @asynccontextmanager
+    async def stream(self, path: str, *, params: dict[str, str], accept: str, silence: float):
+        self.asked.append(f"watch {params['resourceVersion']}")
+        answer = self._watches.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+
+        async def lines():
+            for line in answer:
+                yield [line]
+
+        yield lines()
+
+
+async def follow(answers: Answers) -> list[float]:
+    """Let a watcher follow the script, and say how long it waited after each watch."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    inventory = Inventory()
+    around: dict[str, Any] = {"connection": answers, "inventory": inventory, "shares": Shares(inventory)}
+    surroundings = Surroundings(
+        **around, telemetry=Telemetry(), clock=lambda: 0.0, exclude=lambda _: False, fetching=asyncio.Semaphore(1),
+        sleep=sleep,
+    )  # fmt: skip
+    with pytest.raises(OverError):
+        await Watcher(kind="Deployment", watched_namespace="*", surroundings=surroundings).run()
+    return waited
+
+
+@pytest.mark.parametrize("refused", [0, 1, 5, 50])
+async def test_the_first_410_lists_at_once_however_long_the_server_was_away(refused: int) -> None:
+    waited = await follow(answers := Answers(*[REFUSED] * refused, EXPIRED))
+    assert waited[-1] == 0
+    assert answers.asked[-2:] == ["list", "watch 10"]
+
+
+async def test_a_second_410_waits_although_the_first_did_not() -> None:
+    first, *others = await follow(Answers(*[EXPIRED] * 8))
+    assert first == 0
+    for wait, most in zip(others, [1, 2, 4, 8, 16, 30, 30], strict=True):
+        assert most / 2 <= wait <= most
+
+
+@pytest.mark.parametrize(
+    ("failure", "longest"),
+    [(REFUSED, [0.2, 0.4, 0.8, 1.6, 3, 3]), (BUSY, [0.5, 1, 2, 4, 8, 16, 30, 30]), (FORBIDDEN, [1, 2, 4, 8, 16, 32, 60, 60])],
+    ids=["refused", "busy", "forbidden"],
+)  # fmt: skip
+async def test_each_further_failure_of_a_kind_waits_longer_up_to_a_limit(
+    failure: Exception, longest: list[float]
+) -> None:
+    waited = await follow(Answers(*[failure] * len(longest)))
+    for wait, most in zip(waited, longest, strict=True):
+        assert most / 2 <= wait <= most
+
+
+async def test_failures_of_one_kind_do_not_lengthen_the_wait_after_another() -> None:
+    *_, busy, forbidden, refused = await follow(Answers(*[REFUSED] * 20, BUSY, FORBIDDEN, REFUSED))
+    assert busy <= 0.5
+    assert forbidden <= 1
+    assert refused > 1, "that it was refused before is not forgotten"
+
+
+async def test_what_a_watch_says_ends_all_counting() -> None:
+    waited = await follow(Answers(*[REFUSED] * 9, EXPIRED, [bookmark("11")], REFUSED, EXPIRED))
+    ended, refused, expired = waited[-3:]
+    assert ended <= 0.5
+    assert refused <= 0.2
+    assert expired == 0
+
+
+async def test_a_server_that_asks_to_be_left_alone_is() -> None:
+    assert await follow(Answers(ApiError(429, "too many requests", retry_after=17))) == [17]
+
+
+async def test_watches_that_end_at_once_in_silence_are_not_asked_for_without_pause() -> None:
+    waited = await follow(answers := Answers(ENDED, ENDED, ENDED))
+    assert waited == sorted(waited)
+    assert 0.25 <= waited[0] <= 0.5
+    assert answers.asked == ["list", "watch 10"] * 4, "a watch that said nothing proves nothing"
