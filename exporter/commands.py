@@ -6,11 +6,14 @@ immutable, a bare pod is nobody's, a custom kind has a shape of its own) or none
 command, and `advice` says what to change instead.
 
 Names and references were checked against grammars without any character that a shell or JSON would read (`workloads`, `images`).
+The name of a manager was not: it may come from an annotation, which anybody who creates a workload writes, and `advice` stands beside
+commands that people paste. One that is more than a name is left out.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Sequence
 
@@ -30,13 +33,15 @@ _PATHS = {
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
 # Who puts back what a patch changes, at once or within minutes.
 _REVERTING = frozenset({"argocd", "flux", "operator"})
+# `hub`, `NAMESPACE_hub`, `mojaloop/moja`, `Kustomization flux-system/hub`, `Kafka/hub`: one line, without a character for a shell.
+_SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._/-]{0,510}[A-Za-z0-9])?")
 
 
 def patch_command(findings: Sequence[Finding], state: WorkloadState) -> str | None:
     """The command that brings containers to their newest patch.
 
     Args:
-        findings: of one workload, image and tag; main and init containers alike.
+        findings: of one workload, image and tag; main and init containers alike. Those that miss no patch are left as they are.
         state: of the workload.
 
     Returns:
@@ -57,13 +62,19 @@ def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
         findings: as for `patch_command`.
         state: of the workload.
     """
-    if not findings or not findings[0].patch_available or not findings[0].workload.kind:
+    missing = _missing(findings)
+    if not missing or not missing[0].workload.kind:
         return None
-    kind, name, manager = findings[0].workload.kind, findings[0].workload.name, state.manager
-    new = _patched(findings[0])
+    kind, name, manager = missing[0].workload.kind, missing[0].workload.name, state.manager
+    new = _patched(missing[0])
+    source = f" {manager.source}" if manager is not None and _SOURCE.fullmatch(manager.source) else ""
     if manager is not None and manager.name in _REVERTING:
-        owner = {"argocd": "the Argo CD Application", "flux": "Flux's", "operator": "its owner"}[manager.name]
-        return f"A patch would be put back: set the image to {new} in the sources of {owner} {manager.source}."
+        named, unnamed = {
+            "argocd": ("the Argo CD Application", "its Argo CD Application"),
+            "flux": ("Flux's", "Flux"),
+            "operator": ("its owner", "its owner"),
+        }[manager.name]
+        return f"A patch would be put back: set the image to {new} in the sources of {named + source if source else unnamed}."
     if kind == "Job":
         return f"A Job's template cannot be changed: delete {name} and create it again with {new}, or change what makes it."
     if kind == "Pod":
@@ -73,8 +84,13 @@ def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
     if kind == "ReplicaSet":
         return "Running pods keep the old image until they are deleted."
     if manager is not None and manager.name == "helm":
-        return f"The next upgrade of the Helm release {manager.source} puts the old image back, unless its values name {new}."
+        return f"The next upgrade of the Helm release{source} puts the old image back, unless its values name {new}."
     return None
+
+
+def _missing(findings: Sequence[Finding]) -> list[Finding]:
+    """Those that miss a patch: beside them, an annotation may keep a container of the same image as it is."""
+    return [finding for finding in findings if finding.patch_available]
 
 
 def _patched(finding: Finding) -> str:
@@ -85,14 +101,15 @@ def _patched(finding: Finding) -> str:
 def _command(
     findings: Sequence[Finding], state: WorkloadState, change: Callable[[Finding], tuple[str, str]]
 ) -> str | None:
-    if not findings or not all(finding.patch_available for finding in findings):
+    missing = _missing(findings)
+    if not missing:
         return None
-    key = findings[0].workload
+    key = missing[0].workload
     path = _PATHS.get(key.kind)
     if path is None or (state.manager is not None and state.manager.name in _REVERTING):
         return None
     operations: list[dict[str, str]] = []
-    for finding in findings:
+    for finding in missing:
         before, after = change(finding)
         place = f"{path}/{_LISTS[finding.container_type]}/{finding.position}"
         operations += [

@@ -20,25 +20,26 @@ from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.workloads import WorkloadKey
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
     from rich.text import Text
 
 _NO_STATE = WorkloadState()
 _DAY = 86400.0
 # Workloads that a row names where nothing is to be done.
 _FEW = 3
-# Columns that a row with its workload beside the image takes.
-_WIDE = 150
+# No line of a table is longer: names, images and tags have at most some 250 characters each.
+_LINE = 2000
 Together = tuple[list[Finding], WorkloadState]
 
 
 def groups(snapshot: Snapshot) -> Iterator[Together]:
-    """The findings that one command patches: of one workload, image and tag; with the workload's state."""
+    """The findings that one command patches: those of one workload, image and tag that miss a patch; with the workload's state."""
 
     def key(finding: Finding) -> tuple[WorkloadKey, str, str]:
         return finding.workload, finding.image, finding.tag
 
-    for _, found in groupby(sorted(snapshot.findings, key=key), key=key):
+    missing = (finding for finding in snapshot.findings if finding.patch_available)
+    for _, found in groupby(sorted(missing, key=key), key=key):
         together = list(found)
         yield together, snapshot.workloads.get(together[0].workload, _NO_STATE)
 
@@ -52,7 +53,9 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
     }
     return {
         "findings": [
-            _to_json(finding, snapshot.workloads.get(finding.workload, _NO_STATE), *commands[finding])
+            _to_json(
+                finding, snapshot.workloads.get(finding.workload, _NO_STATE), *commands.get(finding, (None, None, None))
+            )
             for finding in snapshot.findings
         ]
     }
@@ -68,11 +71,11 @@ def render_commands(snapshot: Snapshot) -> str:
     lines: list[str] = []
     for together, state in groups(snapshot):
         first = together[0]
-        if not first.patch_available:
-            continue
         key = first.workload
+        # Annotations of single containers may lead them to different tags.
+        newest = " and ".join(dict.fromkeys(str(finding.latest_tag) for finding in together))
         place = f"{key.namespace}/{key.kind}/{key.name}: " if key.kind else ""
-        lines.append(f"# {place}{first.image} {first.tag} -> {first.latest_tag}")
+        lines.append(f"# {place}{first.image} {first.tag} -> {newest}")
         if (said := advice(together, state)) is not None:
             lines.append(f"# {said}")
         if (command := patch_command(together, state)) is not None:
@@ -137,13 +140,14 @@ def _stacked(cells: tuple[str, ...], together: list[Finding]) -> Text:
     image, patch, behind, age, newer = cells
     details = [
         f"{behind} behind" if behind else "",
-        f"missed for {age}" if age else "",
+        f"missed for {age}" if age not in ("", "?") else "",
         f"newer line {newer}" if newer else "",
     ]
     said = "; ".join(detail for detail in details if detail)
     places = "".join(f"\n  {line}" for line in _where(together).splitlines()) if together[0].workload.kind else ""
+    arrow, patch = (" -> ", patch) if together[0].patch_available else (" ", "no patch" if patch == "none" else patch)
     return Text.assemble(
-        (image, "bold"), " ", (patch, _style(together[0])), f" ({said})" if said else "", (places, "dim")
+        (image, "bold"), arrow, (patch, _style(together[0])), f" ({said})" if said else "", (places, "dim")
     )
 
 
@@ -185,10 +189,18 @@ def write(snapshot: Snapshot, output: str, *, now: float) -> None:
     elif output == "commands":
         sys.stdout.write(render_commands(snapshot))
     else:
-        console = _console()
-        console.print(table(snapshot, now=now, narrow=console.width < _WIDE))
+        from rich.console import Console  # noqa: PLC0415
+
+        console = Console(markup=False, highlight=False)
+        shown = table(snapshot, now=now)
+        needed = console.measure(shown, options=console.options.update(max_width=_LINE)).maximum
+        if not console.is_terminal:
+            # Whoever pipes the table wants whole lines.
+            console.width = max(console.width, needed)
+        # A name that is broken in two is hard to read, and cannot be copied.
+        console.print(shown if needed <= console.width else table(snapshot, now=now, narrow=True))
         console.print()
-        console.print(counts(snapshot), highlight=False)
+        console.print(counts(snapshot), highlight=False, soft_wrap=not console.is_terminal)
     sys.stdout.flush()
 
 
@@ -207,16 +219,6 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(task, description=what, completed=done, total=total or None)
 
         yield show
-
-
-def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415
-
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        # Whoever pipes the table wants whole lines.
-        console.width = max(console.width, 200)
-    return console
 
 
 def _to_json(

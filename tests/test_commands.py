@@ -1,15 +1,17 @@
 """Commands that work on a real API server, and that fail whole once they are stale."""
 
 import json
+import re
 import shlex
 import subprocess
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.commands import advice, patch_command, rollback_command
-from exporter.findings import Finding, WorkloadState
+from exporter.findings import Finding, Reason, WorkloadState
 from exporter.images import parse
 from exporter.workloads import ContainerType, Manager, WorkloadKey
 from tests.kube import METADATA_PATHS, need
@@ -17,6 +19,7 @@ from tests.test_cluster_live import body
 
 DIGEST = "@sha256:" + "0a" * 32
 NONE = WorkloadState()
+HELM = WorkloadState(manager=Manager("helm", "mojaloop/moja"))
 
 
 def finding(
@@ -112,28 +115,59 @@ def test_nothing_to_patch_is_no_command():
         image="",
         tag="",
     )
-    for found in ([], [finding(latest="v1.0.0")], [unknown], [finding(), finding(latest="v1.0.0")]):
+    for found in ([], [finding(latest="v1.0.0")], [unknown], [unknown, finding(latest="v1.0.0")]):
         assert patch_command(found, NONE) is None
         assert rollback_command(found, NONE) is None
     assert advice([unknown], NONE) is None
 
 
+def test_what_misses_no_patch_stays_beside_what_does():
+    kept, missed = finding(latest="v1.0.0"), finding(name="other", position=1)
+    unknown = replace(kept, latest_tag=None, reason=Reason.INVALID_ANNOTATION)
+    for other in (kept, unknown):
+        for command in (patch_command, rollback_command):
+            assert command([other, missed], NONE) == command([missed, other], NONE) == command([missed], NONE)
+        assert advice([other, missed], HELM) == advice([missed], HELM)
+
+
+@given(st.sampled_from(["argocd", "flux", "operator", "helm"]), st.text())
+@example("argocd", "hub\nrm -rf ~ #")
+@example("argocd", "hub $(reboot)")
+@example("helm", "```\u2028reboot")
+def test_a_manager_that_is_no_name_says_nothing_that_a_shell_reads(manager, source):
+    said = advice([finding()], WorkloadState(manager=Manager(manager, source)))
+    assert said.splitlines() == [said]
+    assert re.fullmatch(r"[A-Za-z0-9 ._/:,'-]+", said)
+    assert "mojaloop/ledger:v1.0.2" in said
+
+
+@pytest.mark.parametrize("source", ["hub", "argocd_hub", "mojaloop/moja", "Kustomization flux-system/hub", "Kafka/hub"])
+def test_a_manager_is_named(source):
+    for manager in ("argocd", "flux", "operator", "helm"):
+        assert f" {source}" in advice([finding()], WorkloadState(manager=Manager(manager, source)))
+
+
 _name = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?\Z")
 _reference = st.builds(
-    lambda host, path, tag: f"{host}{path}:{tag}",
+    lambda host, path, tag, digest: f"{host}{path}:{tag}{digest}",
     st.sampled_from(["", "quay.io/", "localhost:5000/", "[::1]:5000/"]),
     st.from_regex(r"\A[a-z0-9]+([._-][a-z0-9]+)?(/[a-z0-9]+)?\Z"),
     st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9._-]{0,20}\Z"),
+    st.sampled_from(["", DIGEST]),
 )
 
 
 @given(_name, _name, _reference)
 def test_no_name_or_reference_leaves_its_quotes(namespace, name, reference):
-    found = [finding(reference, namespace=namespace, name=name, latest="v9-x")]
-    words, done = operations(patch_command(found, NONE))
-    assert words == [namespace, "patch", "deployment/thing", "--type", "json"]
-    assert done[0]["value"] == name
-    assert done[1]["value"] == reference
+    main = finding(reference, namespace=namespace, name=name, latest="v9-x")
+    found = [main, replace(main, container_type=ContainerType.INIT_CONTAINER)]
+    for command in (patch_command(found, NONE), rollback_command(found, NONE)):
+        assert command.count("'") == 2, "the quotes around the patch are the only ones"
+        assert command.endswith("'")
+        words, done = operations(command)
+        assert words == [namespace, "patch", "deployment/thing", "--type", "json"]
+        assert [o["value"] for o in done if o["path"].endswith("/name")] == [name, name]
+        assert reference in [o["value"] for o in done]
 
 
 # On a real API server, with kubectl.

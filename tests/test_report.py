@@ -2,12 +2,13 @@
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
 
 from exporter.findings import Finding, Reason, Snapshot, WorkloadState
-from exporter.report import counts, render_commands, render_json, table, to_json
+from exporter.report import counts, render_commands, render_json, table, to_json, write
 from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key
 
 DAY = 86400.0
@@ -90,6 +91,31 @@ def test_a_reference_by_itself_has_no_workload():
     assert (found["patch_available"], found["patch_command"], found["rollback_command"]) == (True, None, None)
 
 
+def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
+    # By annotations of single containers, which go `NAME.CONTAINER`.
+    kept, unknown = finding(latest="v1.0.0"), finding(reason=Reason.INVALID_ANNOTATION)
+    missed = finding(name="other", position=1)
+    for beside in (kept, unknown):
+        first, second = to_json(Snapshot(findings=(beside, missed)))["findings"]
+        assert (first["patch_command"], first["rollback_command"]) == (None, None)
+        assert second["patch_command"].count('"replace"') == 1
+        assert "\nkubectl " in render_commands(Snapshot(findings=(beside, missed)))
+    both = render_commands(Snapshot(findings=(missed, finding(latest="v1.0.1", name="third", position=2))))
+    assert both.startswith("# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2 and v1.0.1\n")
+    assert both.count("kubectl ") == 1
+
+
+@pytest.mark.parametrize(
+    "source", ["hub\nrm -rf ~ #", "hub\rrm -rf ~", "hub\u2028rm -rf ~", "\x1b[2Jhub", "`rm -rf ~`"]
+)
+def test_an_annotation_writes_no_line_of_the_script(source):
+    for manager in ("argocd", "flux", "helm", "operator"):
+        state = WorkloadState(manager=Manager(manager, source))
+        text = render_commands(Snapshot(findings=MISSED, workloads={LEDGER: state}))
+        assert "rm -rf" not in text
+        assert all(line == "" or line.startswith(("# ", "kubectl ")) for line in text.splitlines())
+
+
 def test_commands_are_a_script():
     lines = render_commands(SNAPSHOT).splitlines()
     assert lines[0] == "# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2"
@@ -131,6 +157,28 @@ def test_where_nothing_is_to_be_done_some_workloads_stand_for_many():
     assert "and 13 more workloads" in shown(Snapshot(findings=many))
     missed = tuple(finding(key=WorkloadKey("mojaloop", "Deployment", f"d{n:02}")) for n in range(15))
     assert shown(Snapshot(findings=missed)).count("deployment/d") == 15
+
+
+@pytest.mark.parametrize(("width", "lines"), [(80, "stacked"), (200, "columns")])
+def test_a_terminal_gets_columns_where_they_fit(monkeypatch, capsys, width, lines):
+    long = WorkloadKey("mojaloop", "Deployment", "moja-centralledger-handler-transfer-prepare")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    write(Snapshot(findings=(finding(key=long), CURRENT)), "table", now=NOW)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert ("WHERE" in text) == (lines == "columns")
+    assert "mojaloop deployment/moja-centralledger-handler-transfer-prepare" in text
+    assert ("mojaloop/ledger:v1.0.0 -> v1.0.2" in text) == (lines == "stacked")
+
+
+def test_a_pipe_gets_whole_lines(monkeypatch, capsys):
+    long = WorkloadKey("mojaloop", "Deployment", "d" * 250)
+    monkeypatch.setenv("COLUMNS", "80")
+    write(Snapshot(findings=(finding(key=long), UNKNOWN, INVALID), ignored=1), "table", now=NOW)
+    text = capsys.readouterr().out
+    assert f"deployment/{'d' * 250}\n" in text
+    assert text.count("\n") == 6, "the head, three rows, an empty line, the counts"
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
