@@ -396,8 +396,14 @@ def workload() -> dashboard.Dashboard:
             )
         )
         .with_panel(
-            text.Panel().title("Paste a command").description("Where the commands stand.").span(8).height(10).content(
-                "The alerts on the left, in Alertmanager or Slack, carry `patch_command` and `rollback_command`, and so does `/api/v1/findings` of the exporter; they are the same text. "
+            # Grafana's own list of alerts, of which the SDK has no builder: it shows the annotations, and with them the commands.
+            dashboard.Panel().type("alertlist").title("Commands to paste").description("The alerts with their annotations: patch_command, rollback_command, advice.").datasource(DATASOURCE).unit("short").span(8).height(10)
+            .options({"alertInstanceLabelFilter": '{workload=~"$workload",namespace=~"$namespace"}', "datasource": "${datasource}", "groupMode": "default", "maxItems": 20, "sortOrder": 3,
+                      "stateFilter": {"firing": True, "pending": False, "noData": False, "normal": False, "error": True}, "viewMode": "list"})
+        )
+        .with_panel(
+            text.Panel().title("How to paste").description("What the commands do, and when they do nothing.").span(24).height(4).content(
+                "`patch_command` and `rollback_command` stand in the alert, in its message, and in `/api/v1/findings` of the exporter; they are the same text. "
                 "Each tests what it finds before it changes anything: *The request is invalid* means that it has grown stale and changed nothing."
             )
         )
