@@ -1,10 +1,14 @@
 """Manifests as Helm renders them and people keep them."""
 
+import contextlib
 import io
 import json
 import sys
+import tempfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.manifests import ManifestError, read
 from exporter.workloads import Manager
@@ -32,7 +36,7 @@ spec:
 
 def found(tmp_path, text, name="a.yaml", **more):
     (tmp_path / name).write_text(text)
-    return list(read([str(tmp_path / name)], **more))
+    return read([str(tmp_path / name)], **more)
 
 
 def test_a_deployment(tmp_path):
@@ -105,31 +109,103 @@ def test_a_folder_and_standard_input(tmp_path, monkeypatch):
     (tmp_path / "b" / "one.yml").write_text(DEPLOYMENT)
     (tmp_path / "values.yaml").write_text("image: {tag: v1}")
     (tmp_path / "notes.txt").write_text("no: [yaml")
-    assert len(list(read([str(tmp_path)]))) == 1
+    assert len(read([str(tmp_path)])) == 1
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(DEPLOYMENT.encode())))
-    assert len(list(read(["-"]))) == 1
+    assert len(read(["-"])) == 1
 
 
-def test_anchors_are_taken_and_cost_nothing(tmp_path):
-    levels = "\n".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 9))
-    assert len(found(tmp_path, f"x0: &x0 [a]\n{levels}\n---\n{DEPLOYMENT}")) == 1
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("level", ["[{}]", "{{<<: [{}]}}"], ids=["lists", "merge keys"])
+def test_anchors_are_taken_and_cost_nothing(tmp_path, level):
+    levels = "\n".join(f"x{n}: &x{n} {level.format(', '.join([f'*x{n - 1}'] * 9))}" for n in range(1, 12))
+    assert len(found(tmp_path, f"x0: &x0 {{a: b}}\n{levels}\n---\n{DEPLOYMENT}")) == 1
+    assert found(tmp_path, "a: &a {<<: *a, b: &b [*b]}") == []
+
+
+def test_what_an_anchor_shares_is_read(tmp_path):
+    text = f"""\
+x: &x {{name: ignored, image: "a/b:v1.0.0"}}
+y: &y {{image: "a/b:v1.0.1"}}
+{DEPLOYMENT}        - {{<<: [*y, *x], name: shared}}
+"""
+    (workload,) = found(tmp_path, text)
+    assert [(c.name, c.image) for c in workload.containers][-1] == ("shared", "a/b:v1.0.1")
+
+
+def test_text_that_only_yaml_takes_for_something_else(tmp_path):
+    text = DEPLOYMENT.replace("other: x", "image-patch.mojaloop.io/image: 2026-11-21, other: =")
+    (workload,) = found(tmp_path, f"enum: [=, '!=']\n---\n{text}")
+    assert ("image-patch.mojaloop.io/image", "2026-11-21") in workload.annotations
+
+
+def test_json_that_is_no_yaml(tmp_path):
+    item = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "a", "annotations": {"smile": "\U0001f600"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "main", "image": "a/b:v1.0.0"}]}}},
+    }
+    assert len(found(tmp_path, json.dumps(item, indent="\t"), "a.json")) == 1
+
+
+def test_what_stands_there_twice_is_judged_twice(tmp_path):
+    """A base and its overlay, or Jobs of one generateName: nothing hides behind what comes later."""
+
+    def deployment(image, annotations):
+        containers = f'[{{name: main, image: "{image}"}}]' if image else "[]"
+        return (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {template: {metadata: {annotations: {"
+            f"{annotations}}}}}, spec: {{containers: {containers}}}}}}}\n"
+        )
+
+    strategy, ignore = "image-patch.mojaloop.io/strategy: minor", 'image-patch.mojaloop.io/ignore: "true"'
+    parts = [deployment("a/b:v1.0.0", strategy), deployment("a/c:v2.0.0", f"{strategy}, {ignore}"), deployment("", "")]
+    for order in ((0, 1, 2), (2, 1, 0)):
+        (workload,) = found(tmp_path, "---\n".join(parts[n] for n in order))
+        assert {c.image for c in workload.containers} == {"a/b:v1.0.0", "a/c:v2.0.0"}
+        assert workload.annotations == (("image-patch.mojaloop.io/strategy", "minor"),)
+    (workload,) = found(tmp_path, parts[1])
+    assert len(workload.annotations) == 2
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode), st.text("{}[]:-&*<!=? \n\taé'\"|>").map(str.encode)))
+def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
+    with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
+        file.write(content)
+        file.flush()
+        with contextlib.suppress(ManifestError):
+            assert read([file.name]) == []
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: b: c", "line 1: this is no YAML"),
-        ("a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}", "run `helm template` first"),
-        ("[" * 5000, "this is no YAML"),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "document of line 1: this is no Deployment"),
+        ("a: b: c", "a.yaml, line 1: this is no YAML"),
+        ("a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}", "a.yaml, document 2, line 5: this is no YAML: could not find expected ':'; this is a chart's template: run `helm template` first"),
+        (DEPLOYMENT.replace("name: ledger", 'name: "{{ .Release.Name }}"'), "run `helm template` first"),
+        (DEPLOYMENT.replace("mojaloop/ledger:v1.0.0", "{{ .Values.image }}"), "run `helm template` first"),
+        (DEPLOYMENT.replace("replicas: 2", 'replicas: "{{ .Values.replicas }}"'), "run `helm template` first"),
+        ("[" * 200_000, "this is no YAML: it is nested more than 500 deep"),
+        ("- " * 200_000, "this is no YAML: it is nested more than 500 deep"),
+        ('{"a":' * 200_000, "this is no YAML"),
+        ("a: b\n---\nb: \x00", "this is no YAML"),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: this is no Deployment"),
         (
             "a: 1\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}",
-            "document of line 3: this is no Deployment",
+            "a.yaml, document 2, line 3: this is no Deployment: Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
         ),
         (DEPLOYMENT.replace("strategy: minor", "ignore: true"), "annotations"),
+        (DEPLOYMENT.replace("  name: ledger\n", ""), "'' is no name"),
+        (DEPLOYMENT.replace("name: ledger", "name: Ledger"), "'Ledger' is no name"),
+        (DEPLOYMENT.replace("name: ledger", "namespace: a'b\n  name: ledger"), '"a\'b" is no namespace'),
+        (DEPLOYMENT.replace("name: sidecar", "name: side_car"), "'side_car' is no container's name"),
+        (DEPLOYMENT.replace("apiVersion: apps/v1\n", ""), "it has no apiVersion"),
     ],
-    ids=["YAML", "template", "deep", "metadata", "containers", "a flag that is no text"],
-)
+    ids=[
+        "YAML", "template", "template's name", "template's image", "template's number", "deep", "deep block", "deep JSON", "control character",
+        "metadata", "containers", "a flag that is no text", "no name", "name", "namespace", "container", "no apiVersion",
+    ],
+)  # fmt: skip
 def test_what_is_no_manifest(tmp_path, text, said):
     with pytest.raises(ManifestError) as caught:
         found(tmp_path, text)
@@ -140,7 +216,7 @@ def test_what_is_no_manifest(tmp_path, text, said):
 def test_files_that_are_not_there(tmp_path):
     for name in (tmp_path / "none.yaml", tmp_path):
         with pytest.raises(ManifestError, match=str(name)):
-            list(read([str(name)]))
+            read([str(name)])
 
 
 def test_a_file_with_nothing_that_runs_is_said(tmp_path, caplog):
