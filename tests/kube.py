@@ -152,14 +152,21 @@ class Kube:
             process.wait(timeout=10)
 
     def request(
-        self, method: str, path: str, body: Any = None, *, raw: bool = False, media: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bool = False,
+        media: str = "application/json",
+        token: str = ADMIN,
     ) -> Any:
         context = ssl._create_unverified_context()
         request = urllib.request.Request(
             self.url + path,
             method=method,
             data=json.dumps(body).encode() if body is not None else None,
-            headers={"Authorization": f"Bearer {ADMIN}", "Content-Type": media},
+            headers={"Authorization": f"Bearer {token}", "Content-Type": media},
         )
         with urllib.request.urlopen(request, context=context, timeout=10) as answer:
             content = answer.read()

@@ -1,18 +1,15 @@
-"""Rollouts, restored backups and service accounts, on a cluster of its own: a controller manager acts on it, and it loses its memory."""
+"""Rollouts and what controllers make, on a cluster of its own where a controller manager and stand-in kubelets act."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
 import pytest
 
-from exporter.cluster import KINDS, Cluster, open_connection
-from exporter.inventory import Inventory
-from exporter.telemetry import Telemetry
-from tests.kube import Kube
-from tests.test_cluster_live import Following, body, following
+from exporter.workloads import WorkloadKey
+from tests.kube import METADATA_PATHS, Kube
+from tests.test_cluster_live import body, following
 
 pytestmark = pytest.mark.anyio
 IMAGE = "/spec/template/spec/containers/0/image"
@@ -67,9 +64,10 @@ async def test_a_rollout_goes_through(cluster, place):
         )
         await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
         await found.until(lambda: not incomplete(found, place), 30)
-        assert found.images(place) == {"Deployment/thing": ["mojaloop/ledger:v1.0.1"]}, (
-            "pods and ReplicaSets are not counted beside it"
-        )
+        assert found.images(place) == {"Deployment/thing": ["mojaloop/ledger:v1.0.1"]}
+        await asyncio.sleep(1)
+        thing = WorkloadKey(place, "Deployment", "thing")
+        assert found.inventory.rollouts == {thing: [False, True, False]}, "no flicker, nor pods beside it"
 
 
 async def test_a_paused_rollout_is_incomplete_until_it_goes_on(cluster, place):
@@ -121,150 +119,32 @@ async def test_on_delete_is_incomplete_until_the_pods_are_deleted(cluster, place
 
 
 async def test_a_cron_jobs_jobs_and_their_pods_are_not_counted_beside_it(cluster, place):
+    def made(kind):
+        return cluster.request("GET", f"{METADATA_PATHS[kind]}/namespaces/{place}/{kind.lower()}s")["items"]
+
     async with following(cluster, place) as found:
         document = body("CronJob")
-        document["spec"] |= {"schedule": "* * * * *", "suspend": True}
-        made = cluster.create("CronJob", place, document)
-        owner = {
-            "apiVersion": "batch/v1",
-            "kind": "CronJob",
-            "name": "thing",
-            "uid": made["metadata"]["uid"],
-            "controller": True,
-        }
-        job = body("Job", "thing-1")
-        job["metadata"]["ownerReferences"] = [owner]
-        job["spec"]["template"]["spec"]["nodeName"] = "node"
-        cluster.create("Job", place, job)
-        await found.until(lambda: len(cluster.request("GET", f"/api/v1/namespaces/{place}/pods")["items"]) == 1, 30)
+        document["spec"]["schedule"] = "* * * * *"
+        document["spec"]["jobTemplate"]["spec"]["template"]["spec"]["nodeName"] = "node"
+        cluster.create("CronJob", place, document)
+        # One that has missed its time starts at once.
+        missed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 150))
+        operation = {"op": "add", "path": "/status", "value": {"lastScheduleTime": missed}}
+        cluster.patch("CronJob", place, "thing", [operation], subresource="/status")
+        await found.until(lambda: any(job["status"].get("succeeded") for job in made("Job")), 30)
+        assert [pod["metadata"]["ownerReferences"][0]["kind"] for pod in made("Pod")] == ["Job"]
         await asyncio.sleep(0.5)
-        assert set(found.images(place)) == {"CronJob/thing"}
+        assert found.inventory.keys == {WorkloadKey(place, "CronJob", "thing")}, "nothing else, at no time"
 
 
-async def test_etcd_restored_to_an_older_revision(cluster, place):
-    cluster.create("StatefulSet", place, body("StatefulSet", "comes-back"))
-    kept = await asyncio.to_thread(cluster.keep)
+async def test_a_changed_init_container_rolls_out_too(cluster, place):
     async with following(cluster, place) as found:
-        cluster.delete("StatefulSet", place, "comes-back")
-        for number in range(20):  # so that the restored one is far behind
-            cluster.create("StatefulSet", place, body("StatefulSet", f"lost-{number}"))
-        cluster.create("StatefulSet", place, body("StatefulSet", "lost"))
-        await found.until(
-            lambda: "StatefulSet/lost" in found.images(place) and "StatefulSet/comes-back" not in found.images(place)
-        )
-        await asyncio.to_thread(cluster.restore, kept)
-        await found.until(lambda: set(found.images(place)) == {"StatefulSet/comes-back"}, 30)
-        assert all(found.inventory.synced().values())
-        cluster.create("StatefulSet", place, body("StatefulSet", "new"))
-        await found.until(lambda: "StatefulSet/new" in found.images(place))
-
-
-READ = {
-    "": ["pods"],
-    "apps": ["deployments", "statefulsets", "daemonsets", "replicasets"],
-    "batch": ["cronjobs", "jobs"],
-}
-
-
-def service_account(cluster, namespace, rights):
-    """A service account that may read these in its namespace."""
-    cluster.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "exporter"}})
-    rules = [
-        {"apiGroups": [group], "resources": names, "verbs": ["get", "list", "watch"]} for group, names in rights.items()
-    ]
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    cluster.request("POST", f"{rbac}/roles", {"metadata": {"name": "exporter"}, "rules": rules})
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "exporter"}
-    subject = {"kind": "ServiceAccount", "name": "exporter", "namespace": namespace}
-    cluster.request(
-        "POST", f"{rbac}/rolebindings", {"metadata": {"name": "exporter"}, "roleRef": role, "subjects": [subject]}
-    )
-
-
-def token(cluster, namespace):
-    answer = cluster.request(
-        "POST",
-        f"/api/v1/namespaces/{namespace}/serviceaccounts/exporter/token",
-        {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}},
-    )
-    return answer["status"]["token"]
-
-
-@pytest.fixture
-def in_pod(cluster, tmp_path, monkeypatch):
-    """What a pod finds of its service account."""
-    from kubernetes.aio.config import incluster_config
-
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(cluster.port))
-    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
-    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(cluster.certificates / "apiserver.crt"))
-    return tmp_path / "token"
-
-
-async def watch(namespace, kinds=KINDS):
-    inventory, telemetry = Inventory(), Telemetry()
-    connection = open_connection()
-    opened = await connection.__aenter__()
-    watcher = Cluster(
-        connection=opened,
-        inventory=inventory,
-        telemetry=telemetry,
-        clock=time.time,
-        namespaces=[namespace],
-        kinds=kinds,
-    )
-    task = asyncio.create_task(watcher.run())
-
-    async def end():
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await connection.__aexit__(None, None, None)
-
-    return Following(inventory, telemetry, opened, watcher), end
-
-
-async def test_a_service_account_with_the_rights_of_the_readme_is_enough(cluster, place, in_pod):
-    service_account(cluster, place, READ)
-    in_pod.write_text(token(cluster, place))
-    cluster.create("StatefulSet", place, body("StatefulSet"))
-    found, end = await watch(place)
-    try:
-        await found.until(lambda: found.inventory.synced() == {place: True}, 10)
-        assert "StatefulSet/thing" in found.images(place)
-        # A token that is no good any more is read again from its file, until a good one is there.
-        in_pod.write_text("expired")
-        await found.connection.read_credentials()
-        cluster.stop_apiserver()  # a watch that runs goes on as it began
-        await asyncio.to_thread(cluster.start_apiserver)
-        await found.until(lambda: found.restarts("StatefulSet", "unauthorized") > 1, 20)
-        assert found.inventory.synced() == {place: True}
-        assert "StatefulSet/thing" in found.images(place), "nothing is lost meanwhile"
-        in_pod.write_text(token(cluster, place))
-        cluster.create("StatefulSet", place, body("StatefulSet", "later"))
-        await found.until(lambda: "StatefulSet/later" in found.images(place), 40)
-    finally:
-        await end()
-
-
-async def test_without_jobs_it_stays_unsynced_and_says_which(cluster, place, in_pod, caplog):
-    caplog.set_level(logging.WARNING, logger="exporter")
-    service_account(cluster, place, {**READ, "batch": ["cronjobs"]})
-    in_pod.write_text(token(cluster, place))
-    cluster.create("StatefulSet", place, body("StatefulSet"))
-    found, end = await watch(place)
-    try:
-        await found.until(lambda: "StatefulSet/thing" in found.images(place), 10)
-        await asyncio.sleep(1.5)
-        assert found.inventory.synced() == {place: False}
-        said = [r.getMessage() for r in caplog.records if "may not" in r.getMessage()]
-        assert len(said) == 1
-        assert "Job" in said[0]
-        assert in_pod.read_text() not in caplog.text
-    finally:
-        await end()
-    found, end = await watch(place, [kind for kind in KINDS if kind != "Job"])
-    try:
-        await found.until(lambda: found.inventory.synced() == {place: True}, 10)
-    finally:
-        await end()
+        document = on_a_node("Deployment", replicas=2)
+        document["spec"]["template"]["spec"]["initContainers"] = [{"name": "wait", "image": "a/wait:v1.0.0"}]
+        cluster.create("Deployment", place, document)
+        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 2, 30)
+        path = "/spec/template/spec/initContainers/0/image"
+        cluster.patch("Deployment", place, "thing", [{"op": "replace", "path": path, "value": "a/wait:v1.0.1"}])
+        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
+        await found.until(lambda: not incomplete(found, place), 30)
+        assert found.images(place) == {"Deployment/thing": ["a/wait:v1.0.1", "mojaloop/ledger:v1.0.0"]}

@@ -13,7 +13,7 @@ import pytest
 from exporter.cluster import KINDS, Cluster, Connection, open_connection, watch
 from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
-from exporter.workloads import WorkloadKey
+from exporter.workloads import Workload, WorkloadKey
 from tests.kube import READER, Kube
 
 pytestmark = pytest.mark.anyio
@@ -50,8 +50,35 @@ def owner(kind: str, name: str, api_version: str = "example.org/v1") -> list[dic
     return [{"apiVersion": api_version, "kind": kind, "name": name, "uid": "1-2-3", "controller": True}]
 
 
+class Remembering(Inventory):
+    """An inventory that knows what it was ever told.
+
+    Attributes:
+        states: every state that a scope was said to be in, in order.
+        keys: every workload that was ever held.
+        rollouts: for each workload, whether its rollout was incomplete, at each change of that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[ScopeState] = []
+        self.keys: set[WorkloadKey] = set()
+        self.rollouts: dict[WorkloadKey, list[bool]] = {}
+
+    def set_scope(self, kind: str, watched_namespace: str, state: ScopeState) -> None:
+        self.states.append(state)
+        super().set_scope(kind, watched_namespace, state)
+
+    def put(self, workload: Workload) -> None:
+        self.keys.add(workload.key)
+        rollouts = self.rollouts.setdefault(workload.key, [])
+        if rollouts[-1:] != [workload.rollout_incomplete]:
+            rollouts.append(workload.rollout_incomplete)
+        super().put(workload)
+
+
 class Following:
-    def __init__(self, inventory: Inventory, telemetry: Telemetry, connection: Connection, cluster: Cluster) -> None:
+    def __init__(self, inventory: Remembering, telemetry: Telemetry, connection: Connection, cluster: Cluster) -> None:
         self.inventory, self.telemetry, self.connection, self.cluster = inventory, telemetry, connection, cluster
 
     async def until(self, condition: Callable[[], bool], seconds: float = 2.0) -> float:
@@ -82,15 +109,13 @@ class Following:
 
 
 @asynccontextmanager
-async def following(
-    kube: Kube, *namespaces: str, kinds=KINDS, token: str | None = None, run: bool = True, exclude=None
-):
-    inventory, telemetry = Inventory(), Telemetry()
-    kubeconfig = kube.kubeconfig(token) if token else kube.kubeconfig()
+async def following(kube: Kube | None, *namespaces: str, token: str | None = None, run: bool = True, **more: Any):
+    """A cluster that is followed: as the named user, or (without a server) as what the surroundings configure."""
+    inventory, telemetry = Remembering(), Telemetry()
+    kubeconfig = (kube.kubeconfig(token) if token else kube.kubeconfig()) if kube else None
     async with open_connection(kubeconfig=kubeconfig) as connection:
         cluster = Cluster(
-            connection=connection, inventory=inventory, telemetry=telemetry, clock=time.time,
-            kinds=kinds, namespaces=namespaces, exclude=exclude,
+            connection=connection, inventory=inventory, telemetry=telemetry, clock=time.time, namespaces=namespaces, **more
         )  # fmt: skip
         found = Following(inventory, telemetry, connection, cluster)
         if not run:
@@ -283,7 +308,7 @@ async def test_credentials_are_read_again(kube: Kube, namespace: str) -> None:
     kube.create("Deployment", namespace, body("Deployment"))
     path = kube.kubeconfig()
     right = path.read_text()
-    inventory, telemetry = Inventory(), Telemetry()
+    inventory, telemetry = Remembering(), Telemetry()
     path.write_text(right.replace("admin-token", "stale-token"))
     async with open_connection(kubeconfig=path) as connection:
         path.write_text(right)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 from exporter.cluster.connection import ApiError, UnreachableError
 from exporter.cluster.owners import Shares
 from exporter.cluster.watch import Surroundings, Watcher
-from exporter.inventory import Inventory
+from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
+from tests.test_cluster_live import Remembering
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +26,10 @@ BUSY = ApiError(500, "etcdserver: request timed out")
 ENDED: list[bytes] = []
 
 
-def page(version: str = "10") -> bytes:
+UNAUTHORIZED = ApiError(401, "Unauthorized")
+
+
+def page(version: str) -> bytes:
     return json.dumps({"metadata": {"resourceVersion": version}, "items": []}).encode()
 
 
@@ -37,18 +42,29 @@ class OverError(Exception):
 
 
 class Answers:
-    """In the place of a connection: answers lists with one page, and watches by the script."""
+    """In the place of a connection: answers requests by the script, lists beyond it by an empty one of version 10.
+
+    Args:
+        watches: what each watch says before it ends, or how it fails.
+        lists: the version of each list, or how it fails.
+    """
 
     credentials = 1
 
-    def __init__(self, *watches: Exception | list[bytes], newest: str = "10") -> None:
+    def __init__(self, *watches: Exception | list[bytes], lists: Sequence[Exception | str] = ()) -> None:
         self._watches = [*watches, OverError()]
-        self._newest = newest
+        self._lists = list(lists)
         self.asked: list[str] = []
 
     async def get(self, path: str, *, params: dict[str, str], accept: str) -> bytes:
         self.asked.append("list" if params["limit"] != "1" else "newest")
-        return page(self._newest)
+        answer = self._lists.pop(0) if self._lists else "10"
+        if isinstance(answer, Exception):
+            raise answer
+        return page(answer)
+
+    async def read_credentials(self, *, refused: int) -> None:
+        self.credentials += refused == self.credentials
 
     @asynccontextmanager
     async def stream(self, path: str, *, params: dict[str, str], accept: str, silence: float):
@@ -64,14 +80,14 @@ class Answers:
         yield lines()
 
 
-async def follow(answers: Answers) -> list[float]:
+async def follow(answers: Answers, inventory: Inventory | None = None) -> list[float]:
     """Let a watcher follow the script, and say how long it waited after each watch."""
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    inventory = Inventory()
+    inventory = inventory or Inventory()
     around: dict[str, Any] = {"connection": answers, "inventory": inventory, "shares": Shares(inventory)}
     surroundings = Surroundings(
         **around, telemetry=Telemetry(), clock=lambda: 0.0, exclude=lambda _: False, fetching=asyncio.Semaphore(1),
@@ -117,7 +133,7 @@ async def test_failures_of_one_kind_do_not_lengthen_the_wait_after_another() -> 
 
 
 async def test_what_a_watch_says_ends_all_counting() -> None:
-    waited = await follow(Answers(*[REFUSED] * 9, EXPIRED, [bookmark("11")], REFUSED, EXPIRED))
+    waited = await follow(Answers(*[REFUSED] * 9, EXPIRED, [bookmark("10")], REFUSED, EXPIRED))
     ended, refused, expired = waited[-3:]
     assert ended <= 0.5
     assert refused <= 0.2
@@ -133,3 +149,49 @@ async def test_watches_that_end_at_once_in_silence_are_not_asked_for_without_pau
     assert waited == sorted(waited)
     assert 0.25 <= waited[0] <= 0.5
     assert answers.asked == ["list", "watch 10"] * 4, "a watch that said nothing proves nothing"
+
+
+@pytest.mark.parametrize(
+    ("newest", "then"),
+    [("10", ["watch 10"]), ("11", ["watch 10"]), ("9", ["list", "watch 9"]), ("x", ["list", "watch 9"])],
+    ids=["same", "further", "back", "incomparable"],
+)
+@pytest.mark.parametrize("end", [[], [REFUSED, REFUSED]], ids=["early", "refused"])
+async def test_after_an_interruption_a_watch_goes_on_only_where_the_server_has_not_gone_back(
+    newest: str, then: list[str], end: list[Exception]
+) -> None:
+    await follow(answers := Answers([bookmark("10")], lists=["10", *end, newest, "9"]))
+    assert answers.asked == ["list", "watch 10", *["newest"] * (len(end) + 1), *then]
+
+
+@pytest.mark.parametrize(
+    ("said", "then"), [("9", "list"), ("10", "newest"), ("11", "newest"), ("x", "newest")],
+    ids=["back", "same", "further", "incomparable"],
+)  # fmt: skip
+async def test_a_bookmark_that_goes_back_is_followed_by_a_list(said: str, then: str) -> None:
+    waited = await follow(answers := Answers([bookmark(said)]))
+    assert answers.asked[2] == then
+    assert (waited[0] == 0) == (then == "list")
+
+
+async def test_a_server_that_still_starts_may_refuse_for_a_moment(caplog: pytest.LogCaptureFixture) -> None:
+    inventory = Remembering()
+    starting = [REFUSED, FORBIDDEN, UNAUTHORIZED, BUSY, FORBIDDEN]
+    await follow(answers := Answers([bookmark("10")], lists=["10", *starting]), inventory)
+    assert inventory.states == [ScopeState.PENDING, ScopeState.SYNCED]
+    assert answers.asked == ["list", "watch 10", *["newest"] * 6, "watch 10"]
+    assert "may not" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("lists", "believed"),
+    [([FORBIDDEN], True), ([REFUSED, *[FORBIDDEN] * 3], False), ([REFUSED, *[FORBIDDEN] * 4], True)],
+    ids=["running", "starting", "started"],
+)
+async def test_rights_that_are_missing_are_said_once_it_is_sure(
+    lists: list[Exception], believed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    inventory = Remembering()
+    await follow(Answers(lists=lists), inventory)
+    assert inventory.states == [ScopeState.PENDING, *[ScopeState.FORBIDDEN] * believed, ScopeState.SYNCED]
+    assert caplog.text.count("may not list or watch Deployment") == believed

@@ -18,7 +18,7 @@ from exporter.cluster.connection import (
     open_connection,
 )
 from exporter.cluster.owners import Shares
-from exporter.cluster.watch import KINDS, Surroundings, Watcher
+from exporter.cluster.watch import KINDS, SILENCE_SECONDS, WATCH_SECONDS, Surroundings, Watcher
 from exporter.inventory import Inventory
 from exporter.telemetry import Telemetry
 from exporter.workloads import WorkloadKey
@@ -53,6 +53,8 @@ class Cluster:
         namespaces: the namespaces to list one by one; none: the whole cluster.
         clock: the time of day.
         exclude: whether a workload is not of interest, and is not held at all.
+        silence: the seconds without event or bookmark after which a watch counts as broken.
+        watch_seconds: how long a watch lasts, at random between two bounds.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Cluster:
         kinds: Sequence[str] = KINDS,
         namespaces: Sequence[str] = (),
         exclude: Callable[[WorkloadKey], bool] | None = None,
+        silence: float = SILENCE_SECONDS,
+        watch_seconds: tuple[float, float] = WATCH_SECONDS,
     ) -> None:
         unknown = set(kinds) - set(KINDS)
         if unknown:
@@ -77,6 +81,8 @@ class Cluster:
             clock=clock,
             exclude=exclude or (lambda _: False),
             fetching=asyncio.Semaphore(FETCHES),
+            silence=silence,
+            watch_seconds=watch_seconds,
         )
         self._watchers = [
             Watcher(kind=kind, watched_namespace=namespace, surroundings=surroundings)

@@ -1,8 +1,11 @@
 """One kind in one namespace (or all): listed whole, then watched, for ever.
 
 What is held only changes by what the API server said: while it is away nothing vanishes, and a new list replaces the old one in
-one step once all of its pages are there. A watch that ended without event or bookmark proves nothing (etcd restored from a backup
-answers a resourceVersion from the future with 200 and silence), so that it is followed by a list.
+one step once all of its pages are there.
+
+etcd restored from a backup is the hard case, as a resourceVersion from the future is answered with 200 and silence. Hence a watch
+that ended without event or bookmark proves nothing and is followed by a list, and after any interruption the server first has to
+show that it has not gone back.
 """
 
 from __future__ import annotations
@@ -47,6 +50,8 @@ SILENCE_SECONDS = 150.0
 LIVELY_SECONDS = 30.0
 # Several lists may expire in the middle of their pages while etcd is compacted; more than this is a fault of another kind.
 LIST_ATTEMPTS = 3
+# So often is a failure that an API server shows while it starts taken for that.
+STARTING_ATTEMPTS = 3
 
 _METADATA_ACCEPT = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
@@ -68,9 +73,6 @@ class Reason(StrEnum):
 # is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by people.
 BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.FORBIDDEN: (1.0, 60.0)}
 BACKOFF_ELSE = (0.5, 30.0)
-
-# A watch that could not begin for one of these is tried again from where it stood: an API server that comes back is busy enough.
-RESUMABLE = frozenset({Reason.UNREACHABLE, Reason.UNAUTHORIZED, Reason.SERVER_ERROR})
 
 
 class Issue(NamedTuple):
@@ -94,6 +96,8 @@ class Surroundings:
     clock: Callable[[], float]
     exclude: Callable[[WorkloadKey], bool]
     fetching: asyncio.Semaphore
+    silence: float = SILENCE_SECONDS
+    watch_seconds: tuple[float, float] = WATCH_SECONDS
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
@@ -109,7 +113,7 @@ class Watcher:
         # By what we hold, its uid and generation: a change of status alone does not need the specification again.
         self._held: dict[Source, Issue] = {}
         self._version: str | None = None
-        # Whether the API server was away since `_version` was right: it may have come back with an older etcd.
+        # Whether the API server was away since `_version` was right: it may have come back with an older etcd, or still be starting.
         self._doubtful = False
         # By reason, since it last went well: an API server that was away for long and then says 410 is listed anew at once.
         self._attempts: Counter[Reason] = Counter()
@@ -122,8 +126,10 @@ class Watcher:
         while True:
             credentials = self._around.connection.credentials
             try:
-                if self._version is None or (self._doubtful and await self._went_back(self._version)):
+                if self._version is None:
                     await self.list_once()
+                elif self._doubtful:
+                    await self._check(self._version)
                 self._doubtful = False
                 began = asyncio.get_running_loop().time()
                 reason = await self._watch()
@@ -133,13 +139,13 @@ class Watcher:
                 delay = self._delay(reason)
             except (ApiError, UnreachableError, msgspec.MsgspecError) as error:
                 reason = _reason(error)
-                if reason not in RESUMABLE or (
-                    reason is Reason.SERVER_ERROR and self._attempts[reason] >= LIST_ATTEMPTS
-                ):
-                    self._version = None
                 self._doubtful |= reason is Reason.UNREACHABLE
+                fleeting = self._is_fleeting(reason)
+                if not fleeting:
+                    self._version = None
                 delay = self._delay(reason, error)
-                await self._note(reason, error, credentials)
+                if reason is not Reason.FORBIDDEN or not fleeting:
+                    await self._note(reason, error, credentials)
             self._around.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
             await self._around.sleep(delay)
 
@@ -188,35 +194,43 @@ class Watcher:
                 return page.metadata.resource_version, parts
             params["continue"] = page.metadata.continue_
 
-    async def _went_back(self, version: str) -> bool:
-        """Whether the API server stands before where we stood: its etcd was restored from a backup.
+    async def _check(self, version: str) -> None:
+        """Ask whether the API server still has what came before: etcd may have been restored from a backup.
 
-        A watch from the future is answered with 200 and silence. Resource versions are decimal numbers that compare ("Resource versions",
-        Kubernetes API concepts, 1.35); etcd's revisions were no others before.
+        Raises:
+            ApiError: 410 where it stands before where we stood, or speaks of versions that cannot be compared.
         """
         params = {"limit": "1", **self._selector()}
         body = await self._around.connection.get(self._path, params=params, accept=self._accept(many=True))
         newest = decode_page(body).metadata.resource_version
-        return not (newest.isdecimal() and version.isdecimal() and int(newest) >= int(version))
+        if _is_before(newest, version) is not False:
+            raise _gone_back(newest, version)
 
     async def _watch(self) -> Reason:
         """Follow the changes until the watch ends, and say how; `_version` is None where a list has to follow."""
-        seconds = random.uniform(*WATCH_SECONDS)  # noqa: S311 - keeps watchers from coming back all at once
+        seconds = int(random.uniform(*self._around.watch_seconds))  # noqa: S311 - keeps watchers from coming back all at once
+        began = asyncio.get_running_loop().time()
+        stood = self._version or ""
         params = {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(int(seconds)),
-            "resourceVersion": self._version or "",
+            "timeoutSeconds": str(seconds),
+            "resourceVersion": stood,
             **self._selector(),
         }
         async with self._around.connection.stream(
-            self._path, params=params, accept=self._accept(many=False), silence=SILENCE_SECONDS
+            self._path, params=params, accept=self._accept(many=False), silence=self._around.silence
         ) as batches:
             # Until this watch has said something, nothing shows that it stands on firm ground.
             self._version = None
             async for lines in batches:
-                self._version = await self._take(lines) or self._version
+                version = await self._take(lines) or stood
+                if _is_before(version, stood):
+                    raise _gone_back(version, stood)
+                self._version = stood = version
                 self._attempts.clear()
+        # A server that shuts down ends its watches early, and behind its address another may answer next.
+        self._doubtful = asyncio.get_running_loop().time() - began < seconds - 1
         return Reason.SILENT if self._version is None else Reason.ENDED
 
     async def _take(self, lines: Iterable[bytes]) -> str:
@@ -296,6 +310,15 @@ class Watcher:
             return 0.0
         return max(delay, (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
 
+    def _is_fleeting(self, reason: Reason) -> bool:
+        """Whether a watch that could not begin is tried again from where it stood: an API server that comes back is busy enough."""
+        if reason is Reason.FORBIDDEN:
+            # For a moment after its start an API server has not read the roles yet, and refuses whom it will let in.
+            return self._doubtful and self._attempts[reason] < STARTING_ATTEMPTS
+        if reason is Reason.SERVER_ERROR:
+            return self._attempts[reason] < STARTING_ATTEMPTS
+        return reason in (Reason.UNREACHABLE, Reason.UNAUTHORIZED)
+
     async def _note(self, reason: Reason, error: Exception, credentials: int) -> None:
         """Do and say what a failure asks for."""
         if isinstance(error, ApiError) and reason is Reason.FORBIDDEN:
@@ -306,7 +329,9 @@ class Watcher:
                 await self._around.connection.read_credentials(refused=credentials)
             except ClusterConfigurationError as unreadable:  # a plugin may fail for a while, a file may be half written
                 log.warning("%s", unreadable)
-        elif reason is not Reason.EXPIRED:
+        elif reason is Reason.EXPIRED:
+            log.info("%s in namespace %s are listed anew: %s", self.kind, self.watched_namespace, error)
+        else:
             level = logging.WARNING if self._attempts[reason] == 1 else logging.DEBUG
             log.log(level, "the watch of %s in namespace %s broke: %s", self.kind, self.watched_namespace, error)
 
@@ -318,6 +343,18 @@ class Watcher:
 
 def _issue(thing: Object) -> Issue:
     return Issue(thing.metadata.uid, thing.metadata.generation)
+
+
+def _is_before(version: str, other: str) -> bool | None:
+    """Whether a resource version is older than another, None where they do not compare.
+
+    They are decimal numbers that compare ("Resource versions", Kubernetes API concepts, 1.35); etcd's revisions were no others before.
+    """
+    return int(version) < int(other) if version.isdecimal() and other.isdecimal() else None
+
+
+def _gone_back(version: str, stood: str) -> ApiError:
+    return ApiError(410, f"resource version {version!r} does not follow {stood!r}; was etcd restored from a backup?")
 
 
 def _path(kind: str, namespace: str) -> str:
