@@ -1,16 +1,14 @@
-"""Keeps imports that we never use out of memory; imported before `httpx`, `kubernetes` and `uvicorn`.
+"""Keeps imports that we never use out of memory; imported before `httpx` and `kubernetes`.
 
-Every hub pays for the exporter's memory, and most of it is imports. Three packages run far more at import than we use:
+Every hub pays for the exporter's memory, and most of it is imports. Two packages run far more at import than we use:
 
 - `httpx/__init__` imports its command line (click, pygments, rich) where those are installed, and falls back
   to a stub where they are not (`except ImportError`). Marking the module as missing takes the fallback: 4 MiB.
 - `kubernetes/__init__` imports the synchronous client with requests, urllib3 and oauthlib, and `kubernetes.aio/__init__` a
   dynamic client, leader election and streams; we use the asynchronous client and its configuration alone. Neither needs anything
   of its parents, so that these are put in place empty: 7 and 1 MiB.
-- `uvicorn/__init__` imports its command line (click) and its supervisors (multiprocessing); we use its server and the server's
-  configuration: 1.5 MiB.
 
-All of it leans on the layout of packages that the lock file pins; `tests/test_lean.py` says when one changes. Whoever has imported
+Both lean on the layout of packages that the lock file pins; `tests/test_lean.py` says when one changes. Whoever has imported
 either before (a test, a notebook) keeps what is there.
 """
 
@@ -24,7 +22,7 @@ from typing import Any, cast
 if "httpx" not in sys.modules:
     cast("dict[str, Any]", sys.modules)["httpx._main"] = None
 
-for _name in ("kubernetes", "kubernetes.aio", "uvicorn"):
+for _name in ("kubernetes", "kubernetes.aio"):
     if _name not in sys.modules and (_found := find_spec(_name)) is not None:
         _spec = ModuleSpec(_name, loader=None, origin=_found.origin, is_package=True)
         _spec.submodule_search_locations = _found.submodule_search_locations

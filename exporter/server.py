@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from html import escape
 from typing import Protocol
 
+import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -20,10 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from exporter import __version__, lean  # noqa: F401 - lean before uvicorn
-
-from uvicorn.config import Config  # isort: skip
-from uvicorn.server import Server as UvicornServer  # isort: skip
+from exporter import __version__
 
 # A scrape that runs when we are told to end may finish; Kubernetes waits 30 s, people less.
 _SHUTDOWN_SECONDS = 2
@@ -103,7 +101,7 @@ class Server:
             Route("/-/healthy", self._healthy),
             Route("/-/ready", self._readiness),
         ]
-        config = Config(
+        config = uvicorn.Config(
             Starlette(routes=routes),
             http="h11",
             ws="none",
@@ -165,7 +163,7 @@ class Server:
         )
 
 
-class _Uvicorn(UvicornServer):
+class _Uvicorn(uvicorn.Server):
     """uvicorn without its signal handlers: whoever runs us says when to end."""
 
     @contextlib.contextmanager

@@ -8,8 +8,7 @@ import sys
 from exporter import lean
 import httpx
 import kubernetes.aio.client, kubernetes.aio.config
-import exporter.server
-print(*(name for name in ("requests", "rich", "click", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3", "multiprocessing") if name in sys.modules))
+print(*(name for name in ("requests", "rich", "click", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3") if name in sys.modules))
 httpx.AsyncClient
 kubernetes.aio.client.CoreV1Api
 """

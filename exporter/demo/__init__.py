@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.config import Config
-from uvicorn.server import Server as UvicornServer
 
 from exporter.demo import release
 from exporter.demo.cluster import StandInCluster
@@ -74,7 +73,7 @@ async def stand_ins() -> AsyncIterator[StandIns]:
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """An application at a free loopback port; yields its address."""
-    config = Config(
+    config = uvicorn.Config(
         app,
         host="127.0.0.1",
         port=0,
@@ -100,7 +99,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
         await running
 
 
-class _Uvicorn(UvicornServer):
+class _Uvicorn(uvicorn.Server):
     """uvicorn without its signal handlers."""
 
     @contextlib.contextmanager
