@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exporter.cluster import KINDS, Cluster, Connection, open_connection, watch
+from exporter.cluster.retries import BACKOFF, Reason
 from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
 from exporter.workloads import Workload, WorkloadKey
@@ -267,7 +268,7 @@ async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str) ->
 async def test_missing_rights(
     kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(watch.BACKOFF, watch.Reason.FORBIDDEN, (0.1, 0.3))
+    monkeypatch.setitem(BACKOFF, Reason.FORBIDDEN, (0.1, 0.3))
     kube.create("Deployment", namespace, body("Deployment"))
     kube.create("Job", namespace, body("Job"))
     job_pod = body("Pod", "thing-1")

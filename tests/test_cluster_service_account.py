@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from kubernetes.aio.config import incluster_config
 
-from exporter.cluster import KINDS, watch
+from exporter.cluster import KINDS
+from exporter.cluster.retries import BACKOFF, Reason
 from exporter.inventory import ScopeState
 from tests.kube import Kube
 from tests.test_cluster_live import body, following, owner
@@ -160,7 +161,7 @@ async def test_without_rights_for_jobs_all_but_jobs_works_and_is_said_once(
     kube: Kube, namespace: str, account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="exporter")
-    monkeypatch.setitem(watch.BACKOFF, watch.Reason.FORBIDDEN, (0.1, 0.2))
+    monkeypatch.setitem(BACKOFF, Reason.FORBIDDEN, (0.1, 0.2))
     account.may(namespace, without="jobs")
     for kind in KINDS:
         kube.create(kind, namespace, body(kind))

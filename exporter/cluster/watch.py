@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -31,6 +29,7 @@ from exporter.cluster.decode import (
     decode_pod_metadata,
 )
 from exporter.cluster.owners import Shares, Source
+from exporter.cluster.retries import Reason, Retries, reason_of
 from exporter.cluster.templates import GROUPS, is_covered, to_workload, workload_key
 from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
@@ -50,29 +49,8 @@ SILENCE_SECONDS = 150.0
 LIVELY_SECONDS = 30.0
 # Several lists may expire in the middle of their pages while etcd is compacted; more than this is a fault of another kind.
 LIST_ATTEMPTS = 3
-# So often is a failure that an API server shows while it starts taken for that.
-STARTING_ATTEMPTS = 3
 
 _METADATA_ACCEPT = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
-
-
-class Reason(StrEnum):
-    """Why a watch was started anew."""
-
-    ENDED = "ended"
-    SILENT = "silent"
-    EXPIRED = "expired"
-    UNREACHABLE = "unreachable"
-    UNAUTHORIZED = "unauthorized"
-    FORBIDDEN = "forbidden"
-    BAD_ANSWER = "bad_answer"
-    SERVER_ERROR = "server_error"
-
-
-# Seconds before the first and at most before any further attempt. A refused connection costs nobody much, and an API server that
-# is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by people.
-BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.FORBIDDEN: (1.0, 60.0)}
-BACKOFF_ELSE = (0.5, 30.0)
 
 
 class Issue(NamedTuple):
@@ -115,8 +93,7 @@ class Watcher:
         self._version: str | None = None
         # Whether the API server was away since `_version` was right: it may have come back with an older etcd, or still be starting.
         self._doubtful = False
-        # By reason, since it last went well: an API server that was away for long and then says 410 is listed anew at once.
-        self._attempts: Counter[Reason] = Counter()
+        self._retries = Retries()
         for reason in Reason:
             surroundings.telemetry.watch_restarts.labels(kind, reason.value)
         self._say(ScopeState.PENDING)
@@ -134,16 +111,16 @@ class Watcher:
                 began = asyncio.get_running_loop().time()
                 reason = await self._watch()
                 if asyncio.get_running_loop().time() - began > LIVELY_SECONDS:
-                    self._attempts.clear()
+                    self._retries.clear()
                 # A server (or a proxy) that ends every watch at once must not be asked without pause.
-                delay = self._delay(reason)
+                delay = self._retries.delay(reason)
             except (ApiError, UnreachableError, msgspec.MsgspecError) as error:
-                reason = _reason(error)
+                reason = reason_of(error)
                 self._doubtful |= reason is Reason.UNREACHABLE
-                fleeting = self._is_fleeting(reason)
+                fleeting = self._retries.is_fleeting(reason, starting=self._doubtful)
                 if not fleeting:
                     self._version = None
-                delay = self._delay(reason, error)
+                delay = self._retries.delay(reason, error)
                 if reason is not Reason.FORBIDDEN or not fleeting:
                     await self._note(reason, error, credentials)
             self._around.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
@@ -228,7 +205,7 @@ class Watcher:
                 if _is_before(version, stood):
                     raise _gone_back(version, stood)
                 self._version = stood = version
-                self._attempts.clear()
+                self._retries.clear()
         # A server that shuts down ends its watches early, and behind its address another may answer next.
         self._doubtful = asyncio.get_running_loop().time() - began < seconds - 1
         return Reason.SILENT if self._version is None else Reason.ENDED
@@ -302,23 +279,6 @@ class Watcher:
             return "application/json"
         return _METADATA_ACCEPT.format("List" if many else "")
 
-    def _delay(self, reason: Reason, error: Exception | None = None) -> float:
-        first, most = BACKOFF.get(reason, BACKOFF_ELSE)
-        delay: float = min(most, first * 2.0 ** min(self._attempts[reason], 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
-        self._attempts[reason] += 1
-        if reason is Reason.EXPIRED and self._attempts[reason] == 1:
-            return 0.0
-        return max(delay, (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
-
-    def _is_fleeting(self, reason: Reason) -> bool:
-        """Whether a watch that could not begin is tried again from where it stood: an API server that comes back is busy enough."""
-        if reason is Reason.FORBIDDEN:
-            # For a moment after its start an API server has not read the roles yet, and refuses whom it will let in.
-            return self._doubtful and self._attempts[reason] < STARTING_ATTEMPTS
-        if reason is Reason.SERVER_ERROR:
-            return self._attempts[reason] < STARTING_ATTEMPTS
-        return reason in (Reason.UNREACHABLE, Reason.UNAUTHORIZED)
-
     async def _note(self, reason: Reason, error: Exception, credentials: int) -> None:
         """Do and say what a failure asks for."""
         if isinstance(error, ApiError) and reason is Reason.FORBIDDEN:
@@ -332,7 +292,7 @@ class Watcher:
         elif reason is Reason.EXPIRED:
             log.info("%s in namespace %s are listed anew: %s", self.kind, self.watched_namespace, error)
         else:
-            level = logging.WARNING if self._attempts[reason] == 1 else logging.DEBUG
+            level = logging.WARNING if self._retries.is_first(reason) else logging.DEBUG
             log.log(level, "the watch of %s in namespace %s broke: %s", self.kind, self.watched_namespace, error)
 
     def _say(self, state: ScopeState) -> None:
@@ -361,11 +321,3 @@ def _path(kind: str, namespace: str) -> str:
     root = f"/apis/{GROUPS[kind]}/v1" if kind in GROUPS else "/api/v1"
     plural = f"{kind.lower()}s"
     return f"{root}/{plural}" if namespace == "*" else f"{root}/namespaces/{namespace}/{plural}"
-
-
-def _reason(error: Exception) -> Reason:
-    if isinstance(error, UnreachableError):
-        return Reason.UNREACHABLE
-    if not isinstance(error, ApiError):
-        return Reason.BAD_ANSWER
-    return {401: Reason.UNAUTHORIZED, 403: Reason.FORBIDDEN, 410: Reason.EXPIRED}.get(error.status, Reason.SERVER_ERROR)

@@ -1,0 +1,81 @@
+"""When a watch that broke is tried again, and whether from where it stood."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from enum import StrEnum
+
+from exporter.cluster.connection import ApiError, UnreachableError
+
+# So often is a failure that an API server shows while it starts taken for that.
+STARTING_ATTEMPTS = 3
+
+
+class Reason(StrEnum):
+    """Why a watch was started anew."""
+
+    ENDED = "ended"
+    SILENT = "silent"
+    EXPIRED = "expired"
+    UNREACHABLE = "unreachable"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    BAD_ANSWER = "bad_answer"
+    SERVER_ERROR = "server_error"
+
+
+# Seconds before the first and at most before any further attempt. A refused connection costs nobody much, and an API server that
+# is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by people.
+BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.FORBIDDEN: (1.0, 60.0)}
+BACKOFF_ELSE = (0.5, 30.0)
+
+
+class Retries:
+    """How often a watcher was broken off since it last went well.
+
+    Counted by reason: an API server that was away for long and then says 410 is listed anew at once.
+    """
+
+    def __init__(self) -> None:
+        self._attempts: Counter[Reason] = Counter()
+
+    def clear(self) -> None:
+        """It goes well."""
+        self._attempts.clear()
+
+    def is_first(self, reason: Reason) -> bool:
+        """Whether this has happened once."""
+        return self._attempts[reason] == 1
+
+    def is_fleeting(self, reason: Reason, *, starting: bool) -> bool:
+        """Whether a watch that could not begin is tried again from where it stood: an API server that comes back is busy enough.
+
+        Args:
+            reason: of this failure, which is not counted yet.
+            starting: whether the API server was away just before.
+        """
+        if reason is Reason.FORBIDDEN:
+            # For a moment after its start an API server has not read the roles yet, and refuses whom it will let in.
+            return starting and self._attempts[reason] < STARTING_ATTEMPTS
+        if reason is Reason.SERVER_ERROR:
+            return self._attempts[reason] < STARTING_ATTEMPTS
+        return reason in (Reason.UNREACHABLE, Reason.UNAUTHORIZED)
+
+    def delay(self, reason: Reason, error: Exception | None = None) -> float:
+        """Count it, and give the seconds to wait: longer each time, with jitter, and as long as the server wishes."""
+        first, most = BACKOFF.get(reason, BACKOFF_ELSE)
+        delay: float = min(most, first * 2.0 ** min(self._attempts[reason], 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        self._attempts[reason] += 1
+        if reason is Reason.EXPIRED and self.is_first(reason):
+            return 0.0
+        return max(delay, (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
+
+
+def reason_of(error: Exception) -> Reason:
+    """What a failure of a list or watch counts as."""
+    if isinstance(error, UnreachableError):
+        return Reason.UNREACHABLE
+    if not isinstance(error, ApiError):
+        return Reason.BAD_ANSWER
+    return {401: Reason.UNAUTHORIZED, 403: Reason.FORBIDDEN, 410: Reason.EXPIRED}.get(error.status, Reason.SERVER_ERROR)
