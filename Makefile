@@ -45,6 +45,7 @@ dashboards: venv ## Grafana's dashboards, from their generator
 lock: venv ## the lock files anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade pyproject.toml --output-file requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade --group dev pyproject.toml --output-file requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade --group build --output-file requirements-build.txt
 
 clean: ## remove what make made here
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,68 @@
+# The container image. How a release of it is made, and how to check one, stands in docs/releasing.md.
+#
+# The same base for building and running: the environment made in one runs in the other. A release names it by digest.
+ARG BASE=docker.io/library/python:3.13-slim-trixie
+
+
+# What installs, and an environment that holds nothing yet; pip stays out of it from the first.
+FROM ${BASE} AS tools
+WORKDIR /build
+COPY requirements-build.txt ./
+RUN python3 -m venv --without-pip /opt/mojaloop-image-patch-exporter \
+ && python3 -m venv /opt/tools \
+ && /opt/tools/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-build.txt
+
+
+# Dependencies before code: they change seldom. Wheels alone: there is no compiler, and none is wanted.
+# Bytecode is made here, as the root file system is read-only later on; not bound to the times of files, which copies may change.
+FROM tools AS dependencies
+COPY requirements.txt ./
+RUN /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
+      --no-compile --require-hashes --only-binary :all: --requirement requirements.txt \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/mojaloop-image-patch-exporter/lib
+
+
+# Our own package, under /code as it will lie under /. Nothing is fetched: what builds it came with hashes above.
+FROM tools AS code
+COPY pyproject.toml README.md LICENSE ./
+COPY exporter exporter
+RUN /opt/tools/bin/python -m pip wheel --no-cache-dir --disable-pip-version-check --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \
+ && /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
+      --no-compile --no-index --no-deps --root /code /wheel/*.whl \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash -s /code -p / /code/opt/mojaloop-image-patch-exporter/lib
+# A label that says another version than the code would be worse than none.
+ARG VERSION=unreleased
+RUN test "${VERSION}" = unreleased || grep --line-regexp "__version__ = \"${VERSION}\"" exporter/__init__.py
+
+
+FROM ${BASE}
+# Nothing in the image installs software. Python's own images bring pip; where it belongs to the system (Debian's package), it does
+# not go, and the build ends here.
+RUN if python3 -m pip --version; then python3 -m pip uninstall --yes pip; fi \
+ && rm -rf "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')/ensurepip" \
+ && python3 -c 'import importlib.util as i, sys; sys.exit("the base image keeps its pip" if i.find_spec("pip") else None)' \
+ && install --directory --owner=65532 --group=65532 --mode=0700 /var/lib/mojaloop-image-patch-exporter
+COPY --from=dependencies /opt/mojaloop-image-patch-exporter /opt/mojaloop-image-patch-exporter
+COPY --from=code /code/ /
+
+# A number, so that Kubernetes can tell that it is not root (`runAsNonRoot`).
+USER 65532:65532
+ENV IMAGE_PATCH_STATE_DIR=/var/lib/mojaloop-image-patch-exporter
+EXPOSE 9877
+# No HEALTHCHECK: Kubernetes ignores it and probes /-/healthy and /-/ready instead, and a hub runs this nowhere else.
+ENTRYPOINT ["/opt/mojaloop-image-patch-exporter/bin/mojaloop-image-patch-exporter"]
+CMD ["serve"]
+
+# Last, as they change with every build.
+ARG BASE
+ARG VERSION=unreleased
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="mojaloop-image-patch-exporter" \
+      org.opencontainers.image.description="Tells Prometheus which containers of a Mojaloop hub miss a patch release of their image" \
+      org.opencontainers.image.source="https://github.com/mojaloop/mojaloop-image-patch-exporter" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
