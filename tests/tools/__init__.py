@@ -17,18 +17,29 @@ MODULES = {
 # Binaries that go by another name than their project.
 BUILT_AS = {"etcd": "server"}
 # Debian's packages, and the binary that each gives us.
-DEBIAN = {"docker-registry": "docker-registry", "prometheus": "promtool", "prometheus-alertmanager": "amtool"}
+DEBIAN = {
+    "docker-registry": "docker-registry",
+    "prometheus": "promtool",
+    "prometheus-alertmanager": "amtool",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+}
 # Those of the demo.
 DEMO = ("prometheus", "prometheus-alertmanager")
 # What envtest's folder holds.
 ENVTEST = ("kube-apiserver", "etcd", "kubectl")
 
 
+def cache() -> Path:
+    """Where what was built is kept for the next run."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "mojaloop-image-patch-exporter" / "tools"
+
+
 def folder(module: str) -> Path:
     """Where a module's binaries are built, once for each content of its go.sum."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256((HERE / module / "go.sum").read_bytes()).hexdigest()[:16]
-    return cache / "mojaloop-image-patch-exporter" / "tools" / f"{module}-{digest}"
+    return cache() / f"{module}-{digest}"
 
 
 def find(name: str) -> Path | None:

@@ -1,0 +1,414 @@
+"""The container image: built from the Dockerfile with buildah, then run as a restricted pod runs it.
+
+There is no container engine in it. The base is a small Debian from the machine's own mirror, as no image registry is asked; a base that was
+made stays in the user's cache folder. What an engine would do at run time, the kernel's own tools do: a root file system that is
+mounted read-only, a process that is number one of its own, a user that is a number.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter import __version__
+from tests.exporter import Exporter, local
+from tests.kube import Kube, need
+from tests.registries import registry
+from tests.test_cluster_live import body
+from tests.tools import cache
+
+# The first run makes a base and fetches every dependency.
+pytestmark = pytest.mark.timeout(1800)
+
+TOP = Path(__file__).parent.parent
+HOME = "opt/mojaloop-image-patch-exporter"
+STATE = "/var/lib/mojaloop-image-patch-exporter"
+USER = "65532:65532"
+PACKAGES = "python3,python3-venv,ca-certificates"
+BASE = "localhost/base:test"
+IMAGE = "localhost/exporter:test"
+# What of pip's configuration says where packages come from.
+PIP = ("index-url", "extra-index-url", "trusted-host", "proxy", "find-links", "cert", "timeout", "default-timeout")
+# $1 is the image's root, $2 a folder to read, $3 the folder to write, if any; then the environment and the command.
+CONTAIN = """
+root=$1 given=$2 state=$3; shift 3
+mount --bind "$root" "$root"
+mount --options remount,bind,ro "$root"
+mount --types proc proc "$root/proc"
+mount --bind /dev "$root/dev"
+mount --bind "$given" "$root/mnt"
+if [ -n "$state" ]; then mount --types tmpfs --options uid=65532,gid=65532,mode=0700 tmpfs "$root$state"; fi
+exec env --ignore-environment "$@"
+"""
+
+
+def need_root() -> None:
+    if os.geteuid() != 0:
+        sentence = "needs root, for a base image and for mounts: run it as root, such as in a virtual machine"
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+
+
+def run(*command: str | Path, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    assert not check or done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done
+
+
+def debian(folder: Path) -> Path:
+    """A base with Python, as an archive: of the release that this machine runs, from where apt has its packages."""
+    codename = re.search(r"^VERSION_CODENAME=(\w+)$", Path("/etc/os-release").read_text(), re.MULTILINE)[1]
+    archive = cache() / f"base-{codename}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:16]}.tar"
+    if archive.exists():
+        return archive
+    listed = run("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
+    sources = [line.split() for line in listed.stdout.splitlines()]
+    found = [(component, uri) for release, component, uri in sources if release == codename]
+    assert found, f"apt has no source for {codename}"
+    components = ",".join(sorted({component for component, uri in found if uri == found[0][1]}))
+    options = ("--variant=minbase", f"--components={components}", f"--include={PACKAGES}")
+    run("debootstrap", *options, codename, folder / "debian", found[0][1])
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = archive.with_suffix(f".{os.getpid()}")
+    fetched = ("--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*_*")
+    run("tar", *fetched, "--numeric-owner", "--directory", folder / "debian", "--create", "--file", unfinished, ".")
+    shutil.rmtree(folder / "debian")
+    return unfinished.rename(archive)
+
+
+def pip_volumes(folder: Path) -> list[str]:
+    """How this machine reaches its packages, for pip in the build: its mirror, its proxy, its certificates."""
+    listed = run(sys.executable, "-m", "pip", "config", "list").stdout.splitlines()
+    settings: dict[str, str] = {}
+    for line in sorted(listed, key=lambda line: line.startswith(":env:")):  # the environment goes before files
+        name, _, value = line.partition("=")
+        settings[name.rpartition(".")[2]] = str(ast.literal_eval(value))
+    settings = {name: value for name, value in settings.items() if name in PIP}
+    mounted = {path: path for path in settings.get("find-links", "").split() if Path(path).is_dir()}
+    bundles = (settings.get("cert"), os.environ.get("SSL_CERT_FILE"), os.environ.get("REQUESTS_CA_BUNDLE"))
+    bundle = next((path for path in bundles if path and Path(path).is_file()), None)
+    if bundle is not None:
+        settings["cert"] = "/etc/pip.crt"
+        mounted[bundle] = settings["cert"]
+    file = folder / "pip.conf"
+    lines = [f"{name} = {' '.join(value.split())}\n" for name, value in settings.items()]
+    file.write_text("".join(["[global]\n", *lines]))
+    file.chmod(0o600)
+    mounted[str(file)] = "/etc/pip.conf"
+    return [f"--volume={source}:{target}:ro" for source, target in mounted.items()]
+
+
+@dataclass
+class Builder:
+    """buildah, with a storage of its own."""
+
+    folder: Path
+    driver: str = "overlay"
+
+    def __call__(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        storage = ("--root", self.folder / "storage", "--runroot", self.folder / "run", "--storage-driver", self.driver)
+        return run("buildah", *storage, *arguments, check=check)
+
+    def build(self, context: Path, tag: str, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        options = ("--isolation", "chroot", "--network", "host", "--layers", "--tag", tag)
+        return self("bud", *options, *more, context, check=check)
+
+    def config(self, image: str) -> dict[str, Any]:
+        return json.loads(self("inspect", "--type", "image", image).stdout)
+
+    def layers(self, image: str) -> list[str]:
+        return self.config(image)["OCIv1"]["rootfs"]["diff_ids"]
+
+    def mount(self, image: str) -> Path:
+        return Path(self("mount", self("from", image).stdout.strip()).stdout.strip())
+
+    def remove(self) -> None:
+        self("umount", "--all", check=False)
+        self("rm", "--all", check=False)
+        # The overlay driver leaves its own folder mounted.
+        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for point in sorted((p for p in points if Path(p).is_relative_to(self.folder)), reverse=True):
+            run("umount", point)
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+    need_root()
+    need("buildah", "debootstrap")
+    made = Builder(tmp_path_factory.mktemp("image"))
+    try:
+        if made("images", check=False).returncode != 0:
+            # Slower, as every layer is a whole copy, but there on every file system.
+            shutil.rmtree(made.folder / "storage", ignore_errors=True)
+            made.driver = "vfs"
+        context = made.folder / "base"
+        context.mkdir()
+        (context / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
+        shutil.copy(debian(made.folder), context / "base.tar")
+        made.build(context, BASE)
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="module")
+def arguments(builder: Builder) -> list[str]:
+    return [f"--build-arg=BASE={BASE}", *pip_volumes(builder.folder)]
+
+
+@pytest.fixture(scope="module")
+def image(builder: Builder, arguments: list[str]) -> str:
+    labels = ("--build-arg=REVISION=0123abc", "--build-arg=CREATED=2026-02-27T15:37:17Z")
+    began = time.monotonic()
+    builder.build(TOP, IMAGE, *arguments, f"--build-arg=VERSION={__version__}", *labels)
+    print(f"built in {time.monotonic() - began:.0f} s with {builder.driver}")
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def root(builder: Builder, image: str) -> Path:
+    return builder.mount(image)
+
+
+def package(root: Path) -> Path:
+    (found,) = root.glob(f"{HOME}/lib/python3.*/site-packages/exporter")
+    return found
+
+
+# What is in it
+
+
+def test_its_configuration_is_what_a_restricted_pod_asks_for(builder, image):
+    inspected = builder.config(image)
+    config = inspected["OCIv1"]["config"]
+    assert config["User"] == USER
+    assert config["Entrypoint"] == [f"/{HOME}/bin/mojaloop-image-patch-exporter"]
+    assert config["Cmd"] == ["serve"]
+    assert config["ExposedPorts"] == {"9877/tcp": {}}
+    assert f"IMAGE_PATCH_STATE_DIR={STATE}" in config["Env"]
+    assert "Healthcheck" not in config
+    assert not inspected["Docker"]["config"].get("Healthcheck")
+    ours = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
+    assert ours.pop("io.buildah.version")
+    assert ours.pop("description").startswith("Tells Prometheus which containers")
+    assert ours == {
+        "title": "mojaloop-image-patch-exporter",
+        "source": "https://github.com/mojaloop/mojaloop-image-patch-exporter",
+        "licenses": "Apache-2.0",
+        "base.name": BASE,
+        "version": __version__,
+        "revision": "0123abc",
+        "created": "2026-02-27T15:37:17Z",
+    }
+
+
+def test_nothing_in_it_installs_python_packages_or_compiles(root):
+    folders = [*root.glob("usr/*bin"), *root.glob("usr/local/*bin"), root / HOME / "bin"]
+    commands = {path.name for folder in folders for path in folder.iterdir()}
+    assert "python3" in commands
+    assert not {name for name in commands if re.fullmatch(r"(.*-)?(pip|cc|gcc|g\+\+|c\+\+|clang|ld|make)[\d.-]*", name)}
+    modules = {path.parent.name for path in root.glob("**/__init__.py")}
+    assert not modules & {"pip", "ensurepip", "setuptools"}
+
+
+def test_our_package_is_whole_and_has_its_bytecode(root):
+    installed = package(root)
+
+    def files(folder: Path) -> set[Path]:
+        found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return {path.relative_to(folder) for path in found}
+
+    assert files(installed) == files(TOP / "exporter")
+    for source in installed.rglob("*.py"):
+        (compiled,) = source.parent.glob(f"__pycache__/{source.stem}.cpython-*.pyc")
+        # PEP 552: bound to no file's time, and not checked.
+        assert compiled.read_bytes()[4:8] == b"\x01\x00\x00\x00", compiled
+
+
+def test_its_user_may_change_nothing_but_the_state_folder(root):
+    temporary = {root / "tmp", root / "var/tmp", root / "run/lock"}
+    theirs = set()
+    for path in root.rglob("*"):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            continue
+        if 65532 in (status.st_uid, status.st_gid) or (status.st_mode & stat.S_IWOTH and path not in temporary):
+            theirs.add(f"/{path.relative_to(root)}")
+    assert theirs == {STATE}
+
+
+def test_a_release_of_the_code_is_one_small_layer(builder, image, arguments, tmp_path):
+    archive = tmp_path / "oci"
+    builder("push", image, f"oci:{archive}:latest")
+    (manifest,) = json.loads((archive / "index.json").read_text())["manifests"]
+    blobs = archive / "blobs" / "sha256"
+    content = json.loads((blobs / manifest["digest"].partition(":")[2]).read_text())
+    sizes, names = [], ("base", "pip taken away", "dependencies", "code")
+    for name, layer in zip(names, content["layers"], strict=True):
+        with gzip.open(blobs / layer["digest"].partition(":")[2]) as file:
+            whole = sum(len(part) for part in iter(lambda: file.read(1 << 20), b""))
+        sizes.append(layer["size"] / 1e6)
+        print(f"{name}: {layer['size'] / 1e6:.2f} MB compressed, {whole / 1e6:.1f} MB")
+    print(f"all layers: {sum(sizes):.1f} MB compressed")
+    assert sizes[-1] < 1, "megabytes of a release, while dependencies stay as they are"
+    assert sizes[-2] < 40, "megabytes of dependencies"
+
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for name in ("Dockerfile", ".dockerignore", "requirements.txt", "requirements-build.txt", "pyproject.toml", "README.md", "LICENSE"):  # fmt: skip
+        shutil.copy(TOP / name, changed)
+    shutil.copytree(TOP / "exporter", changed / "exporter")
+    with (changed / "exporter/__init__.py").open("a") as file:
+        file.write("# the next release\n")
+    builder.build(changed, "localhost/exporter:changed", *arguments)
+    before, after = builder.layers(image), builder.layers("localhost/exporter:changed")
+    assert before[:-1] == after[:-1]
+    assert before[-1] != after[-1]
+
+
+def test_a_version_that_is_not_the_codes_is_refused(builder, image, arguments):
+    done = builder.build(
+        TOP, "localhost/exporter:refused", *arguments, "--build-arg=VERSION=99.0.0", "--target=code", check=False
+    )
+    assert done.returncode != 0
+
+
+# How it runs
+
+
+class Contained(Exporter):
+    """The image's command as its user, on a read-only root."""
+
+    def __init__(self, root: Path, image: dict[str, Any], folder: Path, *arguments: str, state: str = STATE) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        super().__init__(folder, kubeconfig=folder, config={})
+        (folder / "given").mkdir(exist_ok=True)
+        command = [*image["Entrypoint"], *(arguments or image["Cmd"])]
+        self._command = [
+            "unshare", "--mount", "--pid", "--fork", "--propagation", "private", "sh", "-ec", CONTAIN, "sh",
+            str(root), str(folder / "given"), state, *image["Env"], "HOME=/", "chroot", f"--userspec={image['User']}", "--groups=", str(root), *command,
+        ]  # fmt: skip
+
+    def give(self, name: str, content: Any) -> str:
+        """A file, and where it lies for the exporter."""
+        (self.folder / "given" / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        return f"/mnt/{name}"
+
+    def run(self, text: str = "") -> subprocess.CompletedProcess[str]:
+        return run(*self._command, check=False, input=text, timeout=60)
+
+    def pid(self) -> int:
+        """The exporter itself: unshare waits for it, and passes no signal on."""
+        assert self.process is not None
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        os.kill(self.pid(), number)
+        status = self.process.wait(timeout=10)
+        self.process = None
+        return status
+
+    def give_kubeconfig(self, kube: Kube) -> None:
+        """The certificate as a file: Kubernetes' client writes one that is inline to /tmp, which a read-only root has not."""
+        content = json.loads(kube.kubeconfig().read_text())
+        (cluster,) = content["clusters"]
+        authority = Path(cluster["cluster"]["certificate-authority"]).read_text()
+        cluster["cluster"]["certificate-authority"] = self.give("ca.crt", authority)
+        self.give("kubeconfig", content)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with registry("docker-registry", tmp_path_factory.mktemp("registry")) as opened:
+        opened.push("mojaloop/ledger", ["v1.0.0", "v1.0.1", "v1.0.2"])
+        yield opened
+
+
+@pytest.fixture
+def contained(builder, image, root, tmp_path):
+    """Makes exporters in the image, and ends them."""
+    made = []
+
+    def make(*arguments: str, state: str = STATE) -> Contained:
+        config = builder.config(image)["OCIv1"]["config"]
+        made.append(Contained(root, config, tmp_path / str(len(made)), *arguments, state=state))
+        return made[-1]
+
+    yield make
+    for each in made:
+        with contextlib.suppress(OSError, ValueError):
+            if each.process is not None:
+                each.stop(signal.SIGKILL)
+
+
+def test_it_says_its_version(contained):
+    done = contained("--version").run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"mojaloop-image-patch-exporter {__version__}\n", "")
+
+
+def test_check_judges_manifests_with_nothing_to_write_to(contained, hub):
+    command = contained("check", "--config", "/mnt/config", "--manifests", "-", "--fail-on", "patch", state="")
+    command.give("config", {"registries": local(hub.host)})
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", **body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0")}  # fmt: skip
+    done = command.run(json.dumps(document))
+    assert done.returncode == 3, done.stderr
+    assert re.search(r"ledger:v1\.0\.0 +v1\.0\.2 +2 ", done.stdout), done.stdout
+    assert done.stderr == ""
+
+
+SERVE = ("serve", "--config", "/mnt/config", "--kubeconfig", "/mnt/kubeconfig", "--listen", "127.0.0.1:0")
+
+
+def test_serve_answers_as_a_number_on_a_read_only_root_and_ends_when_told(contained, kube, namespace, hub):
+    kube.create("Deployment", namespace, body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0"))
+    ours = contained(*SERVE)
+    ours.give("config", {"registries": local(hub.host), "namespaces": {"include": [namespace]}})
+    ours.give_kubeconfig(kube)
+    ours.start()
+    ours.until(lambda: ours.get("/-/ready")[0] == 200)
+    ours.until(lambda: ours.value("mojaloop_image_patch_available", namespace=namespace) == 1.0)
+    process = Path(f"/proc/{ours.pid()}")
+    status = (process / "status").read_text()
+    assert re.search(r"^Uid:\s+65532\s+65532\s+65532\s+65532$", status, re.MULTILINE)
+    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^NSpid:\s+\d+\s+1$", status, re.MULTILINE), "number one of its own, as in a pod"
+    writable = [mount.split() for mount in (process / "mounts").read_text().splitlines()]
+    assert "ro" in next(options.split(",") for _, point, _, options, *_ in writable if point == "/")
+    assert "catalogue.sqlite" in {path.name for path in (process / f"root{STATE}").iterdir()}
+    began = time.monotonic()
+    assert ours.stop() == 0, ours.log()
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in ours.log()
+
+
+def test_serve_says_which_folder_it_cannot_write(contained, kube):
+    ours = contained(*SERVE, state="")
+    ours.give("config", {})
+    ours.give_kubeconfig(kube)
+    done = ours.run()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"mojaloop-image-patch-exporter: {STATE}: Read-only file system; name a folder that can be written with --state-dir"
+    )
+    assert "Traceback" not in done.stderr
