@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo test lint format bench dashboards lock clean
+.PHONY: help venv tools demo test lint format bench dashboards chart lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -41,6 +41,9 @@ bench: venv ## speed and memory, by hand
 
 dashboards: venv ## Grafana's dashboards, from their generator
 	$(BIN)/python -m grafana.generate
+
+chart: tools ## the chart's README, from its values
+	$(BIN)/python -c "import subprocess, tests.tools; subprocess.run([tests.tools.find('helm-docs'), '--chart-search-root', 'charts'], check=True)"
 
 lock: venv ## the lock files anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade pyproject.toml --output-file requirements.txt

@@ -204,6 +204,8 @@ class Catalogue:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
+            # The root file system of a pod is read-only.
+            db.execute("PRAGMA temp_store = MEMORY")
             _migrate(db)
             _check(db)
             with db:

@@ -73,6 +73,7 @@ class Configuration:
     strategy: Strategy = Strategy.PATCH
     interval: float = 3600.0
     proxy: str | None = None
+    ca_file: Path | None = None
     kubeconfig: Path | None = None
     context: str | None = None
     kinds: tuple[str, ...] = KINDS
@@ -381,6 +382,7 @@ KEYS = (
     Key("strategy", "patch", "How far `mojaloop_image_patch_available` looks: `patch` (or `bugfix`), `minor`, `major`.", _strategy, "strategy"),
     Key("interval", "1h", "The time between two lookups of a repository, at least `1m`.", _interval, "interval"),
     Key("proxy", "none", "An HTTP proxy for registries; it has to refuse addresses that are not public by itself.", _url, "proxy"),
+    Key("ca_file", "none", "Certificates (PEM) to trust beside the usual ones, for every registry whose entry names none of its own.", _path, "ca_file"),
     Key("kubernetes.kubeconfig", "as kubectl", "How to reach the cluster from outside of it.", _path, "kubeconfig"),
     Key("kubernetes.context", "the current one", "A context of the kubeconfig.", _text, "context"),
     Key("kubernetes.kinds", ", ".join(KINDS), "The kinds to watch; pods of a kind that is left out are not judged.", _kinds, "kinds"),
@@ -437,6 +439,9 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Configuration:
         raise min(errors, key=lambda error: error.line or math.inf)
     if "state_dir" not in values:
         values["state_dir"] = _default_state_dir(environment)
+    if (common := values.get("ca_file")) is not None:
+        policies = values.get("registries", DEFAULT_POLICIES)
+        values["registries"] = tuple(replace(policy, ca_file=policy.ca_file or common) for policy in policies)
     return Configuration(**values)
 
 

@@ -397,7 +397,7 @@ def workload() -> dashboard.Dashboard:
         )
         .with_panel(
             # Grafana's own list of alerts, of which the SDK has no builder: it shows the annotations, and with them the commands.
-            dashboard.Panel().type("alertlist").title("Commands to paste").description("The alerts with their annotations: patch_command, rollback_command, advice.").datasource(DATASOURCE).unit("short").span(8).height(10)
+            dashboard.Panel().type("alertlist").title("Commands to paste").description("The alerts with their annotations: patch_command, rollback_command, and in the description what to do beside them, or instead.").datasource(DATASOURCE).unit("short").span(8).height(10)
             .options({"alertInstanceLabelFilter": '{workload=~"$workload",namespace=~"$namespace"}', "datasource": "${datasource}", "groupMode": "default", "maxItems": 20, "sortOrder": 3,
                       "stateFilter": {"firing": True, "pending": False, "noData": False, "normal": False, "error": True}, "viewMode": "list"})
         )

@@ -74,6 +74,7 @@ def test_every_key_is_read():
         strategy=Strategy.PATCH,
         interval=5400.0,
         proxy="http://hub:s3cret@proxy.example:3128",
+        ca_file=Path("/etc/ca-bundle/ca.crt"),
         kubeconfig=Path("/etc/kube/config"),
         context="hub",
         kinds=("Deployment", "Pod"),
@@ -83,7 +84,11 @@ def test_every_key_is_read():
             include=("docker.io/mojaloop/*", "docker.io/library/redis"),
             exclude=("docker.io/mojaloop/*-testing-[a-z]*",),
         ),
-        registries=(*DEFAULT_POLICIES, hub, other),
+        registries=(
+            *(dataclasses.replace(p, ca_file=Path("/etc/ca-bundle/ca.crt")) for p in DEFAULT_POLICIES),
+            hub,
+            other,
+        ),  # fmt: skip
         log_level="debug",
         log_format="json",
     )
@@ -102,6 +107,7 @@ def test_every_key_is_read():
         hub_endpoint="https://hub.example",
     )
     assert other.name == "[fd00::1]:5000"
+    assert other.ca_file == Path("/etc/ca-bundle/ca.crt")
     for key in (*KEYS, *REGISTRY_KEYS):
         assert f"{key.name.rpartition('.')[2]}:" in text, "the file has to have it"
     fields = {field.name for field in dataclasses.fields(RegistryPolicy)} - {"name", "base"}

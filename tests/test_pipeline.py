@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.commands import advice, patch_command, rollback_command
+from exporter.commands import patch_command, rollback_command
 from exporter.demo import StandInSlack, pipeline, serving
 from exporter.demo.alerts import FOLDER, RULES, substitute
 from exporter.demo.pipeline import alertmanager_config
@@ -141,8 +141,9 @@ async def test_the_command_from_the_message_patches_and_the_way_back_restores(ku
                     if f["container"] in ("main", "hub")
                 }
                 for name, alert in alerts.items():
-                    for field in ("patch_command", "rollback_command", "advice"):
+                    for field in ("patch_command", "rollback_command"):
                         assert alert["annotations"].get(field, "") == (findings[name][field] or ""), (name, field)
+                    assert alert["annotations"]["description"].endswith(findings[name]["advice"] or "."), name
                 for name in ("job", "pod", "hub", "of-flux"):
                     assert findings[name]["patch_command"] is None
                     assert findings[name]["advice"] in about(name)[0].text
@@ -209,7 +210,7 @@ def many_alerts():
             "summary": "A newer patch release of a running image is available.",
             "description": f"Deployment mojaloop/{key.name} runs {found[0].image}:v19.12.3 and misses v19.12.8, since 2026-02-27 15:37:17 +0000 UTC.",
             "runbook_url": "https://example.org/runbook", "dashboard_url": "https://example.org/dashboard", "changes_url": "https://example.org/changes",
-            "patch_command": patch_command(found, state), "rollback_command": rollback_command(found, state), "advice": advice(found, state) or "",
+            "patch_command": patch_command(found, state), "rollback_command": rollback_command(found, state),
         }  # fmt: skip
         alerts.append({"labels": labels, "annotations": annotations})
     assert commands == 200

@@ -58,8 +58,9 @@ def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval
     """The shipped example, quick, with the address of a webhook in a file, and without what would not be sent before Monday."""
     config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text("utf-8"))
     config["templates"] = [str(FOLDER / "slack.tmpl")]
-    config["route"] |= {"group_wait": group_wait, "group_interval": group_interval}
-    for route in config["route"]["routes"]:
+    ours = config["route"]["routes"][0]
+    ours |= {"group_wait": group_wait, "group_interval": group_interval}
+    for route in ours["routes"]:
         route.pop("active_time_intervals", None)
     for receiver in config["receivers"]:
         for slack in receiver.get("slack_configs", ()):

@@ -13,9 +13,20 @@ MODULES = {
     "kubernetes": ("kube-apiserver", "etcd", "kube-controller-manager", "kubectl"),
     "distribution": ("registry",),
     "kwok": ("kwok",),
+    "helm": ("helm",),
+    "helm3": ("helm3",),
+    "helm-docs": ("helm-docs",),
+    "prometheus": ("prometheus3", "promtool3"),
+    "prometheus-operator": ("prometheus-operator",),
 }
 # Binaries that go by another name than their project.
-BUILT_AS = {"etcd": "server"}
+BUILT_AS = {
+    "etcd": "server",
+    "helm3": "helm",
+    "prometheus3": "prometheus",
+    "promtool3": "promtool",
+    "prometheus-operator": "operator",
+}
 # Debian's packages, and the binary that each gives us.
 DEBIAN = {
     "docker-registry": "docker-registry",

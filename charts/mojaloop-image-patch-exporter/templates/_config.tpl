@@ -1,0 +1,41 @@
+{{/* The exporter's configuration file: `config` as it stands, and where the chart mounts credentials and certificates. */}}
+{{- define "image-patch.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- range $registry, $secret := .Values.registrySecrets -}}
+  {{- $entry := dict "registries" (dict $registry (dict "docker_config_file" (printf "/etc/registries/%s/config.json" $secret))) -}}
+  {{- $config = mustMerge $config $entry -}}
+{{- end -}}
+{{- if or .Values.caBundle.configMap .Values.caBundle.secret -}}
+  {{- $config = mustMerge $config (dict "ca_file" "/etc/ca-bundle/ca.crt") -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* What the exporter has to list and watch, as rules of a role: for the kinds of the configuration and nothing else. */}}
+{{- define "image-patch.roleRules" -}}
+{{- $all := list "Deployment" "StatefulSet" "DaemonSet" "ReplicaSet" "CronJob" "Job" "Pod" -}}
+{{- $kinds := dig "kubernetes" "kinds" $all .Values.config -}}
+{{- $apps := list -}}{{- $batch := list -}}
+{{- range list "Deployment" "StatefulSet" "DaemonSet" -}}{{- if has . $kinds -}}{{- $apps = append $apps (printf "%ss" (lower .)) -}}{{- end -}}{{- end -}}
+{{- range list "CronJob" "Job" -}}{{- if has . $kinds -}}{{- $batch = append $batch (printf "%ss" (lower .)) -}}{{- end -}}{{- end -}}
+{{- with $apps }}
+- apiGroups: [apps]
+  resources: {{ toJson . }}
+  verbs: [list, watch]
+{{- end }}
+{{- with $batch }}
+- apiGroups: [batch]
+  resources: {{ toJson . }}
+  verbs: [list, watch]
+{{- end }}
+{{- if has "ReplicaSet" $kinds }}
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch]
+{{- end }}
+{{- if has "Pod" $kinds }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+{{- end }}
+{{- end }}

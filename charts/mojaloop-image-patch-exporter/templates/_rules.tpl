@@ -1,0 +1,37 @@
+{{/* The shipped rules as JSON, with other values at their marked places ("# value: NAME"), without the alerts that are switched off. */}}
+{{- define "image-patch.rules" -}}
+{{- $text := include "image-patch.file" (list . "alerts/mojaloop-image-patch.rules.yml") -}}
+{{- range $name, $value := .Values.prometheusRule.values -}}
+  {{- if not (regexMatch (printf "(?m)# value: %s$" $name) $text) -}}
+  {{- fail (printf "prometheusRule.values.%s: the rules have no such place" $name) -}}
+  {{- end -}}
+  {{- $text = regexReplaceAll (printf "(?m)^(\\s*(?:\\S.*?\\s)?)\\S+(\\s+# value: %s)$" $name) $text (printf "${1}%s${2}" (kindIs "string" $value | ternary $value ($value | int64 | toString))) -}}
+{{- end -}}
+{{- with .Values.grafana.url -}}
+  {{- $text = regexReplaceAll "(?m)http://localhost:3000(/d/.*# value: grafana)$" $text (printf "%s${1}" (trimSuffix "/" .)) -}}
+{{- end -}}
+{{- $document := fromYaml $text -}}
+{{- if not $document.groups -}}
+{{- fail (printf "alerts/mojaloop-image-patch.rules.yml cannot be read: %s" $document.Error) -}}
+{{- end -}}
+{{- $known := list -}}
+{{- range $group := $document.groups -}}
+  {{- $rules := list -}}
+  {{- range $rule := $group.rules -}}
+    {{- if hasKey $rule "alert" -}}
+      {{- $known = append $known $rule.alert -}}
+      {{- $_ := set $rule "labels" (mustMerge (dig "labels" dict $rule | deepCopy) $.Values.prometheusRule.alertLabels) -}}
+    {{- end -}}
+    {{- if not (has (dig "alert" "" $rule) $.Values.prometheusRule.disabled) -}}
+      {{- $rules = append $rules $rule -}}
+    {{- end -}}
+  {{- end -}}
+  {{- $_ := set $group "rules" $rules -}}
+{{- end -}}
+{{- range .Values.prometheusRule.disabled -}}
+  {{- if not (has . $known) -}}
+  {{- fail (printf "prometheusRule.disabled: there is no alert %s; there are %s" . ($known | uniq | join ", ")) -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson $document -}}
+{{- end }}

@@ -1,0 +1,92 @@
+"""The chart, rendered and installed by a real Helm."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.kube import Kube, need
+from tests.tools import HERE
+
+CHART = Path(__file__).parent.parent / "charts" / "mojaloop-image-patch-exporter"
+FIXTURES = sorted(CHART.glob("ci/*-values.yaml"))
+NAME = "mojaloop-image-patch-exporter"
+
+
+class Loader(yaml.CSafeLoader):
+    """YAML without the type of `=`, which nobody but PyYAML knows."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:value"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def helm(
+    *arguments: str | Path, binary: str = "helm", kube: Kube | None = None, folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Helm, with a home of its own."""
+    (path,) = need(binary)
+    home = folder or Path("/nonexistent")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "HELM_NO_PLUGINS": "1"}
+    if kube is not None:
+        environment["KUBECONFIG"] = str(kube.kubeconfig())
+    return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+# Without an API server Helm asks for one of its own age, or of none.
+VERSION = "--kube-version=1.35.0"
+
+
+def rendered(
+    *arguments: str | Path, chart: Path = CHART, binary: str = "helm", release: str = "hub"
+) -> list[dict[str, Any]]:
+    """What `helm template` renders into the namespace `monitoring`."""
+    return copy.deepcopy(_rendered(*arguments, chart=chart, binary=binary, release=release))
+
+
+@functools.cache
+def _rendered(*arguments: str | Path, chart: Path, binary: str, release: str) -> list[dict[str, Any]]:
+    done = helm("template", release, chart, "--namespace", "monitoring", VERSION, *arguments, binary=binary)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.load_all(done.stdout, Loader) if document]
+
+
+def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> dict[str, Any]:
+    """The object of a kind, which has to be the only one."""
+    found = [d for d in documents if d["kind"] == kind and name in (None, d["metadata"]["name"])]
+    assert len(found) == 1, (kind, name, [(d["kind"], d["metadata"]["name"]) for d in documents])
+    return found[0]
+
+
+def operator_crds() -> Path:
+    """The folder with the Prometheus operator's CRDs."""
+    need("prometheus-operator")
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus-operator/prometheus-operator"]
+    module = subprocess.run(
+        command, cwd=HERE / "prometheus-operator", capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return Path(module, "example", "prometheus-operator-crd")
+
+
+def kubectl(kube: Kube, *arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run kubectl as the administrator."""
+    (path,) = need("kubectl")
+    return subprocess.run(
+        [path, f"--kubeconfig={kube.kubeconfig()}", *arguments], input=text, capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+
+
+def install_crds(kube: Kube) -> None:
+    """What kube-prometheus-stack brings."""
+    done = kubectl(kube, "apply", "--server-side", "--filename", operator_crds())
+    assert done.returncode == 0, done.stderr
+    done = kubectl(kube, "wait", "crd", "--all", "--for", "condition=Established", "--timeout", "30s")
+    assert done.returncode == 0, done.stderr
