@@ -52,11 +52,12 @@ def free_port() -> int:
 class Kube:
     """An API server; a token is all the authentication there is."""
 
-    def __init__(self, folder: Path, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str, host: str = "127.0.0.1") -> None:
         self._apiserver, self._etcd = need("kube-apiserver", "etcd")
         self.folder = folder
         self.port, self.etcd_port, self._peer_port = free_port(), free_port(), free_port()
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.host = host
+        self.url = f"https://{host}:{self.port}"
         self._flags = flags
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.certificates = folder / "certificates"
@@ -81,7 +82,7 @@ class Kube:
     def start_apiserver(self) -> None:
         self._run(
             "kube-apiserver", str(self._apiserver), f"--etcd-servers=http://127.0.0.1:{self.etcd_port}",
-            f"--secure-port={self.port}", "--bind-address=127.0.0.1", f"--cert-dir={self.certificates}",
+            f"--secure-port={self.port}", f"--bind-address={self.host}", f"--cert-dir={self.certificates}",
             f"--service-account-key-file={self._key}", f"--service-account-signing-key-file={self._key}",
             "--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC",
             f"--token-auth-file={self._tokens}", "--service-cluster-ip-range=10.96.0.0/24",

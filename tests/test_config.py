@@ -88,7 +88,7 @@ def test_every_key_is_read():
             *(dataclasses.replace(p, ca_file=Path("/etc/ca-bundle/ca.crt")) for p in DEFAULT_POLICIES),
             hub,
             other,
-        ),  # fmt: skip
+        ),
         log_level="debug",
         log_format="json",
     )

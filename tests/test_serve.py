@@ -4,12 +4,14 @@ import asyncio
 import base64
 import gzip
 import json
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -339,3 +341,25 @@ class TestBadRegistries:
 def test_the_life_of_a_process_leaves_no_traceback(running):
     assert isinstance(running, Exporter)
     assert "Traceback" not in running.log()
+
+
+def test_told_to_end_while_it_starts_it_ends(tmp_path):
+    # In a container nobody else ends it: the kernel does not, for a first process without a handler.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exporter", "serve", "--state-dir", str(tmp_path)], stderr=subprocess.PIPE
+    )
+    try:
+        end = time.monotonic() + 20
+        while not _handles(process.pid, signal.SIGTERM):
+            assert time.monotonic() < end
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 128 + signal.SIGTERM, "before it has begun to serve, which ends with 0"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _handles(pid, number):
+    """Whether a process has a handler for a signal (proc(5))."""
+    caught = re.search(r"SigCgt:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())[1]
+    return int(caught, 16) >> (number - 1) & 1
