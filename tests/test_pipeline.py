@@ -143,7 +143,9 @@ async def test_the_command_from_the_message_patches_and_the_way_back_restores(ku
                 for name, alert in alerts.items():
                     for field in ("patch_command", "rollback_command"):
                         assert alert["annotations"].get(field, "") == (findings[name][field] or ""), (name, field)
-                    assert alert["annotations"]["description"].endswith(findings[name]["advice"] or "release-management.html"), name
+                    assert alert["annotations"]["description"].endswith(
+                        findings[name]["advice"] or "release-management.html"
+                    ), name
                 for name in ("job", "pod", "hub", "of-flux"):
                     assert findings[name]["patch_command"] is None
                     assert findings[name]["advice"] in about(name)[0].text

@@ -1,0 +1,466 @@
+"""What a hub has after `helm install`: the Prometheus operator makes configuration of the chart's objects, Prometheus and Alertmanager run on exactly that,
+and a missing patch reaches Slack. In a network namespace of its own, as the API server refuses loopback addresses behind a Service."""
+
+import asyncio
+import base64
+import contextlib
+import ctypes
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from exporter.demo import StandInSlack, serving
+from exporter.demo.alerts import FOLDER
+from tests.chart import install_crds, kubectl
+from tests.exporter import local
+from tests.kube import Kube, free_port, need
+from tests.registries import registry
+from tests.test_cluster_live import body
+from tests.tools import find
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
+ROOT = FOLDER.parent
+ADDRESS = "10.99.0.1"
+_NEW_NETWORK = 0x40000000  # CLONE_NEWNET, clone(2)
+PROMETHEUS = {
+    "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": {"name": "kps", "namespace": "monitoring"},
+    "spec": {
+        "version": "v3.0.0", "replicas": 1, "serviceAccountName": "prometheus", "scrapeInterval": "2s", "evaluationInterval": "2s",
+        "serviceDiscoveryRole": "EndpointSlice",
+        # As kube-prometheus-stack has them.
+        "serviceMonitorSelector": {"matchLabels": {"release": "kps"}}, "serviceMonitorNamespaceSelector": {},
+        "podMonitorSelector": {"matchLabels": {"release": "kps"}}, "podMonitorNamespaceSelector": {},
+        "ruleSelector": {"matchLabels": {"release": "kps"}}, "ruleNamespaceSelector": {},
+        "alerting": {"alertmanagers": [{"namespace": "monitoring", "name": "alertmanager", "port": "web"}]},
+    },
+}  # fmt: skip
+
+
+def alertmanager(name, **more):
+    spec = {
+        "version": "v0.25.0",
+        "replicas": 1,
+        "alertmanagerConfigSelector": {},
+        "alertmanagerConfigNamespaceSelector": {},
+        **more,
+    }
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "Alertmanager",
+        "metadata": {"name": name, "namespace": "monitoring"},
+        "spec": spec,
+    }
+
+
+@contextlib.contextmanager
+def network():
+    """A network namespace of this thread and of what it starts, with an address beside loopback."""
+    if os.geteuid() != 0:
+        sentence = "needs root, for a network namespace of its own"
+        if os.environ.get("CI") == "true":
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        assert libc.unshare(_NEW_NETWORK) == 0, os.strerror(ctypes.get_errno())
+        for command in (["link", "set", "lo", "up"], ["address", "add", f"{ADDRESS}/32", "dev", "lo"]):
+            subprocess.run(["ip", *command], check=True)
+        yield
+    finally:
+        assert libc.setns(before, _NEW_NETWORK) == 0
+        os.close(before)
+
+
+@contextlib.contextmanager
+def process(folder, name, *command, files=None, environment=None):
+    """A process in a mount namespace of its own, where files stand at their places."""
+    root = folder / name
+    root.mkdir(parents=True)
+    script = ["set -e"]
+    for place in ("/etc", "/var/lib", "/run"):
+        upper, work = root / f"upper{place}", root / f"work{place}"
+        upper.mkdir(parents=True)
+        work.mkdir(parents=True)
+        script.append(f"mount -t overlay overlay -o lowerdir={place},upperdir={upper},workdir={work} {place}")
+    for number, (place, text) in enumerate((files or {}).items()):
+        source = root / str(number)
+        source.write_text(text)
+        script.append(f"mkdir -p {Path(place).parent} && cp {source} {place}")
+    script.append('exec "$@"')
+    log = (root / "log").open("ab")
+    running = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", "\n".join(script), "sh", *map(str, command)],
+        stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={"PATH": os.environ["PATH"], **(environment or {})},
+    )  # fmt: skip
+    try:
+        yield root / "log"
+    finally:
+        running.terminate()
+        try:
+            running.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+        log.close()
+
+
+async def until(condition, what, seconds=60.0):
+    """Wait until something holds, and give it."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while not (found := await asyncio.to_thread(condition)):
+        assert loop.time() < end, what() if callable(what) else what
+        await asyncio.sleep(0.3)
+    return found
+
+
+class Hub:
+    """A cluster with the Prometheus operator, and objects in it."""
+
+    def __init__(self, kube, folder):
+        self.kube = kube
+        self.folder = folder
+
+    def make(self, *documents):
+        done = kubectl(self.kube, "apply", "--filename", "-", text="\n---\n".join(map(json.dumps, documents)))
+        assert done.returncode == 0, done.stderr
+
+    def get(self, kind, name=None, *, namespace="monitoring"):
+        done = kubectl(
+            self.kube,
+            "--namespace",
+            namespace,
+            "get",
+            kind,
+            *([name] if name else []),
+            "--output",
+            "json",
+            "--ignore-not-found",
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    def secret(self, name, key):
+        """What the operator wrote, unpacked."""
+        found = self.get("secret", name)
+        return (
+            gzip.decompress(base64.b64decode(found["data"][key])).decode()
+            if found and key in found.get("data", {})
+            else ""
+        )
+
+    def behind(self, service, port_name, port):
+        """An EndpointSlice with this machine's address."""
+        self.make({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": f"{service}-0", "namespace": "monitoring", "labels": {"kubernetes.io/service-name": service}},
+            "endpoints": [{"addresses": [ADDRESS], "conditions": {"ready": True}}],
+            "ports": [{"name": port_name, "port": port, "protocol": "TCP"}],
+        })  # fmt: skip
+
+    def inside(self, account):
+        """The files and the environment that a pod of an account has."""
+        done = kubectl(self.kube, "--namespace", "monitoring", "create", "token", account, "--duration=1h")
+        assert done.returncode == 0, done.stderr
+        place = "/var/run/secrets/kubernetes.io/serviceaccount"
+        certificate = (self.kube.certificates / "apiserver.crt").read_text()
+        files = {
+            f"{place}/token": done.stdout.strip(),
+            f"{place}/ca.crt": certificate,
+            f"{place}/namespace": "monitoring",
+        }
+        return files, {"KUBERNETES_SERVICE_HOST": ADDRESS, "KUBERNETES_SERVICE_PORT": str(self.kube.port)}
+
+    def shell(self, command):
+        """Run a command as it stands, as somebody at the top of the repository."""
+        tools = self.folder / "bin"
+        if not tools.exists():
+            tools.mkdir()
+            for name in ("kubectl", "helm"):
+                (tools / name).symlink_to(find(name))
+        environment = {
+            "PATH": f"{tools}:/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "KUBECONFIG": str(self.kube.kubeconfig()),
+        }
+        return subprocess.run(
+            ["bash", "-ec", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def of_the_release(self):
+        """Every object that carries the release's label, of every kind there is."""
+        kinds = kubectl(self.kube, "api-resources", "--verbs=list", "--output=name").stdout.split()
+        kinds = [kind for kind in kinds if not kind.endswith((".metrics.k8s.io", "componentstatuses"))]
+        done = kubectl(
+            self.kube, "get", ",".join(kinds), "--all-namespaces", "--selector=app.kubernetes.io/instance=image-patch", "--output=name", "--ignore-not-found"
+        )  # fmt: skip
+        return done.stdout.split()
+
+
+@contextlib.contextmanager
+def cluster(folder):
+    kube = Kube(folder, f"--advertise-address={ADDRESS}", host=ADDRESS)
+    try:
+        kube.start()
+        install_crds(kube)
+        yield Hub(kube, folder)
+    finally:
+        kube.stop()
+
+
+@contextlib.contextmanager
+def operator(hub):
+    """The operator, as people run it outside of a cluster."""
+    (binary,) = need("prometheus-operator")
+    port = free_port()
+    proxy = find("kubectl"), f"--kubeconfig={hub.kube.kubeconfig()}", "proxy", f"--port={port}", "--accept-hosts=.*"
+    command = binary, "-apiserver", f"http://127.0.0.1:{port}", f"-web.listen-address=127.0.0.1:{free_port()}"
+    with process(hub.folder, "proxy", *proxy) as log:
+        end = time.monotonic() + 20
+        while "Starting to serve" not in log.read_text():
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.1)
+        with process(hub.folder, "operator", *command) as said:
+            yield said
+
+
+def readme_commands():
+    """The install section's code block."""
+    section = (ROOT / "README.md").read_text().partition("## Install it on a cluster")[2].partition("\n## ")[0]
+    return re.search(r"```\n(.*?)```", section, re.DOTALL)[1]
+
+
+QUICK = {"prometheusRule": {"values": {"available_for": "4s"}}}
+
+
+async def test_after_helm_install_a_missing_patch_reaches_slack(tmp_path):
+    need(
+        "kube-apiserver",
+        "etcd",
+        "kubectl",
+        "helm",
+        "prometheus-operator",
+        "prometheus3",
+        "prometheus-alertmanager",
+        "docker-registry",
+    )
+    with (
+        network(),
+        cluster(tmp_path) as hub,
+        registry("docker-registry", tmp_path / "registry") as images,
+        operator(hub) as operator_log,
+    ):
+        slack = StandInSlack()
+        async with serving(slack.app) as sink:
+            await chain(hub, images, slack, sink, operator_log)
+
+
+async def chain(hub, images, slack, sink, operator_log):
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    images.push("mojaloop/ledger", ["v1.0.0", "v1.0.1"], created=yesterday.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    for namespace in ("monitoring", "hub"):
+        hub.kube.namespace(namespace)
+    monitoring = {"namespace": "monitoring"}
+    port = free_port()
+    hub.make(
+        PROMETHEUS,
+        alertmanager("kps", alertmanagerConfigMatcherStrategy={"type": "None"}),
+        alertmanager("as-by-default"),
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus", **monitoring}},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "prometheus"},
+            "rules": [
+                {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
+            ],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "prometheus"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "prometheus"},
+            "subjects": [{"kind": "ServiceAccount", "name": "prometheus", **monitoring}],
+        },
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "alertmanager", **monitoring},
+            "spec": {"clusterIP": "None", "ports": [{"name": "web", "port": port}]},
+        },
+    )  # fmt: skip
+    hub.behind("alertmanager", "web", port)
+
+    # As it stands in the README.
+    done = await asyncio.to_thread(hub.shell, readme_commands())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "alertmanagerConfigMatcherStrategy: {type: None}" in done.stdout
+    assert "AlertmanagerConfig sends to #mojaloop-patches" in done.stdout
+
+    # Then what this test differs in: the webhook, a registry on this machine, and less patience.
+    webhook = base64.b64encode(f"{sink}/services/T/B/X".encode()).decode()
+    operations = json.dumps([{"op": "replace", "path": "/data/url", "value": webhook}])
+    done = kubectl(
+        hub.kube,
+        "--namespace",
+        "monitoring",
+        "patch",
+        "secret",
+        "slack-webhook",
+        "--type",
+        "json",
+        "--patch",
+        operations,
+    )
+    assert done.returncode == 0, done.stderr
+    values = hub.folder / "values.yaml"
+    values.write_text(yaml.safe_dump({**QUICK, "config": {"registries": local(images.host)}}))
+    upgrade = f"helm upgrade image-patch charts/mojaloop-image-patch-exporter --namespace monitoring --reuse-values --values {values}"
+    done = await asyncio.to_thread(hub.shell, upgrade)
+    assert done.returncode == 0, done.stderr
+
+    # What the operator makes of it.
+    def routes():
+        text = hub.secret("alertmanager-kps-generated", "alertmanager.yaml.gz")
+        return text if f"{sink}/services/T/B/X" in text else None
+
+    routed = await until(routes, lambda: operator_log.read_text()[-3000:])
+    compare(yaml.safe_load(routed), sink)
+
+    def rules():
+        found = hub.get("configmap", "prometheus-kps-rulefiles-0")
+        return found["data"] if found and any("for: 4s" in text for text in found.get("data", {}).values()) else None
+
+    rule_files = await until(rules, lambda: operator_log.read_text()[-3000:])
+
+    def scraped():
+        text = hub.secret("prometheus-kps", "prometheus.yaml.gz")
+        return text if "serviceMonitor/monitoring/image-patch" in text else None
+
+    prometheus_config = await until(scraped, lambda: operator_log.read_text()[-3000:])
+    (job,) = [job for job in yaml.safe_load(prometheus_config)["scrape_configs"]]
+    assert job["honor_labels"] is True
+
+    # The exporter, as its Deployment says.
+    name = "image-patch-mojaloop-image-patch-exporter"
+    pod = hub.get("deployment", name)["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    files, environment = hub.inside(pod["serviceAccountName"])
+    mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    for volume in pod["volumes"]:
+        if "configMap" in volume:
+            data = hub.get("configmap", volume["configMap"]["name"])["data"]
+            files |= {f"{mounted[volume['name']]}/{key}": text for key, text in data.items()}
+    environment |= {e["name"]: e["value"] for e in container.get("env", ())}
+    assert len(hub.get("service", name)["spec"]["ports"]) == 1
+    hub.behind(name, "http", container["ports"][0]["containerPort"])
+
+    in_prometheus, around = hub.inside("prometheus")
+    in_prometheus |= {
+        f"/etc/prometheus/rules/prometheus-kps-rulefiles-0/{file}": text for file, text in rule_files.items()
+    }
+    # The reloader beside it puts these in.
+    in_prometheus["/etc/prometheus/config_out/prometheus.env.yaml"] = prometheus_config.replace(
+        "$(POD_NAME)", "prometheus-kps-0"
+    ).replace("$(SHARD)", "0")
+    answers = f"{ADDRESS}:{free_port()}"
+    (prometheus,), (alerts,) = need("prometheus3"), need("prometheus-alertmanager")
+    with (
+        process(hub.folder, "exporter", sys.executable, "-m", "exporter", *container["args"], files=files, environment={**environment, "PYTHONPATH": str(ROOT)}) as ours,
+        process(
+            hub.folder, "prometheus", prometheus, "--config.file=/etc/prometheus/config_out/prometheus.env.yaml", f"--storage.tsdb.path={hub.folder / 'tsdb'}",
+            f"--web.listen-address={answers}", files=in_prometheus, environment=around,
+        ) as prometheus_log,
+        process(
+            hub.folder, "alertmanager", alerts, "--config.file=/etc/alertmanager/config_out/alertmanager.env.yaml", f"--storage.path={hub.folder / 'alerts'}",
+            f"--web.listen-address={ADDRESS}:{port}", "--cluster.listen-address=", files={"/etc/alertmanager/config_out/alertmanager.env.yaml": routed},
+        ) as alertmanager_log,
+    ):  # fmt: skip
+        hub.kube.create("Deployment", "hub", body("Deployment", "ledger", f"{images.host}/mojaloop/ledger:v1.0.0"))
+
+        def said():
+            logs = (ours, prometheus_log, alertmanager_log)
+            asked = ("targets?state=active", "alertmanagers", "alerts")
+            answered = [
+                urllib.request.urlopen(f"http://{answers}/api/v1/{what}").read().decode()[:3000] for what in asked
+            ]
+            titles = [m.title for m in slack.messages]
+            return "\n".join([*(log.read_text()[-1500:] for log in logs), *answered, str(titles), str(slack.refusals)])
+
+        def about_the_ledger():
+            return next((m for m in slack.messages if "Deployment hub/ledger runs" in m.text), None)
+
+        message = await until(about_the_ledger, said, 150)
+        assert message.title == "[warning] ledger in hub: A newer patch release of a running image is available. (1)"
+        assert (
+            "<https://grafana.example.org/d/mojaloop-image-patch-workload?var-namespace=hub&var-workload=ledger|dashboard>"
+            in message.text
+        )
+        command = re.search(r"```(kubectl --namespace hub patch .*?)```", message.text)[1]
+        done = await asyncio.to_thread(hub.shell, command)
+        assert done.returncode == 0, done.stderr
+        assert slack.refusals == []
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://{answers}") as client:
+            answer = (await client.get("/api/v1/query", params={"query": "mojaloop_image_patch_available"})).json()
+            (sample,) = answer["data"]["result"]
+            assert (sample["metric"]["namespace"], sample["metric"]["workload"]) == ("hub", "ledger")
+            assert "exported_namespace" not in sample["metric"]
+
+    # Other values change it.
+    done = await asyncio.to_thread(
+        hub.shell, f"{upgrade} --set slack.channel=#elsewhere --set prometheusRule.values.overdue_seconds=604800"
+    )
+    assert done.returncode == 0, done.stderr
+    await until(
+        lambda: "'#elsewhere'" in hub.secret("alertmanager-kps-generated", "alertmanager.yaml.gz"),
+        lambda: operator_log.read_text()[-3000:],
+    )
+    await until(
+        lambda: any("> 604800" in text for text in hub.get("configmap", "prometheus-kps-rulefiles-0")["data"].values()), lambda: operator_log.read_text()[-3000:]
+    )  # fmt: skip
+
+    # The operator as it is by default lets nothing through that is about another namespace.
+    strict = yaml.safe_load(hub.secret("alertmanager-as-by-default-generated", "alertmanager.yaml.gz"))
+    assert strict["route"]["routes"][0]["matchers"][-1] == 'namespace="monitoring"'
+    assert all('namespace="monitoring"' in rule["source_matchers"] for rule in strict["inhibit_rules"])
+
+    # And nothing is left behind.
+    assert len(hub.of_the_release()) > 10
+    done = await asyncio.to_thread(hub.shell, "helm uninstall image-patch --namespace monitoring")
+    assert done.returncode == 0, done.stderr
+    await until(lambda: not hub.of_the_release(), lambda: str(hub.of_the_release()))
+    secrets = {item["metadata"]["name"] for item in hub.get("secret")["items"]}
+    assert not {name for name in secrets if "image-patch" in name}, "not even Helm's own"
+
+
+def compare(routed, sink):
+    """The operator's configuration says what alerts/ says, and nothing of a namespace."""
+    shipped = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())
+    prefix = "monitoring/image-patch-mojaloop-image-patch-exporter/"
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items() if key != "continue"}
+        if isinstance(value, list):
+            return [plain(inner) for inner in value]
+        return value.removeprefix(prefix) if isinstance(value, str) else value
+
+    assert [plain(route) for route in routed["route"]["routes"]] == shipped["route"]["routes"]
+    assert routed["inhibit_rules"] == shipped["inhibit_rules"]
+    ours = {plain(r["name"]): r["slack_configs"] for r in routed["receivers"] if r["name"].startswith(prefix)}
+    templates = (FOLDER / "slack.tmpl").read_text()
+    for receiver in shipped["receivers"]:
+        for theirs in receiver.get("slack_configs", ()):
+            (slack,) = ours[receiver["name"]]
+            assert slack.pop("api_url") == f"{sink}/services/T/B/X"
+            said = {
+                key: value.removeprefix(templates) if isinstance(value, str) else value for key, value in slack.items()
+            }
+            assert said == {key: value for key, value in theirs.items() if key != "api_url_file"}
