@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
 import socket
 import statistics
 import subprocess
@@ -18,9 +19,9 @@ from pathlib import Path
 
 from exporter.collector import Exposition
 from exporter.demo.alerts import RULES, substitute
-from exporter.demo.pipeline import binaries
 from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.workloads import ContainerType, Manager, WorkloadKey
+from tests.tools import find
 
 
 def page(workloads: int) -> bytes:
@@ -52,7 +53,7 @@ def page(workloads: int) -> bytes:
 
 
 @contextlib.contextmanager
-def scraped(workloads: int) -> Iterator[str]:
+def scraped(workloads: int, binary: str | Path = "prometheus") -> Iterator[str]:
     """A Prometheus that scrapes such a page and evaluates the shipped rules; yields its address."""
     body = page(workloads)
 
@@ -84,7 +85,7 @@ def scraped(workloads: int) -> Iterator[str]:
         (folder / "prometheus.yml").write_text(json.dumps(config))
         storage = f"--storage.tsdb.path={folder / 'data'}"
         command = [
-            binaries()["Prometheus"],
+            str(binary),
             f"--config.file={folder / 'prometheus.yml'}",
             storage,
             f"--web.listen-address={address}",
@@ -99,8 +100,8 @@ def scraped(workloads: int) -> Iterator[str]:
             server.shutdown()
 
 
-def main(workloads: int) -> None:
-    with scraped(workloads) as address:
+def measure(workloads: int, binary: str | Path) -> None:
+    with scraped(workloads, binary) as address:
         firing = 'count(ALERTS{alertstate="firing",alertname=~"MojaloopImagePatch(Available|Overdue|NotRolledOut)"})'
         end = time.monotonic() + 180
         while time.monotonic() < end and ask(address, firing) < 3 * workloads:
@@ -112,9 +113,15 @@ def main(workloads: int) -> None:
         after, count = _cpu(), ask(address, firing)
     stolen = (after[7] - before[7]) / (sum(after) - sum(before) - (after[3] - before[3]))
     print(
-        f"alerts: {count:.0f} firing for {workloads} workloads; an evaluation, annotations and all, took {min(took):.1f} to {max(took):.1f} s, "
+        f"alerts, {_version(binary)}: {count:.0f} firing for {workloads} workloads; an evaluation, annotations and all, took {min(took):.1f} to {max(took):.1f} s, "
         f"{statistics.median(took):.1f} s mostly; of the CPU that was asked for the machine's host kept {stolen:.0%}"
     )
+
+
+def _version(binary: str | Path) -> str:
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    version, built = re.findall(r"version *(\S*) *\(|go version: *(\S+)", said)
+    return f"Prometheus {version[0] or 'of tests/tools'} ({built[1]})"
 
 
 def _cpu() -> list[int]:
@@ -143,6 +150,13 @@ def durations(address: str) -> list[float]:
         for line in lines
         if line.startswith("prometheus_rule_group_last_duration_seconds{")
     ]
+
+
+def main(workloads: int) -> None:
+    """On the Prometheus of the path (Debian's, built with an old Go, whose templates cost twice as much) and on the newest."""
+    for name in ("prometheus", "prometheus3"):
+        if (binary := find(name)) is not None:
+            measure(workloads, binary)
 
 
 if __name__ == "__main__":

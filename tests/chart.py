@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from tests.kube import Kube, need
-from tests.tools import HERE
+from tests.tools import source
 
 CHART = Path(__file__).parent.parent / "charts" / "mojaloop-image-patch-exporter"
 FIXTURES = sorted(CHART.glob("ci/*-values.yaml"))
@@ -69,11 +69,8 @@ def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> 
 def operator_crds() -> Path:
     """The folder with the Prometheus operator's CRDs."""
     need("prometheus-operator")
-    command = ["go", "list", "-m", "-f", "{{.Dir}}", "github.com/prometheus-operator/prometheus-operator"]
-    module = subprocess.run(
-        command, cwd=HERE / "prometheus-operator", capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return Path(module, "example", "prometheus-operator-crd")
+    module = source("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    return module / "example" / "prometheus-operator-crd"
 
 
 def kubectl(kube: Kube, *arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -165,6 +165,20 @@ def test_the_readme_is_what_helm_docs_writes(tmp_path):
     assert (copy / "README.md").read_text() == (CHART / "README.md").read_text(), "run `make chart`"
 
 
+def test_what_people_move_over_to_is_there():
+    text = (ROOT / "docs" / "migrating.md").read_text()
+    keys = set(re.findall(r"`((?:config|slack|rbac|alertmanagerConfig)\.[\w.]+)", text))
+    assert len(keys) >= 8
+    for key in keys:
+        schema = SCHEMA
+        for part in key.split("."):
+            assert part in schema["properties"], key
+            schema = schema["properties"][part]
+    moved = yaml.safe_load((CHART / "ci" / "migrated-values.yaml").read_text())
+    schedule = re.search(r"`slack.activeTimeIntervals: (\[.*?\])`,", text)[1]
+    assert moved["slack"]["activeTimeIntervals"] == yaml.safe_load(schedule), "the cron schedule of the table"
+
+
 def test_the_chart_is_of_the_exporters_version():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == exporter.__version__

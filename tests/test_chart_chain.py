@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from exporter.demo import StandInSlack, serving
-from exporter.demo.alerts import FOLDER
+from exporter.demo.alerts import FOLDER, RULES, substitute
 from tests.chart import install_crds, kubectl
 from tests.exporter import local
 from tests.kube import Kube, free_port, need
@@ -303,6 +303,13 @@ async def chain(hub, images, slack, sink, operator_log):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "alertmanagerConfigMatcherStrategy: {type: None}" in done.stdout
     assert "AlertmanagerConfig sends to #mojaloop-patches" in done.stdout
+
+    shipped = substitute(RULES.read_text(), {"grafana": "https://grafana.example.org"})
+    (installed,) = hub.get("prometheusrule")["items"]
+    assert installed["spec"] == yaml.safe_load(shipped)
+    maps = {key: text for item in hub.get("configmap")["items"] for key, text in item.get("data", {}).items()}
+    boards = {path.name: path.read_text() for path in (ROOT / "grafana").glob("*.json")}
+    assert boards.items() <= maps.items()
 
     # Then what this test differs in: the webhook, a registry on this machine, and less patience.
     webhook = base64.b64encode(f"{sink}/services/T/B/X".encode()).decode()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -65,3 +67,9 @@ def find(name: str) -> Path | None:
         return built
     on_path = shutil.which(name)
     return Path(on_path) if on_path is not None else None
+
+
+def source(module: str, path: str) -> Path:
+    """The folder with the files of a Go module that a folder here pins; downloaded where it is not there."""
+    done = subprocess.run(["go", "mod", "download", "-json", path], cwd=HERE / module, capture_output=True, text=True, check=True)
+    return Path(json.loads(done.stdout)["Dir"])

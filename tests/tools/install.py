@@ -16,7 +16,10 @@ from pathlib import Path
 from tests.tools import BUILT_AS, DEBIAN, DEMO, ENVTEST, HERE, MODULES, find, folder
 
 KUBERNETES_VERSION = "v1.35.4"
-LDFLAGS = {"kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}"}
+LDFLAGS = {
+    "kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
+    "prometheus": "-s -w -X github.com/prometheus/common/version.Version=3.15.0",
+}
 # Of its service discoveries Prometheus needs one; the others bring the clouds' libraries, and minutes.
 TAGS = {"prometheus": "remove_all_sd,enable_kubernetes_sd"}
 
