@@ -17,10 +17,10 @@ help: ## what can be made
 venv: .venv/ready ## the Python environment, from the lock file
 
 tools: venv ## the real components that the tests need: from Debian where we are root, else built with Go
-	$(BIN)/python -m tests.tools.install
+	$(BIN)/python -m tools.install
 
 demo: venv ## the exporter on an embedded cluster and registry, filled with a real Mojaloop release, and its alerts in Slack
-	@$(BIN)/python -m tests.tools.install demo
+	@$(BIN)/python -m tools.install demo
 	$(BIN)/mojaloop-image-patch-exporter demo
 
 test: tools ## every test, on real components
@@ -43,7 +43,7 @@ dashboards: venv ## Grafana's dashboards, from their generator
 	$(BIN)/python -m grafana.generate
 
 chart: tools ## the chart's README, from its values
-	$(BIN)/python -c "import subprocess, tests.tools; subprocess.run([tests.tools.find('helm-docs'), '--chart-search-root', 'charts'], check=True)"
+	$(BIN)/python -c "import subprocess, tools; subprocess.run([tools.find('helm-docs'), '--chart-search-root', 'charts'], check=True)"
 
 lock: venv ## the lock files anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade pyproject.toml --output-file requirements.txt

@@ -21,7 +21,7 @@ from exporter.collector import Exposition
 from exporter.demo.alerts import RULES, substitute
 from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.workloads import ContainerType, Manager, WorkloadKey
-from tests.tools import find
+from tools import find
 
 
 def page(workloads: int) -> bytes:

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from exporter.annotations import acceptor
 from exporter.images import Repository
-from exporter.options import acceptor
 from exporter.telemetry import Telemetry
 from exporter.versions import Offer, Strategy, Tags
 

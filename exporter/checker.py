@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from exporter import options
+from exporter.annotations import InvalidAnnotationError, read_options
 from exporter.catalogue import Catalogue, CatalogueError, IncompleteListError, Question, Verdict
 from exporter.findings import Finding, Reason, Snapshot, WorkloadState
 from exporter.images import InvalidReferenceError, Repository, parse
@@ -52,7 +52,7 @@ class Settings:
 
 @dataclass(slots=True)
 class _Item:
-    """A container of a workload: its finding so far, and what it takes to judge it (None: a lasting reason stands)."""
+    """A container of a workload: its finding so far, and what it takes to judge it (None: a permanent reason stands)."""
 
     finding: Finding
     asks: tuple[Repository, Question] | None = None
@@ -216,8 +216,8 @@ class Checker:
             reason=Reason.PENDING,
         )
         try:
-            said = options.read(workload.annotations, container.name)
-        except options.InvalidAnnotationError as error:
+            said = read_options(workload.annotations, container.name)
+        except InvalidAnnotationError as error:
             _log.warning("%s, container %s: %s", workload.key, container.name, error)
             return _Item(replace(known, reason=Reason.INVALID_ANNOTATION))
         if said.ignore:
@@ -249,9 +249,9 @@ class Checker:
             for key in sorted(self._items)
             if self._items[key] and key in workloads
         }
-        passing = {f.workload.namespace for f in findings if f.reason is not None and not f.reason.lasting}
+        transient = {f.workload.namespace for f in findings if f.reason is not None and not f.reason.permanent}
         synced = {
-            namespace: listed and not (passing if namespace == "*" else namespace in passing)
+            namespace: listed and not (transient if namespace == "*" else namespace in transient)
             for namespace, listed in self._inventory.synced().items()
         }
         ignored = sum(self._ignored.values())

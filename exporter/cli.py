@@ -153,7 +153,7 @@ def _configuration(parsed: argparse.Namespace) -> Configuration:
 # serve
 
 
-class Latest:
+class SnapshotPublisher:
     """The newest snapshot and its renderings, each made once, however many ask for it."""
 
     def __init__(self, inventory: Inventory) -> None:
@@ -177,7 +177,7 @@ class Latest:
         return self._snapshot
 
     def complete(self) -> bool:
-        """Whether every container is judged, or unknown for a lasting reason."""
+        """Whether every container is judged, or unknown for a permanent reason."""
         return bool(self._snapshot.synced) and all(self._snapshot.synced.values())
 
     def dated(self) -> bool:
@@ -211,13 +211,13 @@ async def _serve(_: argparse.Namespace, loaded: Configuration) -> int:
 
 
 @contextlib.asynccontextmanager
-async def exporting(loaded: Configuration) -> AsyncIterator[tuple[str, Latest]]:
+async def exporting(loaded: Configuration) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
     """The exporter at work; yields the address that it answers at, and its newest snapshot.
 
     A part that dies takes the others, and whoever waits inside, with it: a part that is dead in silence is how exporters lie.
     """
     telemetry, inventory = Telemetry(), Inventory()
-    latest = Latest(inventory)
+    latest = SnapshotPublisher(inventory)
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(contextlib.closing(listen(*loaded.listen)))
         where = open_connection(kubeconfig=loaded.kubeconfig, context=loaded.context)

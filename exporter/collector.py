@@ -77,7 +77,7 @@ _ROLLOUT = Family(
 _SYNCED = Family(
     "mojaloop_exporter_synced",
     "watched_namespace",
-    "1 while every container that is watched there (* is everywhere) is judged, or unknown for a lasting reason.",
+    "1 while every container that is watched there (* is everywhere) is judged, or unknown for a permanent reason.",
 )
 FAMILIES = (
     _AVAILABLE,

@@ -22,7 +22,7 @@ import yaml
 from exporter.checker import Settings
 from exporter.cluster import KINDS
 from exporter.images import InvalidReferenceError, is_host, parse_repository
-from exporter.registry import DEFAULT_POLICIES, Api, RegistryPolicy
+from exporter.registry import DEFAULT_ENTRIES, Api, RegistryEntry
 from exporter.versions import Strategy
 from exporter.workloads import WorkloadKey, is_object_name
 
@@ -80,7 +80,7 @@ class Configuration:
     namespaces: Globs = Globs()
     workloads: Globs = Globs()
     images: Globs = Globs()
-    registries: tuple[RegistryPolicy, ...] = DEFAULT_POLICIES
+    registries: tuple[RegistryEntry, ...] = DEFAULT_ENTRIES
     log_level: str = "info"
     log_format: str = "text"
 
@@ -317,7 +317,7 @@ _IMAGES = _globs(_fits_images, "a pattern over repositories with their registry,
 
 
 def _place_of_images(node: _Node) -> str:
-    """A host, or a host and the first parts of paths; as `RegistryPolicy.name` is."""
+    """A host, or a host and the first parts of paths; as `RegistryEntry.name` is."""
     text = _text(node)
     host, slash, rest = text.partition("/")
     try:
@@ -329,27 +329,27 @@ def _place_of_images(node: _Node) -> str:
     return str(place).removesuffix("/library/x").removesuffix("/x")
 
 
-def _registries(node: _Node) -> tuple[RegistryPolicy, ...]:
-    policies = {policy.name: policy for policy in DEFAULT_POLICIES}
+def _registries(node: _Node) -> tuple[RegistryEntry, ...]:
+    entries = {entry.name: entry for entry in DEFAULT_ENTRIES}
     parsers = {key.name: key.parse for key in REGISTRY_KEYS}
     seen: set[str] = set()
-    for name, entry in node.entries():
-        place = _place_of_images(replace(entry, value=name))
+    for name, item in node.entries():
+        place = _place_of_images(replace(item, value=name))
         if place in seen:
-            entry.wrong(f"one entry for {place}", found="another one")
+            item.wrong(f"one entry for {place}", found="another one")
         seen.add(place)
         said: dict[str, Any] = {}
-        for key, value in entry.entries() if entry.value is not None else ():
+        for key, value in item.entries() if item.value is not None else ():
             if key not in parsers:
                 value.refuse(f"there is no such key{_closest(key, parsers)}")
             said[key] = parsers[key](value)
-        policy = replace(policies.get(place, RegistryPolicy(name=place)), **said)
-        if (policy.username_file is None) != (policy.password_file is None):
-            entry.wrong("username_file and password_file together", found="one of them")
-        if policy.username_file is not None and policy.docker_config_file is not None:
-            entry.wrong("username_file and password_file, or docker_config_file", found="both")
-        policies[place] = policy
-    return tuple(policies.values())
+        entry = replace(entries.get(place, RegistryEntry(name=place)), **said)
+        if (entry.username_file is None) != (entry.password_file is None):
+            item.wrong("username_file and password_file together", found="one of them")
+        if entry.username_file is not None and entry.docker_config_file is not None:
+            item.wrong("username_file and password_file, or docker_config_file", found="both")
+        entries[place] = entry
+    return tuple(entries.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,7 +392,7 @@ KEYS = (
     Key("workloads.exclude", "none", "Workloads to leave out, likewise.", _WORKLOADS, "workloads"),
     Key("images.include", "all", "Images, as globs over the repository with its registry, such as `docker.io/mojaloop/*`.", _IMAGES, "images"),
     Key("images.exclude", "none", "Images to leave out, likewise.", _IMAGES, "images"),
-    Key("registries", ", ".join(policy.name for policy in DEFAULT_POLICIES), "What may be done with each registry, see below; entries are merged into those that are there by default.", _registries, "registries"),
+    Key("registries", ", ".join(entry.name for entry in DEFAULT_ENTRIES), "What may be done with each registry, see below; entries are merged into those that are there by default.", _registries, "registries"),
     Key("log.level", "info", "`debug`, `info`, `warning` or `error`.", _one_of("debug", "info", "warning", "error"), "log_level"),
     Key("log.format", "text", "`text` or `json`; one event a line.", _one_of("text", "json"), "log_format"),
 )  # fmt: skip
@@ -440,8 +440,8 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Configuration:
     if "state_dir" not in values:
         values["state_dir"] = _default_state_dir(environment)
     if (common := values.get("ca_file")) is not None:
-        policies = values.get("registries", DEFAULT_POLICIES)
-        values["registries"] = tuple(replace(policy, ca_file=policy.ca_file or common) for policy in policies)
+        entries = values.get("registries", DEFAULT_ENTRIES)
+        values["registries"] = tuple(replace(entry, ca_file=entry.ca_file or common) for entry in entries)
     return Configuration(**values)
 
 

@@ -29,12 +29,12 @@ class Reason(StrEnum):
     BAD_ANSWER = "bad_answer"
 
     @property
-    def lasting(self) -> bool:
-        """Whether only somebody's change can end it; the others pass by themselves."""
-        return self in _LASTING
+    def permanent(self) -> bool:
+        """Whether only somebody's change can end it; the others are transient."""
+        return self in _PERMANENT
 
 
-_LASTING = frozenset(
+_PERMANENT = frozenset(
     {
         Reason.INVALID_REFERENCE,
         Reason.INVALID_ANNOTATION,

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from exporter import __version__
 
-# What may be said of a failed registry request: the passing reasons of `findings.Reason`, and a refused address.
+# What may be said of a failed registry request: the transient reasons of `findings.Reason`, and a refused address.
 FAILURE_REASONS = ("unreachable", "unauthorized", "not_found", "rate_limited", "bad_answer", "private_address")
 
 

@@ -64,7 +64,7 @@ class Workload:
         key: namespace, kind and name of the top controller.
         containers: in the order of the template, init containers first. For a custom controller, the union over its
             pods: then one name may stand there with several images.
-        annotations: of the pod template, those under `options.PREFIX` only, sorted by key.
+        annotations: of the pod template, those under `annotations.PREFIX` only, sorted by key.
         manager: the most specific owner, or None.
         rollout_incomplete: pods of an older template still run.
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kube import Kube
+from tests.support.kube import Kube
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import yaml
 import exporter
 from exporter.config import KEYS, REGISTRY_KEYS, load
 from exporter.demo.alerts import FOLDER, RULES, names, substitute
-from tests.chart import CHART, FIXTURES, NAME, VERSION, helm, install_crds, kubectl, one, rendered
-from tests.kube import need
+from tests.support.chart import CHART, FIXTURES, NAME, VERSION, helm, install_crds, kubectl, one, rendered
+from tests.support.kube import need
 
 ROOT = CHART.parent.parent
 BAD = sorted((Path(__file__).parent / "data" / "chart" / "bad").glob("*.yaml"))
@@ -149,7 +149,7 @@ def test_the_exporter_takes_its_configuration(fixture, tmp_path):
     loaded = load(file, {"HOME": "/"})
     workload = next(d for d in documents if d["kind"] in ("Deployment", "StatefulSet"))
     mounts = {m["mountPath"] for m in workload["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
-    used = {path for policy in loaded.registries for path in (policy.docker_config_file, policy.ca_file) if path}
+    used = {path for entry in loaded.registries for path in (entry.docker_config_file, entry.ca_file) if path}
     assert {str(path.parent) for path in used} <= mounts
 
 

@@ -22,12 +22,12 @@ import yaml
 
 from exporter.demo import StandInSlack, serving
 from exporter.demo.alerts import FOLDER, RULES, substitute
-from tests.chart import install_crds, kubectl
-from tests.exporter import local
-from tests.kube import Kube, free_port, need
-from tests.registries import registry
+from tests.support.chart import install_crds, kubectl
+from tests.support.exporter_process import local
+from tests.support.kube import Kube, free_port, need
+from tests.support.registries import registry
 from tests.test_cluster_live import body
-from tests.tools import find
+from tools import find
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 ROOT = FOLDER.parent

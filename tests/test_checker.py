@@ -5,12 +5,12 @@ import contextlib
 
 import pytest
 
+from exporter.annotations import PREFIX
 from exporter.catalogue import Catalogue
 from exporter.checker import Checker, Settings
 from exporter.findings import Reason
 from exporter.images import Repository
 from exporter.inventory import Inventory, ScopeState
-from exporter.options import PREFIX
 from exporter.registry import RegistryError, TagList
 from exporter.telemetry import Telemetry
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey

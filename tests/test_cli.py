@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from tests.exporter import local
-from tests.kube import READER
-from tests.registries import registry
+from tests.support.exporter_process import local
+from tests.support.kube import READER
+from tests.support.registries import registry
 from tests.test_cluster_live import body
 from tests.test_manifests import DEPLOYMENT
 

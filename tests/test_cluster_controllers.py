@@ -8,7 +8,7 @@ import time
 import pytest
 
 from exporter.workloads import WorkloadKey
-from tests.kube import METADATA_PATHS, Kube
+from tests.support.kube import METADATA_PATHS, Kube
 from tests.test_cluster_live import body, following
 
 pytestmark = pytest.mark.anyio

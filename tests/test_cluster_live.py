@@ -1,4 +1,4 @@
-"""The watchers against a real API server."""
+"""The reflectors against a real API server."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from exporter.cluster import KINDS, Cluster, Connection, open_connection, watch
+from exporter.cluster import KINDS, Cluster, Connection, open_connection, reflector
 from exporter.cluster.retries import BACKOFF, Reason
 from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
 from exporter.workloads import Workload, WorkloadKey
-from tests.kube import READER, Kube
+from tests.support.kube import READER, Kube
 
 pytestmark = pytest.mark.anyio
 
@@ -111,7 +111,7 @@ class Following:
 
 @asynccontextmanager
 async def following(kube: Kube | None, *namespaces: str, token: str | None = None, run: bool = True, **more: Any):
-    """A cluster that is followed: as the named user, or (without a server) as what the surroundings configure."""
+    """A cluster that is followed: as the named user, or (without a server) as what the context configure."""
     inventory, telemetry = Remembering(), Telemetry()
     kubeconfig = (kube.kubeconfig(token) if token else kube.kubeconfig()) if kube else None
     async with open_connection(kubeconfig=kubeconfig) as connection:
@@ -220,7 +220,7 @@ async def test_a_list_expires_in_the_middle(kube: Kube, namespace: str, monkeypa
     names = [f"thing-{i}" for i in range(5)]
     for name in names:
         kube.create("Deployment", namespace, body("Deployment", name))
-    monkeypatch.setattr(watch, "PAGE_ITEMS", 2)
+    monkeypatch.setattr(reflector, "PAGE_ITEMS", 2)
     asked: list[bool] = []
     get = Connection.get
 
@@ -320,7 +320,7 @@ async def test_credentials_are_read_again(kube: Kube, namespace: str) -> None:
         task = asyncio.create_task(cluster.run())
         try:
             await found.until(lambda: inventory.synced()[namespace], 5)
-            assert connection.credentials == 2
+            assert connection.credentials_generation == 2
         finally:
             task.cancel()
             await asyncio.wait([task])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cluster import watch
-from tests.kube import Kube
+from exporter.cluster.reflector import Reflector
+from tests.support.kube import Kube
 from tests.test_cluster_live import Following, body, following
 
 pytestmark = pytest.mark.anyio
@@ -57,10 +57,10 @@ async def test_what_was_deleted_since_is_back_and_what_was_made_since_is_gone(cl
 async def test_silence_ends_a_watch_from_the_future_that_nobody_noticed(
     cluster: Kube, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def trusting(self: watch.Watcher, version: str) -> None:
+    async def trusting(self: Reflector, version: str) -> None:
         assert version.isdecimal()
 
-    monkeypatch.setattr(watch.Watcher, "_check", trusting)
+    monkeypatch.setattr(Reflector, "_check", trusting)
     async with following(cluster, "place", kinds=["StatefulSet"], silence=5.0) as found:
         await restore(cluster, backup, found)
         images = set(found.images("place"))

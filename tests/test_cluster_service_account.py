@@ -15,7 +15,7 @@ from kubernetes.aio.config import incluster_config
 from exporter.cluster import KINDS
 from exporter.cluster.retries import BACKOFF, Reason
 from exporter.inventory import ScopeState
-from tests.kube import Kube
+from tests.support.kube import Kube
 from tests.test_cluster_live import body, following, owner
 
 pytestmark = pytest.mark.anyio
@@ -154,7 +154,7 @@ async def test_a_token_that_is_no_good_any_more_is_read_again(kube: Kube, namesp
         new = account.token()
         await found.until(lambda: "StrimziPodSet/kafka" in found.images(namespace), 30)
         assert new != old
-        assert found.connection.credentials >= 3
+        assert found.connection.credentials_generation >= 3
 
 
 async def test_without_rights_for_jobs_all_but_jobs_works_and_is_said_once(

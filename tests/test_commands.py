@@ -14,7 +14,7 @@ from exporter.commands import advice, patch_command, rollback_command
 from exporter.findings import Finding, Reason, WorkloadState
 from exporter.images import parse
 from exporter.workloads import ContainerType, Manager, WorkloadKey
-from tests.kube import METADATA_PATHS, need
+from tests.support.kube import METADATA_PATHS, need
 from tests.test_cluster_live import body
 
 DIGEST = "@sha256:" + "0a" * 32

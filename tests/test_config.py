@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, load, parse_option
-from exporter.registry import DEFAULT_POLICIES, Api, RegistryPolicy
+from exporter.registry import DEFAULT_ENTRIES, Api, RegistryEntry
 from exporter.versions import Strategy
 from exporter.workloads import WorkloadKey
 
@@ -36,7 +36,7 @@ def test_a_bad_file(file):
 def test_without_a_file_everything_has_its_default():
     loaded = load(None, {"HOME": "/home/hub"})
     assert loaded == Configuration(state_dir=Path("/home/hub/.local/state/mojaloop-image-patch-exporter"))
-    assert [policy.name for policy in loaded.registries] == [
+    assert [entry.name for entry in loaded.registries] == [
         "docker.io", "ghcr.io", "quay.io", "registry.k8s.io", "gcr.io", "mirror.gcr.io", "public.ecr.aws",
     ]  # fmt: skip
     assert loaded.watched_namespaces == ()
@@ -85,14 +85,14 @@ def test_every_key_is_read():
             exclude=("docker.io/mojaloop/*-testing-[a-z]*",),
         ),
         registries=(
-            *(dataclasses.replace(p, ca_file=Path("/etc/ca-bundle/ca.crt")) for p in DEFAULT_POLICIES),
+            *(dataclasses.replace(p, ca_file=Path("/etc/ca-bundle/ca.crt")) for p in DEFAULT_ENTRIES),
             hub,
             other,
         ),
         log_level="debug",
         log_format="json",
     )
-    assert hub == RegistryPolicy(
+    assert hub == RegistryEntry(
         name="hub.example:5000",
         insecure=True,
         ca_file=Path("/etc/registries/ca.pem"),
@@ -110,7 +110,7 @@ def test_every_key_is_read():
     assert other.ca_file == Path("/etc/ca-bundle/ca.crt")
     for key in (*KEYS, *REGISTRY_KEYS):
         assert f"{key.name.rpartition('.')[2]}:" in text, "the file has to have it"
-    fields = {field.name for field in dataclasses.fields(RegistryPolicy)} - {"name", "base"}
+    fields = {field.name for field in dataclasses.fields(RegistryEntry)} - {"name", "base"}
     assert {key.name for key in REGISTRY_KEYS} == fields
     assert {key.field for key in KEYS} == {field.name for field in dataclasses.fields(Configuration)}
 
@@ -145,26 +145,26 @@ def test_the_example_of_the_documentation():
     assert not loaded.selects(WorkloadKey("mojaloop", "Job", "ttk-tests-1"))
     assert not loaded.selects(WorkloadKey("other", "Deployment", "ledger"))
     assert not loaded.settings().selects_image("docker.io/library/busybox")
-    policies = {policy.name: policy for policy in loaded.registries}
-    assert policies["registry.hub.example"] == RegistryPolicy(
+    entries = {entry.name: entry for entry in loaded.registries}
+    assert entries["registry.hub.example"] == RegistryEntry(
         name="registry.hub.example",
         docker_config_file=Path("/etc/registries/config.json"),
         token_hosts=("auth.hub.example",),
         allow_private=(ip_network("10.0.0.0/8"),),
     )
-    assert policies["ghcr.io/hub/docker-hub"].mirror_of == "docker.io"
-    assert not policies["gcr.io"].allow
-    assert policies["docker.io"] == DEFAULT_POLICIES[0]
+    assert entries["ghcr.io/hub/docker-hub"].mirror_of == "docker.io"
+    assert not entries["gcr.io"].allow
+    assert entries["docker.io"] == DEFAULT_ENTRIES[0]
 
 
 def test_an_entry_is_merged_into_the_default_one(tmp_path):
     text = "registries: {docker.io: {username_file: /u, password_file: /p}, index.docker.io/mojaloop: {allow: false}, quay.io: }"
-    policies = {policy.name: policy for policy in read(tmp_path, text).registries}
-    assert policies["docker.io"].api is Api.DOCKERHUB
-    assert policies["docker.io"].token_hosts == ("auth.docker.io",)
-    assert policies["docker.io"].password_file == Path("/p")
-    assert not policies["docker.io/mojaloop"].allow
-    assert policies["quay.io"].allow
+    entries = {entry.name: entry for entry in read(tmp_path, text).registries}
+    assert entries["docker.io"].api is Api.DOCKERHUB
+    assert entries["docker.io"].token_hosts == ("auth.docker.io",)
+    assert entries["docker.io"].password_file == Path("/p")
+    assert not entries["docker.io/mojaloop"].allow
+    assert entries["quay.io"].allow
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "kubernetes:\nlog:\nlisten:\n"])
@@ -194,7 +194,7 @@ def test_the_environment_goes_before_the_file(tmp_path):
     assert loaded.namespaces.exclude == ("b",)
     assert loaded.watched_namespaces == (), "globs need the whole cluster"
     assert loaded.state_dir is None
-    assert [policy.name for policy in loaded.registries if not policy.allow] == ["quay.io"]
+    assert [entry.name for entry in loaded.registries if not entry.allow] == ["quay.io"]
 
 
 def test_a_bad_value_is_refused_also_where_the_environment_goes_before_it(tmp_path):

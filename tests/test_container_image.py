@@ -28,11 +28,11 @@ from typing import Any
 import pytest
 
 from exporter import __version__
-from tests.exporter import Exporter, local
-from tests.kube import Kube, need
-from tests.registries import registry
+from tests.support.exporter_process import Exporter, local
+from tests.support.kube import Kube, need
+from tests.support.registries import registry
 from tests.test_cluster_live import body
-from tests.tools import cache
+from tools import cache
 
 # The first run makes a base and fetches every dependency.
 pytestmark = pytest.mark.timeout(1800)

@@ -21,10 +21,10 @@ from exporter.demo.registry import PAGE_TAGS, StandInRegistry
 from exporter.findings import Reason
 from exporter.images import Repository, parse
 from exporter.inventory import Inventory
-from exporter.registry import DEFAULT_POLICIES, RegistryClient, RegistryError
+from exporter.registry import DEFAULT_ENTRIES, RegistryClient, RegistryError
 from exporter.telemetry import Telemetry
 from tests import test_cluster_live as live
-from tests.kube import ADMIN, METADATA_PATHS, need
+from tests.support.kube import ADMIN, METADATA_PATHS, need
 from tests.test_cluster_live import Following, body, owner
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +94,7 @@ async def test_every_running_tag_is_known_to_its_registry():
             await client.created(Repository("quay.io", "cilium/cilium"), "v1.20.1")
             == held["quay.io/cilium/cilium"]["v1.20.1"]
         )
-        assert [p.name for p in there.registries] == [p.name for p in DEFAULT_POLICIES]
+        assert [p.name for p in there.registries] == [p.name for p in DEFAULT_ENTRIES]
         with pytest.raises(RegistryError) as failure:  # it is contacted, and it is ours
             await client.tags(Repository("registry.k8s.io", "pause"))
         assert failure.value.reason is Reason.NOT_FOUND
@@ -120,11 +120,11 @@ async def test_a_patch_a_deletion_and_a_compaction_are_seen():
 
 async def test_a_watch_that_is_behind_is_gone():
     async with stand_ins() as there, following(there.kubeconfig) as found:
-        watcher = next(w for w in found.cluster._watchers if w.kind == "Deployment")
+        reflector = next(w for w in found.cluster._reflectors if w.kind == "Deployment")
         there.cluster.forget()
-        watcher._version = "1"
+        reflector._version = "1"
         with pytest.raises(ApiError, match="410"):
-            await watcher._watch()
+            await reflector._watch()
 
 
 def test_a_json_patch_holds_whole_or_not_at_all():
@@ -483,9 +483,9 @@ async def test_tags_come_in_pages_and_with_the_token_for_their_repository_only(r
 
 
 async def test_publish_times_come_from_docker_hub_an_index_and_a_manifest(registry):
-    policies = registry.policies(registry.address)
-    assert {p.name for p in policies} == {p.name for p in DEFAULT_POLICIES} | {"registry.example:5000"}
-    async with RegistryClient(policies, telemetry=Telemetry()) as client:
+    entries = registry.entries(registry.address)
+    assert {p.name for p in entries} == {p.name for p in DEFAULT_ENTRIES} | {"registry.example:5000"}
+    async with RegistryClient(entries, telemetry=Telemetry()) as client:
         times = [
             await client.created(Repository(host, path), tag)
             for host, path, tag in (
@@ -514,7 +514,7 @@ async def test_a_fault_answers_in_place_of_a_registry(registry):
     }
     for reason, fault in faults.items():
         registry.faults[tags] = fault
-        async with RegistryClient(registry.policies(registry.address), telemetry=Telemetry()) as client:
+        async with RegistryClient(registry.entries(registry.address), telemetry=Telemetry()) as client:
             with pytest.raises(RegistryError) as failure:
                 await client.tags(Repository("ghcr.io", "mojaloop/utils"))
             assert failure.value.reason is reason
@@ -523,7 +523,7 @@ async def test_a_fault_answers_in_place_of_a_registry(registry):
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get(registry.address + tags)
     del registry.faults[tags]
-    async with RegistryClient(registry.policies(registry.address), telemetry=Telemetry()) as client:
+    async with RegistryClient(registry.entries(registry.address), telemetry=Telemetry()) as client:
         assert (await client.tags(Repository("ghcr.io", "mojaloop/utils"))).names == ("1.0.0",)
 
 

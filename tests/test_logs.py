@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from exporter import logs
-from tests.web import reply, web
+from tests.support.web import reply, web
 
 
 @pytest.fixture(autouse=True)

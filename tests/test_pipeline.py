@@ -22,9 +22,9 @@ from exporter.demo.slack import LONGEST_ATTACHMENT_TEXT
 from exporter.findings import Finding, WorkloadState
 from exporter.images import InvalidReferenceError, parse
 from exporter.workloads import ContainerType, WorkloadKey, is_kind, is_object_name
-from tests.exporter import exporter
-from tests.kube import METADATA_PATHS, free_port, need
-from tests.registries import registry
+from tests.support.exporter_process import exporter
+from tests.support.kube import METADATA_PATHS, free_port, need
+from tests.support.registries import registry
 from tests.test_cluster_live import body, owner, pod_spec
 
 pytestmark = pytest.mark.anyio
@@ -501,7 +501,7 @@ async def test_prometheus_restarted_after_longer_than_its_lookback_loses_nothing
         f'mojaloop_image_patch_available{{{w},latest_tag="v1.0.2"}} 1\nmojaloop_image_patch_releases_behind{{{w}}} 2\n'
         f'mojaloop_image_info{{{w},digest="",reference="mojaloop/ledger:v1.0.0",position="0"}} 1\nmojaloop_exporter_synced{{watched_namespace="*"}} 1\n'
     )
-    from tests.web import reply, web
+    from tests.support.web import reply, web
 
     answers = {"page": reply(page.encode(), Content_Type="text/plain")}
     firing, held = (

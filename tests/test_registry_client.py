@@ -16,9 +16,9 @@ import pytest
 
 from exporter.findings import Reason
 from exporter.images import Repository
-from exporter.registry import Api, Limits, RegistryClient, RegistryError, RegistryPolicy
+from exporter.registry import Api, Limits, RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
-from tests.web import reply, web
+from tests.support.web import reply, web
 
 pytestmark = pytest.mark.anyio
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -27,14 +27,14 @@ FAST = Limits(connect=0.5, read=0.5, request=0.8, lookup=3.0, pages=20)
 INDEX = "application/vnd.oci.image.index.v1+json"
 
 
-def policy(server, **more):
-    return RegistryPolicy(**{"name": server.host, "insecure": True, "allow_private": LOOPBACK, **more})
+def entry_for(server, **more):
+    return RegistryEntry(**{"name": server.host, "insecure": True, "allow_private": LOOPBACK, **more})
 
 
 @contextlib.asynccontextmanager
-async def client(*policies, limits=FAST, **more):
+async def client(*entries, limits=FAST, **more):
     telemetry = Telemetry()
-    async with RegistryClient(policies, telemetry=telemetry, limits=limits, clock=lambda: NOW, **more) as opened:
+    async with RegistryClient(entries, telemetry=telemetry, limits=limits, clock=lambda: NOW, **more) as opened:
         yield SimpleNamespace(
             client=opened,
             tags=opened.tags,
@@ -71,7 +71,7 @@ async def refused(awaitable, reason=None, match=None):
 async def test_a_list_on_one_page():
     async with (
         web(lambda _: reply({"name": "x", "tags": ["v1.0.0", "v1.0.1"]}, ETag='"1"')) as server,
-        client(policy(server)) as ours,
+        client(entry_for(server)) as ours,
     ):
         answer = await ours.tags(at(server))
         assert (answer.names, answer.etag, answer.not_modified) == (("v1.0.0", "v1.0.1"), '"1"', False)
@@ -90,7 +90,7 @@ async def test_pages_by_link_and_by_next_in_the_body():
             {"tags": ["v1.0.0"]}, Link='</v2/mojaloop/central-ledger/tags/list?n=1000&last=a>; rel="next"', ETag='"1"'
         )
 
-    async with web(answer) as server, client(policy(server)) as ours:
+    async with web(answer) as server, client(entry_for(server)) as ours:
         found = await ours.tags(at(server))
     assert found.names == ("v1.0.0", "v1.0.1", "v1.0.2")
     assert found.etag is None, "a page's ETag says nothing of the others"
@@ -102,7 +102,7 @@ async def test_an_unchanged_list():
             reply(status=304) if request.headers.get("if-none-match") == '"1"' else reply({"tags": ["v1"]}, ETag='"1"')
         )
 
-    async with web(answer) as server, client(policy(server)) as ours:
+    async with web(answer) as server, client(entry_for(server)) as ours:
         known = await ours.tags(at(server))
         again = await ours.tags(at(server), etag=known.etag)
         assert again.not_modified
@@ -111,19 +111,19 @@ async def test_an_unchanged_list():
 
 async def test_what_is_no_tag_is_left_out():
     names = ["v1.0.0", "$(reboot)", "a b", "", "x" * 129, "v1'; true #"]
-    async with web(lambda _: reply({"tags": names})) as server, client(policy(server)) as ours:
+    async with web(lambda _: reply({"tags": names})) as server, client(entry_for(server)) as ours:
         assert (await ours.tags(at(server))).names == ("v1.0.0",)
 
 
 async def test_a_hundred_thousand_tags_are_taken_and_more_pages_than_the_bound_are_not():
     many = [f"v{n}.{n}.0-snapshot.{n}" for n in range(100_000)]
-    async with web(lambda _: reply({"tags": many})) as server, client(policy(server), limits=Limits()) as ours:
+    async with web(lambda _: reply({"tags": many})) as server, client(entry_for(server), limits=Limits()) as ours:
         assert len((await ours.tags(at(server))).names) == 100_000
 
 
 async def test_the_limit_that_a_registry_tells_is_a_metric():
     answer = reply({"tags": ["v1"]}, RateLimit_Remaining="76;w=21600")
-    async with web(lambda _: answer) as server, client(policy(server)) as ours:
+    async with web(lambda _: answer) as server, client(entry_for(server)) as ours:
         await ours.tags(at(server))
         left = ours.value("mojaloop_exporter_registry_ratelimit_remaining", {"registry": server.host})
         assert left == 76
@@ -200,7 +200,7 @@ async def test_a_bad_registry(bad):
     async with (
         web(answer) as server,
         web(lambda _: reply({"tags": ["v1.0.0"]})) as other,
-        client(policy(server), policy(other), limits=FAST) as ours,
+        client(entry_for(server), entry_for(other), limits=FAST) as ours,
     ):
         await refused(ours.tags(at(server)), reason)
         assert ours.failures(server.host) == {reason.value: 1.0}
@@ -210,13 +210,13 @@ async def test_a_bad_registry(bad):
 async def test_a_registry_that_refuses_connections():
     async with web(lambda _: b"") as server:
         pass
-    async with client(policy(server)) as ours:
+    async with client(entry_for(server)) as ours:
         await refused(ours.tags(at(server)), Reason.UNREACHABLE)
         assert ours.failures(server.host) == {"unreachable": 1.0}
 
 
 async def test_plain_http_where_tls_is_expected():
-    async with web(lambda _: reply({"tags": ["v1"]})) as server, client(policy(server, insecure=False)) as ours:
+    async with web(lambda _: reply({"tags": ["v1"]})) as server, client(entry_for(server, insecure=False)) as ours:
         await refused(ours.tags(at(server)), Reason.UNREACHABLE)
 
 
@@ -225,7 +225,7 @@ async def test_a_whole_question_has_its_time():
         await asyncio.sleep(0.2)
         return endless(request)
 
-    async with web(drip) as server, client(policy(server), limits=Limits(lookup=0.7)) as ours:
+    async with web(drip) as server, client(entry_for(server), limits=Limits(lookup=0.7)) as ours:
         began = time.monotonic()
         await refused(ours.tags(at(server)), Reason.UNREACHABLE, "whole answer")
         assert time.monotonic() - began < 5
@@ -249,7 +249,7 @@ async def test_a_registry_that_wants_to_be_left_alone_is(headers, wait):
     async with (
         web(lambda _: reply(status=429, **headers)) as server,
         web(lambda _: reply({"tags": ["v1.0.0"]})) as other,
-        client(policy(server), policy(other)) as ours,
+        client(entry_for(server), entry_for(other)) as ours,
     ):
         error = await refused(ours.tags(at(server)), Reason.RATE_LIMITED)
         assert error.retry_after == pytest.approx(wait, abs=1)
@@ -264,7 +264,7 @@ async def test_docker_hubs_own_limit_does_not_stop_its_registry():
         return reply(status=429) if request.path.startswith("/hub/") else reply({"tags": ["v1.0.0"]})
 
     async with web(answer) as server:
-        hub = policy(server, api=Api.DOCKERHUB, hub_endpoint=f"http://localhost:{server.port}/hub")
+        hub = entry_for(server, api=Api.DOCKERHUB, hub_endpoint=f"http://localhost:{server.port}/hub")
         async with client(hub) as ours:
             await refused(ours.created(at(server), "v1.0.0"), Reason.RATE_LIMITED)
             await ours.tags(at(server))
@@ -302,7 +302,7 @@ def basic(user, password):
 
 async def test_an_anonymous_token_is_asked_for_once_and_for_what_we_need_only():
     registry = TokenRegistry()
-    async with web(registry) as server, client(policy(server)) as ours:
+    async with web(registry) as server, client(entry_for(server)) as ours:
         await ours.tags(at(server))
         await ours.tags(at(server))
         assert [r.target for r in server.requests if r.path == "/token"] == [
@@ -314,7 +314,7 @@ async def test_an_anonymous_token_is_asked_for_once_and_for_what_we_need_only():
 
 async def test_an_expired_token_is_asked_for_anew():
     registry = TokenRegistry(expires=5)
-    async with web(registry) as server, client(policy(server)) as ours:
+    async with web(registry) as server, client(entry_for(server)) as ours:
         await ours.tags(at(server))
         await ours.tags(at(server))
         assert registry.tokens == 2
@@ -325,7 +325,7 @@ async def test_credentials_from_files_go_to_the_token_service(tmp_path):
     (tmp_path / "password").write_text("s3cret pass\n")
     registry = TokenRegistry(wants=basic("hub", "s3cret pass"))
     async with web(registry) as server:
-        entry = policy(server, username_file=tmp_path / "user", password_file=tmp_path / "password")
+        entry = entry_for(server, username_file=tmp_path / "user", password_file=tmp_path / "password")
         async with client(entry) as ours:
             assert (await ours.tags(at(server))).names == ("v1.0.0",)
             (tmp_path / "password").write_text("rotated")
@@ -342,14 +342,14 @@ async def test_basic_authentication(tmp_path):
     async with web(answer) as server:
         config = {"auths": {server.host: {"auth": base64.b64encode(b"hub:s3cret").decode()}}}
         (tmp_path / "config.json").write_text(json.dumps(config))
-        async with client(policy(server, docker_config_file=tmp_path / "config.json")) as ours:
+        async with client(entry_for(server, docker_config_file=tmp_path / "config.json")) as ours:
             await ours.tags(at(server))
             await ours.tags(at(server))
             assert len(server.requests) == 3, "credentials are not offered before they are asked for, and then kept"
         (tmp_path / "config.json").write_text(
             json.dumps({"auths": {server.host: {"username": "hub", "password": "no"}}})
         )
-        async with client(policy(server, docker_config_file=tmp_path / "config.json")) as ours:
+        async with client(entry_for(server, docker_config_file=tmp_path / "config.json")) as ours:
             await refused(ours.tags(at(server)), Reason.UNAUTHORIZED)
 
 
@@ -358,7 +358,7 @@ async def test_an_identity_token_of_docker_is_a_refresh_token(tmp_path):
     async with web(registry) as server:
         config = {"auths": {f"https://{server.host}/v2/": {"identitytoken": "idtok"}}, "credsStore": "x"}
         (tmp_path / "config.json").write_text(json.dumps(config))
-        async with client(policy(server, docker_config_file=tmp_path / "config.json")) as ours:
+        async with client(entry_for(server, docker_config_file=tmp_path / "config.json")) as ours:
             await ours.tags(at(server))
         (asked,) = [r for r in server.requests if r.path == "/token"]
         assert asked.method == "POST"
@@ -371,7 +371,7 @@ async def test_credentials_that_cannot_be_read(tmp_path, content, caplog):
         file = tmp_path / "config.json"
         if content is not None:
             file.write_bytes(content.replace("%s", server.host).encode("latin-1"))
-        async with client(policy(server, docker_config_file=file)) as ours:
+        async with client(entry_for(server, docker_config_file=file)) as ours:
             error = await refused(ours.tags(at(server)), Reason.UNAUTHORIZED, "config.json")
     assert "s3cret" not in str(error)
     assert "s3cret" not in caplog.text
@@ -395,7 +395,7 @@ async def test_a_hostile_challenge_reaches_nobody(tmp_path, realm):
     registry = TokenRegistry(wants=basic("hub", "s3cret"))
     async with web(lambda _: reply({"token": "x"}), host="127.0.0.2") as evil, web(registry) as server:
         registry.realm = realm.format(evil=f"127.0.0.2:{evil.port}") or " "
-        entry = policy(server, username_file=tmp_path / "user", password_file=tmp_path / "password")
+        entry = entry_for(server, username_file=tmp_path / "user", password_file=tmp_path / "password")
         async with client(entry) as ours:
             await refused(ours.tags(at(server)), Reason.UNAUTHORIZED)
         assert evil.connections == 0
@@ -410,7 +410,7 @@ async def test_a_token_service_that_the_entry_allows(tmp_path):
     async with web(tokens, host="127.0.0.2") as service, web(registry) as server:
         registry.realm = f"http://127.0.0.2:{service.port}/token"
         files = {"username_file": tmp_path / "user", "password_file": tmp_path / "password"}
-        async with client(policy(server, token_hosts=("127.0.0.2",), **files)) as ours:
+        async with client(entry_for(server, token_hosts=("127.0.0.2",), **files)) as ours:
             await ours.tags(at(server))
         assert service.requests[0].headers["authorization"] == basic("hub", "s3cret")
         assert [r.headers.get("authorization") for r in server.requests] == [None, "Bearer t1"]
@@ -423,7 +423,10 @@ async def test_a_token_service_that_the_entry_allows(tmp_path):
 )
 async def test_a_token_service_that_answers_with_no_token(answer):
     registry = TokenRegistry()
-    async with web(lambda r: answer if r.path == "/token" else registry(r)) as server, client(policy(server)) as ours:
+    async with (
+        web(lambda r: answer if r.path == "/token" else registry(r)) as server,
+        client(entry_for(server)) as ours,
+    ):
         await refused(ours.tags(at(server)), Reason.BAD_ANSWER)
 
 
@@ -440,7 +443,7 @@ async def test_a_redirect_that_the_entry_names_is_followed_without_credentials()
                 return reply(status=307, Location=f"http://127.0.0.2:{region.port}/v2/images/tags/list")
             return first
 
-        async with web(answer) as server, client(policy(server, redirect_hosts=("127.0.0.*",))) as ours:
+        async with web(answer) as server, client(entry_for(server, redirect_hosts=("127.0.0.*",))) as ours:
             assert (await ours.tags(at(server))).names == ("v1.0.7",)
         assert [r.headers.get("authorization") for r in region.requests] == [None]
 
@@ -450,9 +453,9 @@ async def test_a_redirect_to_a_private_address_makes_no_connection():
         location = f"http://127.0.0.2:{inside.port}/latest/meta-data"
         only = (ip_network("127.0.0.1/32"),)
         async with web(lambda _: reply(status=307, Location=location)) as server:
-            async with client(policy(server, redirect_hosts=("*",), allow_private=only)) as ours:
+            async with client(entry_for(server, redirect_hosts=("*",), allow_private=only)) as ours:
                 await refused(ours.tags(at(server)), Reason.PRIVATE_ADDRESS)
-            async with client(policy(server)) as ours:
+            async with client(entry_for(server)) as ours:
                 await refused(ours.tags(at(server)), Reason.BAD_ANSWER, "redirect_hosts")
         assert inside.connections == 0
 
@@ -460,7 +463,7 @@ async def test_a_redirect_to_a_private_address_makes_no_connection():
 async def test_from_https_to_http_is_no_redirect(tmp_path):
     context = tls(tmp_path)
     async with web(lambda _: reply(status=307, Location="http://127.0.0.1:1/x"), tls=context) as server:
-        entry = policy(server, insecure=False, ca_file=tmp_path / "cert.pem", redirect_hosts=("*",))
+        entry = entry_for(server, insecure=False, ca_file=tmp_path / "cert.pem", redirect_hosts=("*",))
         async with client(entry) as ours:
             await refused(ours.tags(at(server)), Reason.BAD_ANSWER, "from https to 'http'")
 
@@ -468,11 +471,11 @@ async def test_from_https_to_http_is_no_redirect(tmp_path):
 async def test_a_registry_with_certificates_of_its_own(tmp_path):
     context = tls(tmp_path)
     async with web(lambda _: reply({"tags": ["v1.0.0"]}), tls=context) as server:
-        async with client(policy(server, insecure=False, ca_file=tmp_path / "cert.pem")) as ours:
+        async with client(entry_for(server, insecure=False, ca_file=tmp_path / "cert.pem")) as ours:
             assert (await ours.tags(at(server))).names == ("v1.0.0",)
-        async with client(policy(server, insecure=False)) as ours:
+        async with client(entry_for(server, insecure=False)) as ours:
             await refused(ours.tags(at(server)), Reason.UNREACHABLE, "(?i)certificate")
-        async with client(policy(server, insecure=False, ca_file=tmp_path / "none.pem")) as ours:
+        async with client(entry_for(server, insecure=False, ca_file=tmp_path / "none.pem")) as ours:
             await refused(ours.tags(at(server)), Reason.UNREACHABLE)
 
 
@@ -537,14 +540,14 @@ def image(created, *, index=False, blob_at=None, config=None):
 )
 async def test_when_an_image_was_published(created, expected):
     answer, _ = image(created)
-    async with web(answer) as server, client(policy(server)) as ours:
+    async with web(answer) as server, client(entry_for(server)) as ours:
         assert await ours.created(at(server), "v1.0.1") == pytest.approx(expected)
         assert len(server.requests) == 2
 
 
 async def test_an_index_takes_one_request_more_and_its_attestations_are_passed_over():
     answer, _ = image("2023-07-21T21:12:44Z", index=True)
-    async with web(answer) as server, client(policy(server)) as ours:
+    async with web(answer) as server, client(entry_for(server)) as ours:
         assert await ours.created(at(server), "v1.0.1") == 1689973964.0
         assert len(server.requests) == 3
 
@@ -552,17 +555,17 @@ async def test_an_index_takes_one_request_more_and_its_attestations_are_passed_o
 async def test_a_blob_may_come_from_any_host_without_credentials():
     answer, config = image("2023-07-21T21:12:44Z", blob_at=lambda: f"http://127.0.0.2:{cdn.port}/blob?signature=s3cret")
     async with web(lambda _: reply(config), host="127.0.0.2") as cdn, web(answer) as server:
-        async with client(policy(server, redirect_hosts=("127.0.0.2",))) as ours:
+        async with client(entry_for(server, redirect_hosts=("127.0.0.2",))) as ours:
             assert await ours.created(at(server), "v1.0.1") == 1689973964.0
         assert "authorization" not in cdn.requests[0].headers
-        async with client(policy(server, allow_private=(ip_network("127.0.0.1/32"),))) as ours:
+        async with client(entry_for(server, allow_private=(ip_network("127.0.0.1/32"),))) as ours:
             await refused(ours.created(at(server), "v1.0.1"), Reason.PRIVATE_ADDRESS)
         assert len(cdn.requests) == 1
 
 
 @pytest.mark.parametrize("named", ["../../../secret", "sha256:xyz", "", "http://evil/", "md5:" + "0" * 32])
 async def test_a_manifest_that_names_no_digest(named):
-    async with web(lambda _: reply({"config": {"digest": named}})) as server, client(policy(server)) as ours:
+    async with web(lambda _: reply({"config": {"digest": named}})) as server, client(entry_for(server)) as ours:
         await refused(ours.created(at(server), "v1.0.1"), Reason.BAD_ANSWER, "no digest")
         assert len(server.requests) == 1
 
@@ -573,19 +576,19 @@ async def test_a_configuration_that_is_not_what_its_digest_says():
     def lies(request):
         return reply({"created": "2020-01-01T00:00:00Z"}) if "/blobs/" in request.path else answer(request)
 
-    async with web(lies) as server, client(policy(server)) as ours:
+    async with web(lies) as server, client(entry_for(server)) as ours:
         await refused(ours.created(at(server), "v1.0.1"), Reason.BAD_ANSWER, "digest says")
 
 
 async def test_an_image_without_a_configuration_has_no_date():
-    async with web(lambda _: reply({"schemaVersion": 1, "history": []})) as server, client(policy(server)) as ours:
+    async with web(lambda _: reply({"schemaVersion": 1, "history": []})) as server, client(entry_for(server)) as ours:
         assert await ours.created(at(server), "v1.0.1") is None
 
 
 async def test_docker_hub_is_asked_by_its_own_api_and_pulls_nothing():
     said = {"name": "v1.0.1", "last_updated": "2023-07-22T00:00:00.123Z", "tag_last_pushed": "2023-07-21T21:12:44Z"}
     async with web(lambda _: reply(said)) as hub:
-        entry = RegistryPolicy(
+        entry = RegistryEntry(
             name="docker.io",
             api=Api.DOCKERHUB,
             endpoint="http://127.0.0.1:1",
@@ -605,13 +608,13 @@ async def test_docker_hub_is_asked_by_its_own_api_and_pulls_nothing():
 )
 async def test_an_allowed_registry_at_a_private_address_gets_no_connection(name):
     async with web(lambda _: reply({"tags": ["v1"]}), host="::1" if name == "[::1]" else "0.0.0.0") as server:
-        entry = RegistryPolicy(name=f"{name}:{server.port}", insecure=True)
+        entry = RegistryEntry(name=f"{name}:{server.port}", insecure=True)
         repository = Repository(entry.name, "a/b")
         async with client(entry) as ours:
             with contextlib.suppress(RegistryError):
                 repository = ours.client.lookup_repository(repository)
             error = await refused(ours.tags(repository), Reason.PRIVATE_ADDRESS, "allow_private")
-            assert error.reason.lasting
+            assert error.reason.permanent
         assert server.connections == 0
 
 
@@ -622,7 +625,7 @@ async def test_a_name_that_turns_private_at_the_second_question():
         return answers.pop(0)
 
     async with web(lambda _: reply({"tags": ["v1"]}, Connection="close"), host="0.0.0.0") as server:
-        entry = RegistryPolicy(
+        entry = RegistryEntry(
             name=f"rebind.example:{server.port}", insecure=True, allow_private=(ip_network("127.0.0.1/32"),)
         )
         async with client(entry, resolve=rebinding) as ours:
@@ -634,7 +637,7 @@ async def test_a_name_that_turns_private_at_the_second_question():
 
 async def test_a_registry_that_is_not_allowed_is_never_asked():
     async with web(lambda _: reply({"tags": ["v1"]})) as server:
-        for entries in ((), (policy(server, allow=False),), (policy(server, name=f"{server.host}/other"),)):
+        for entries in ((), (entry_for(server, allow=False),), (entry_for(server, name=f"{server.host}/other"),)):
             async with client(*entries) as ours:
                 with pytest.raises(RegistryError) as caught:
                     ours.client.lookup_repository(at(server))
@@ -645,7 +648,7 @@ async def test_a_registry_that_is_not_allowed_is_never_asked():
 
 async def test_a_proxy_is_asked_in_place_of_the_registry():
     async with web(lambda _: reply({"tags": ["v1.0.0"]})) as proxy:
-        entry = RegistryPolicy(name="registry.example", insecure=True)
+        entry = RegistryEntry(name="registry.example", insecure=True)
         async with client(entry, proxy=f"http://{proxy.host}") as ours:
             await ours.tags(Repository("registry.example", "a/b"))
         assert [r.target for r in proxy.requests] == ["http://registry.example/v2/a/b/tags/list?n=1000"]
@@ -655,7 +658,7 @@ async def test_proxies_of_the_environment_are_passed_over(monkeypatch):
     async with web(lambda _: reply({"tags": ["v1"]})) as server, web(lambda _: b"") as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://{proxy.host}")
-        async with client(policy(server)) as ours:
+        async with client(entry_for(server)) as ours:
             await ours.tags(at(server))
         assert proxy.connections == 0
 
@@ -667,7 +670,7 @@ async def test_no_secret_is_logged_at_any_level(tmp_path, caplog):
     registry = TokenRegistry(wants=basic("hub", "s3cret"))
     async with web(registry) as server:
         files = {"username_file": tmp_path / "user", "password_file": tmp_path / "password"}
-        async with client(policy(server, **files)) as ours:
+        async with client(entry_for(server, **files)) as ours:
             await ours.tags(at(server))
             registry.wants, registry.tokens = "else", 7
             error = await refused(ours.tags(at(server)))
@@ -680,15 +683,15 @@ async def test_no_secret_is_logged_at_any_level(tmp_path, caplog):
 
 
 async def test_a_mirror_is_looked_up_at_its_source():
-    hub = RegistryPolicy(name="docker.io", api=Api.DOCKERHUB)
+    hub = RegistryEntry(name="docker.io", api=Api.DOCKERHUB)
     mirrors = (
-        RegistryPolicy(name="mirror.gcr.io", mirror_of="docker.io"),
-        RegistryPolicy(name="ghcr.io/hub/proxy", mirror_of="docker.io"),
-        RegistryPolicy(name="ghcr.io/hub/quay", mirror_of="quay.io/cilium"),
-        RegistryPolicy(name="ghcr.io"),
-        RegistryPolicy(name="quay.io"),
-        RegistryPolicy(name="a.example", mirror_of="b.example"),
-        RegistryPolicy(name="b.example", mirror_of="a.example"),
+        RegistryEntry(name="mirror.gcr.io", mirror_of="docker.io"),
+        RegistryEntry(name="ghcr.io/hub/proxy", mirror_of="docker.io"),
+        RegistryEntry(name="ghcr.io/hub/quay", mirror_of="quay.io/cilium"),
+        RegistryEntry(name="ghcr.io"),
+        RegistryEntry(name="quay.io"),
+        RegistryEntry(name="a.example", mirror_of="b.example"),
+        RegistryEntry(name="b.example", mirror_of="a.example"),
     )
     async with client(hub, *mirrors) as ours:
         look = ours.client.lookup_repository

@@ -11,11 +11,11 @@ from exporter.checker import Checker, Settings
 from exporter.findings import Reason
 from exporter.images import Repository
 from exporter.inventory import Inventory, ScopeState
-from exporter.registry import RegistryClient, RegistryError, RegistryPolicy
+from exporter.registry import RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
 from exporter.workloads import Container, ContainerType, Workload, WorkloadKey
-from tests.registries import registry
-from tests.web import reply, web
+from tests.support.registries import registry
+from tests.support.web import reply, web
 
 pytestmark = pytest.mark.anyio
 NOW = 1_750_000_000.0
@@ -23,13 +23,13 @@ CREATED = 1714979289.0  # 2024-05-06T07:08:09Z
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
-def policy(host, **more):
-    return RegistryPolicy(**{"name": host, "insecure": True, "allow_private": LOOPBACK, **more})
+def entry_for(host, **more):
+    return RegistryEntry(**{"name": host, "insecure": True, "allow_private": LOOPBACK, **more})
 
 
 @contextlib.asynccontextmanager
-async def client(*policies):
-    async with RegistryClient(policies, telemetry=Telemetry(), clock=lambda: NOW) as opened:
+async def client(*entries):
+    async with RegistryClient(entries, telemetry=Telemetry(), clock=lambda: NOW) as opened:
         yield opened
 
 
@@ -49,7 +49,7 @@ async def test_tags_and_publish_times(real):
     tags = [f"v1.0.{n}" for n in range(30)]
     real.push("mojaloop/central-ledger", tags)
     real.push("mojaloop/several", ["v1.0.0"], index=True)
-    async with client(policy(real.host)) as ours:
+    async with client(entry_for(real.host)) as ours:
         repository = Repository(real.host, "mojaloop/central-ledger")
         answer = await ours.tags(repository)
         assert sorted(answer.names) == sorted(tags)
@@ -69,7 +69,7 @@ async def test_pages_of_distribution(paging):
     tags = [f"v{n}.0.0" for n in range(1200)]
     paging.push("mojaloop/many", tags[:3])
     fill(paging, "mojaloop/many", tags[3:])
-    async with client(policy(paging.host)) as ours:
+    async with client(entry_for(paging.host)) as ours:
         answer = await ours.tags(Repository(paging.host, "mojaloop/many"))
     assert sorted(answer.names) == sorted(tags)
     pages = [line for line in paging.requests() if "/tags/list" in line]
@@ -95,12 +95,12 @@ async def test_basic_authentication_at_a_real_registry(tmp_path):
     more = f"auth: {{htpasswd: {{realm: x, path: '{tmp_path}/htpasswd'}}}}\n"
     with registry("registry", tmp_path / "registry", more=more) as opened:
         repository = Repository(opened.host, "mojaloop/none")
-        async with client(policy(opened.host)) as ours:
+        async with client(entry_for(opened.host)) as ours:
             await refused(ours.tags(repository), Reason.UNAUTHORIZED)
-        async with client(policy(opened.host, **files)) as ours:
+        async with client(entry_for(opened.host, **files)) as ours:
             await refused(ours.tags(repository), Reason.NOT_FOUND)  # it was let in
         (tmp_path / "password").write_text("wrong")
-        async with client(policy(opened.host, **files)) as ours:
+        async with client(entry_for(opened.host, **files)) as ours:
             await refused(ours.tags(repository), Reason.UNAUTHORIZED)
 
 
@@ -142,7 +142,7 @@ async def test_cut_empty_and_foreign_lists_change_no_answer(paging, tmp_path):
 
     async with web(through) as proxy:
         image = f"{proxy.host}/mojaloop/ledger:v1.0.0"
-        async with checking(policy(proxy.host), tmp_path / "state", image=image) as checker:
+        async with checking(entry_for(proxy.host), tmp_path / "state", image=image) as checker:
             (first,) = (await checker.check_once()).findings
             assert (first.latest_tag, first.releases_behind, first.reason) == ("v1.0.2", 2, None)
             for how in ("the second page", "in the middle of the second page", "no tags", "none", "foreign"):
@@ -182,7 +182,7 @@ async def forward(opened, request, how):
 async def test_a_restart_with_the_registry_away(real, tmp_path):
     real.push("mojaloop/ledger", ["v1.0.0", "v1.0.1"])
     image = f"{real.host}/mojaloop/ledger:v1.0.0"
-    async with checking(policy(real.host), tmp_path / "state", image=image) as checker:
+    async with checking(entry_for(real.host), tmp_path / "state", image=image) as checker:
         pushed = len(real.requests())
         before = await checker.check_once()
         asked = len(real.requests())
@@ -191,7 +191,7 @@ async def test_a_restart_with_the_registry_away(real, tmp_path):
         assert len(real.requests()) - asked == 1, "a publish time is looked up once ever"
     assert before.findings[0].published == CREATED
     real.stop()
-    async with checking(policy(real.host), tmp_path / "state", image=image) as checker:
+    async with checking(entry_for(real.host), tmp_path / "state", image=image) as checker:
         assert (await checker.check_once()).findings == before.findings
 
 
@@ -204,7 +204,7 @@ async def test_other_registries_go_on(real, tmp_path):
             container = Container("app", ContainerType.CONTAINER, f"{host}/mojaloop/ledger:v1.0.0", 0)
             inventory.put(Workload(key=key, containers=(container,)))
         async with (
-            RegistryClient([policy(real.host), policy(bad.host)], telemetry=telemetry) as ours,
+            RegistryClient([entry_for(real.host), entry_for(bad.host)], telemetry=telemetry) as ours,
             await Catalogue.open(None, clock=lambda: NOW, telemetry=telemetry) as catalogue,
         ):
             checker = Checker(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from exporter.cluster.aggregator import ObjectRef, WorkloadAggregator
 from exporter.cluster.decode import Object, decode_object
-from exporter.cluster.owners import Shares, Source
 from exporter.cluster.templates import is_covered, merge, to_workload, workload_key
 from exporter.inventory import Inventory, ScopeState
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
@@ -239,23 +239,23 @@ def test_merge() -> None:
 
 def test_shares() -> None:
     inventory = Inventory()
-    shares = Shares(inventory)
-    first, second = Source("Pod", "ns", "kafka-0"), Source("Pod", "ns", "kafka-1")
-    shares.put(first, part("a:1.0.0"))
-    shares.put(second, part("a:1.0.1"))
+    aggregator = WorkloadAggregator(inventory)
+    first, second = ObjectRef("Pod", "ns", "kafka-0"), ObjectRef("Pod", "ns", "kafka-1")
+    aggregator.put(first, part("a:1.0.0"))
+    aggregator.put(second, part("a:1.0.1"))
     assert [c.image for c in inventory.workloads()[KEY].containers] == ["a:1.0.0", "a:1.0.1"]
     assert inventory.take_changes() == {KEY}
-    shares.put(first, part("a:1.0.0"))
-    shares.put(Source("Pod", "ns", "nobody"), None)
+    aggregator.put(first, part("a:1.0.0"))
+    aggregator.put(ObjectRef("Pod", "ns", "nobody"), None)
     assert inventory.take_changes() == set()
     other = WorkloadKey("ns", "Pod", "kafka-0")  # recreated under the same name, without an owner
-    shares.put(first, part("a:1.0.0", key=other))
+    aggregator.put(first, part("a:1.0.0", key=other))
     assert {key: len(workload.containers) for key, workload in inventory.workloads().items()} == {KEY: 1, other: 1}
-    shares.put(second, None)
+    aggregator.put(second, None)
     assert list(inventory.workloads()) == [other]
     assert inventory.take_changes() == {KEY, other}
-    assert shares.get(second) is None
-    assert shares.get(first) == part("a:1.0.0", key=other)
+    assert aggregator.get(second) is None
+    assert aggregator.get(first) == part("a:1.0.0", key=other)
 
 
 def test_scopes() -> None:

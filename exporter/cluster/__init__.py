@@ -1,4 +1,4 @@
-"""What runs in a cluster, kept in the inventory: one watcher for each kind and namespace.
+"""What runs in a cluster, kept in the inventory: one reflector for each kind and namespace.
 
 Each watched namespace is listed by itself where namespaces are named, so that rights within them are enough.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from exporter.cluster.aggregator import WorkloadAggregator
 from exporter.cluster.connection import (
     ApiError,
     ClusterConfigurationError,
@@ -17,8 +18,7 @@ from exporter.cluster.connection import (
     UnreachableError,
     open_connection,
 )
-from exporter.cluster.owners import Shares
-from exporter.cluster.watch import KINDS, SILENCE_SECONDS, WATCH_SECONDS, Surroundings, Watcher
+from exporter.cluster.reflector import KINDS, SILENCE_SECONDS, WATCH_SECONDS, Reflector, WatchContext
 from exporter.inventory import Inventory
 from exporter.telemetry import Telemetry
 from exporter.workloads import WorkloadKey
@@ -73,10 +73,10 @@ class Cluster:
         unknown = set(kinds) - set(KINDS)
         if unknown:
             raise ValueError(f"kinds that cannot be watched: {', '.join(sorted(unknown))}")
-        surroundings = Surroundings(
+        context = WatchContext(
             connection=connection,
             inventory=inventory,
-            shares=Shares(inventory),
+            aggregator=WorkloadAggregator(inventory),
             telemetry=telemetry,
             clock=clock,
             exclude=exclude or (lambda _: False),
@@ -84,8 +84,8 @@ class Cluster:
             silence=silence,
             watch_seconds=watch_seconds,
         )
-        self._watchers = [
-            Watcher(kind=kind, watched_namespace=namespace, surroundings=surroundings)
+        self._reflectors = [
+            Reflector(kind=kind, watched_namespace=namespace, context=context)
             for namespace in dict.fromkeys(namespaces or ("*",))
             for kind in dict.fromkeys(kinds)
         ]
@@ -93,8 +93,8 @@ class Cluster:
     async def run(self) -> None:
         """Follow the cluster for ever."""
         async with asyncio.TaskGroup() as group:
-            for watcher in self._watchers:
-                group.create_task(watcher.run(), name=f"watch {watcher.kind} in {watcher.watched_namespace}")
+            for reflector in self._reflectors:
+                group.create_task(reflector.run(), name=f"watch {reflector.kind} in {reflector.watched_namespace}")
 
     async def list_once(self) -> None:
         """List everything once; what may not be listed is left to the inventory's scopes.
@@ -102,13 +102,15 @@ class Cluster:
         Raises:
             ClusterError: something could not be listed for another reason than missing rights.
         """
-        outcomes = await asyncio.gather(*(watcher.list_once() for watcher in self._watchers), return_exceptions=True)
-        for watcher, outcome in zip(self._watchers, outcomes, strict=True):
+        outcomes = await asyncio.gather(
+            *(reflector.list_once() for reflector in self._reflectors), return_exceptions=True
+        )
+        for reflector, outcome in zip(self._reflectors, outcomes, strict=True):
             if isinstance(outcome, ApiError) and outcome.status == 403:
-                watcher.forbidden(outcome)
+                reflector.forbidden(outcome)
             elif isinstance(outcome, (ApiError, UnreachableError, msgspec.MsgspecError, ClusterConfigurationError)):
                 raise ClusterError(
-                    f"cannot list {watcher.kind} in namespace {watcher.watched_namespace}: {outcome}"
+                    f"cannot list {reflector.kind} in namespace {reflector.watched_namespace}: {outcome}"
                 ) from outcome
             elif isinstance(outcome, BaseException):
                 raise outcome

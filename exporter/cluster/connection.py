@@ -69,17 +69,17 @@ class Connection:
         self._context = context
         self._session: _Session | None = None
         self._reading = asyncio.Lock()
-        # Counts how often credentials were read, so that many watchers refused at once read them once.
-        self.credentials = 0
+        # Counts how often credentials were read, so that many reflectors refused at once read them once.
+        self.credentials_generation = 0
 
     async def read_credentials(self, *, refused: int | None = None) -> None:
         """Read configuration and credentials (again).
 
         Args:
-            refused: what `credentials` was when the server refused them; nothing is done if they are newer by now.
+            refused: what `credentials_generation` was when the server refused them; nothing is done if they are newer by now.
         """
         async with self._reading:
-            if refused is not None and refused != self.credentials:
+            if refused is not None and refused != self.credentials_generation:
                 return
             configuration = Configuration()
             configuration.connection_pool_maxsize = 0  # every watch keeps one open
@@ -98,7 +98,7 @@ class Connection:
             except (config.ConfigException, OSError, ValueError) as error:
                 raise ClusterConfigurationError(f"cannot read the cluster's configuration: {error}") from error
             before, self._session = self._session, _Session(client)
-            self.credentials += 1
+            self.credentials_generation += 1
             if before is not None:
                 await _retire(before)
 

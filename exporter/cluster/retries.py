@@ -32,7 +32,7 @@ BACKOFF_ELSE = (0.5, 30.0)
 
 
 class Retries:
-    """How often a watcher was broken off since it last went well.
+    """How often a reflector was broken off since it last went well.
 
     Counted by reason: an API server that was away for long and then says 410 is listed anew at once.
     """

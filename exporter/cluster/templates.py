@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exporter import options
+from exporter.annotations import PREFIX
 from exporter.cluster.decode import Metadata, Object, OwnerReference, PodSpec, Status, Template
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
 
@@ -71,7 +71,7 @@ def to_workload(kind: str, thing: Object, *, pod_annotations: dict[str, str] | N
     return Workload(
         key=key,
         containers=containers,
-        annotations=tuple(sorted(item for item in (annotations or {}).items() if item[0].startswith(options.PREFIX))),
+        annotations=tuple(sorted(item for item in (annotations or {}).items() if item[0].startswith(PREFIX))),
         # What a foreign kind controls bears labels of its own, which say nothing about who manages the owner.
         manager=_manager(thing.metadata) if (key.kind, key.name) == (kind, thing.metadata.name) else None,
         rollout_incomplete=_rollout_incomplete(kind, thing),

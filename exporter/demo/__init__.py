@@ -22,7 +22,7 @@ from exporter.demo.grafana import overview
 from exporter.demo.pipeline import MissingError, Pipeline, pipeline
 from exporter.demo.registry import StandInRegistry
 from exporter.demo.slack import StandInSlack
-from exporter.registry import RegistryPolicy
+from exporter.registry import RegistryEntry
 
 __all__ = [
     "MissingError",
@@ -49,7 +49,7 @@ class StandIns:
     """
 
     kubeconfig: Path
-    registries: tuple[RegistryPolicy, ...]
+    registries: tuple[RegistryEntry, ...]
     cluster: StandInCluster
     registry: StandInRegistry
 
@@ -65,7 +65,7 @@ async def stand_ins() -> AsyncIterator[StandIns]:
             kubeconfig = Path(folder) / "kubeconfig"
             cluster.write_kubeconfig(kubeconfig, api)
             try:
-                yield StandIns(kubeconfig, registry.policies(registries), cluster, registry)
+                yield StandIns(kubeconfig, registry.entries(registries), cluster, registry)
             finally:
                 cluster.close()
 

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.images import DOCKER_HUB
-from exporter.registry import DEFAULT_POLICIES, RegistryPolicy
+from exporter.registry import DEFAULT_ENTRIES, RegistryEntry
 
 PAGE_TAGS = 100
 _WITH_INDEXES = "ghcr.io"
@@ -73,26 +73,26 @@ class StandInRegistry:
         )
         self.app: ASGIApp = self._serve
 
-    def policies(self, address: str) -> tuple[RegistryPolicy, ...]:
+    def entries(self, address: str) -> tuple[RegistryEntry, ...]:
         """The entries that are there by default, and one for any other registry that something is held of, leading to the stand-in.
 
         Args:
             address: where it answers, `http://127.0.0.1:PORT`.
         """
-        policies = {policy.name: policy for policy in DEFAULT_POLICIES}
+        entries = {entry.name: entry for entry in DEFAULT_ENTRIES}
         for name in self.repositories:
             registry = name.partition("/")[0]
-            policies.setdefault(registry, RegistryPolicy(name=registry))
+            entries.setdefault(registry, RegistryEntry(name=registry))
         return tuple(
             replace(
-                policy,
-                endpoint=f"{address}/{policy.name}",
+                entry,
+                endpoint=f"{address}/{entry.name}",
                 hub_endpoint=f"{address}/hub",
                 allow_private=(ip_network("127.0.0.0/8"),),
             )
-            if policy.mirror_of is None
-            else policy
-            for policy in policies.values()
+            if entry.mirror_of is None
+            else entry
+            for entry in entries.values()
         )
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,19 +1,19 @@
-"""Registries: what is asked of them (`client`), what may be done with each (`policy`), and how they fail (`errors`)."""
+"""Registries: what is asked of them (`client`), what may be done with each (`entry`), and how they fail (`errors`)."""
 
 from __future__ import annotations
 
 from exporter.registry.client import RegistryClient
+from exporter.registry.entries import DEFAULT_ENTRIES, Api, RegistryEntries, RegistryEntry
 from exporter.registry.errors import RegistryError, TagList
-from exporter.registry.policy import DEFAULT_POLICIES, Api, Policies, RegistryPolicy
 from exporter.registry.transport import Limits
 
 __all__ = [
-    "DEFAULT_POLICIES",
+    "DEFAULT_ENTRIES",
     "Api",
     "Limits",
-    "Policies",
     "RegistryClient",
+    "RegistryEntries",
+    "RegistryEntry",
     "RegistryError",
-    "RegistryPolicy",
     "TagList",
 ]

@@ -20,8 +20,8 @@ import msgspec
 from exporter.findings import Reason
 from exporter.images import DOCKER_HUB
 from exporter.registry import body, headers
+from exporter.registry.entries import RegistryEntry
 from exporter.registry.errors import RegistryError
-from exporter.registry.policy import RegistryPolicy
 
 # Distribution's token specification: a token that does not say is valid for 60 s.
 _DEFAULT_TOKEN_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Credentials:
         return "Credentials(...)"
 
 
-class _Entry(msgspec.Struct):
+class _DockerAuth(msgspec.Struct):
     auth: str = ""
     username: str = ""
     password: str = ""
@@ -52,7 +52,7 @@ class _Entry(msgspec.Struct):
 
 
 class _DockerConfig(msgspec.Struct):
-    auths: dict[str, _Entry] = {}
+    auths: dict[str, _DockerAuth] = {}
 
 
 class _Token(msgspec.Struct):
@@ -61,38 +61,38 @@ class _Token(msgspec.Struct):
     expires_in: float | None = None
 
 
-def read_credentials(policy: RegistryPolicy) -> Credentials | None:
+def read_credentials(entry: RegistryEntry) -> Credentials | None:
     """The credentials of an entry, read from their files now; None is anonymous.
 
     Raises:
         RegistryError: `unauthorized`, a file cannot be read or understood; the message names the file, never what it holds.
     """
-    if policy.username_file is not None and policy.password_file is not None:
-        return Credentials(_text(policy.username_file).strip(), _text(policy.password_file).rstrip("\r\n"))
-    if policy.docker_config_file is None:
+    if entry.username_file is not None and entry.password_file is not None:
+        return Credentials(_text(entry.username_file).strip(), _text(entry.password_file).rstrip("\r\n"))
+    if entry.docker_config_file is None:
         return None
     try:
-        config = msgspec.json.decode(_text(policy.docker_config_file), type=_DockerConfig)
+        config = msgspec.json.decode(_text(entry.docker_config_file), type=_DockerConfig)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # The error itself may quote what the file holds.
-        raise _unauthorized(f"{policy.docker_config_file} is no config.json of Docker") from error
-    host = policy.name.partition("/")[0]
-    for key in (policy.name, host, *(f"https://{host}{end}" for end in ("", "/", "/v1/", "/v2/"))) + (
+        raise _unauthorized(f"{entry.docker_config_file} is no config.json of Docker") from error
+    host = entry.name.partition("/")[0]
+    for key in (entry.name, host, *(f"https://{host}{end}" for end in ("", "/", "/v1/", "/v2/"))) + (
         _HUB_KEYS if host == DOCKER_HUB else ()
     ):
-        if (entry := config.auths.get(key)) is not None:
-            return _credentials(entry, policy.docker_config_file)
+        if (found := config.auths.get(key)) is not None:
+            return _credentials(found, entry.docker_config_file)
     return None
 
 
-def _credentials(entry: _Entry, file: Path) -> Credentials:
-    username, password = entry.username, entry.password
-    if entry.auth:
+def _credentials(found: _DockerAuth, file: Path) -> Credentials:
+    username, password = found.username, found.password
+    if found.auth:
         try:
-            username, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
+            username, _, password = base64.b64decode(found.auth, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
             raise _unauthorized(f"{file}: an auth is no base64 of user:password") from error
-    return Credentials(username, password, entry.identitytoken)
+    return Credentials(username, password, found.identitytoken)
 
 
 def _text(file: Path) -> str:
@@ -115,8 +115,8 @@ class RegistryAuth(httpx.Auth):
     (a redirect, Docker Hub's API) passes through untouched.
     """
 
-    def __init__(self, policy: RegistryPolicy, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._policy = policy
+    def __init__(self, entry: RegistryEntry, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._policy = entry
         self._clock = clock
         # By scope: the value of the header, and when to forget it. The empty scope is Basic.
         self._known: dict[str, tuple[str, float]] = {}
@@ -170,7 +170,7 @@ class RegistryAuth(httpx.Auth):
             )
         credentials = read_credentials(self._policy)
         service = {"service": said["service"]} if "service" in said else {}
-        extensions = {name: request.extensions[name] for name in ("timeout", "policy", "registry")}
+        extensions = {name: request.extensions[name] for name in ("timeout", "entry", "registry")}
         accept = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": request.headers["User-Agent"]}
         if credentials is not None and credentials.identity_token:
             # An identity token is OAuth 2.0's refresh token (distribution's "Docker Registry v2 authentication using OAuth2").

@@ -28,9 +28,9 @@ from exporter.findings import Reason
 from exporter.images import Repository, is_digest, is_tag
 from exporter.registry import body, headers
 from exporter.registry.auth import RegistryAuth
+from exporter.registry.entries import Api, RegistryEntries, RegistryEntry
 from exporter.registry.errors import RegistryError, TagList
 from exporter.registry.network import PrivateAddressError, Resolve, is_private_literal, resolve
-from exporter.registry.policy import Api, Policies, RegistryPolicy
 from exporter.registry.transport import Limits, Transport
 from exporter.telemetry import Telemetry
 
@@ -81,9 +81,9 @@ class _HubTag(msgspec.Struct):
 class _Registry:
     """What is kept of one registry's entry while we talk to it."""
 
-    def __init__(self, policy: RegistryPolicy, limits: Limits) -> None:
-        self.policy = policy
-        self.auth = RegistryAuth(policy)
+    def __init__(self, entry: RegistryEntry, limits: Limits) -> None:
+        self.entry = entry
+        self.auth = RegistryAuth(entry)
         self.turns = asyncio.Semaphore(limits.concurrency)
         # By host (Docker Hub's API has limits of its own): it asked to be left alone until then, by the event loop's clock.
         self.closed_until: dict[str, float] = {}
@@ -93,7 +93,7 @@ class RegistryClient:
     """Asks registries, within what their entries allow; used as an async context manager.
 
     Args:
-        policies: the entries, one for each registry.
+        entries: the entries, one for each registry.
         telemetry: where requests and failures are counted.
         limits: what one registry may take of us.
         proxy: the address of an HTTP proxy, trusted to refuse addresses that are not public; None connects directly.
@@ -103,7 +103,7 @@ class RegistryClient:
 
     def __init__(
         self,
-        policies: Iterable[RegistryPolicy],
+        entries: Iterable[RegistryEntry],
         *,
         telemetry: Telemetry,
         limits: Limits | None = None,
@@ -111,7 +111,7 @@ class RegistryClient:
         clock: Callable[[], float] = time.time,
         resolve: Resolve = resolve,
     ) -> None:
-        self._policies = Policies(policies)
+        self._policies = RegistryEntries(entries)
         self._telemetry = telemetry
         self._limits = limits or Limits()
         self._clock = clock
@@ -123,9 +123,9 @@ class RegistryClient:
             timeout=timeout,
             headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip"},
         )
-        for policy in self._policies:
-            if policy.allow and policy.mirror_of is None:
-                telemetry.watch_registry(_host(policy))
+        for entry in self._policies:
+            if entry.allow and entry.mirror_of is None:
+                telemetry.watch_registry(_host(entry))
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,10 +142,10 @@ class RegistryClient:
             RegistryError: `registry_not_allowed`, or `private_address` where the host is an address that may not be contacted.
         """
         found = self._policies.lookup_repository(repository)
-        policy = self._policies.of(found)
-        if is_private_literal(policy.base.host, allowed=policy.private_networks(policy.base.host)):
+        entry = self._policies.of(found)
+        if is_private_literal(entry.base.host, allowed=entry.private_networks(entry.base.host)):
             raise RegistryError(
-                f"{policy.base.host} is not public; name its network in allow_private", reason=Reason.PRIVATE_ADDRESS
+                f"{entry.base.host} is not public; name its network in allow_private", reason=Reason.PRIVATE_ADDRESS
             )
         return found
 
@@ -160,7 +160,7 @@ class RegistryClient:
             RegistryError: there was no answer, or not a whole one.
         """
         async with self._question(repository) as registry:
-            url = registry.policy.base.join(f"{_path(registry.policy)}/v2/{repository.path}/tags/list?n={_PAGE_TAGS}")
+            url = registry.entry.base.join(f"{_path(registry.entry)}/v2/{repository.path}/tags/list?n={_PAGE_TAGS}")
             names: dict[str, None] = {}
             seen: set[httpx.URL] = set()
             first: httpx.Response | None = None
@@ -203,7 +203,7 @@ class RegistryClient:
             RegistryError: there was no answer, or no usable one.
         """
         async with self._question(repository) as registry:
-            if registry.policy.api is Api.DOCKERHUB:
+            if registry.entry.api is Api.DOCKERHUB:
                 return await self._created_at_hub(registry, repository, tag)
             manifest = await self._manifest(registry, repository, tag)
             if manifest.config is None and manifest.manifests:
@@ -214,7 +214,7 @@ class RegistryClient:
                 return None
             answer = await self._get(
                 registry,
-                _url(registry.policy, repository, "blobs", _digest(manifest.config.digest)),
+                _url(registry.entry, repository, "blobs", _digest(manifest.config.digest)),
                 repository,
                 accept="*/*",
                 blob=True,
@@ -225,7 +225,7 @@ class RegistryClient:
             return self._timestamp(body.decode(answer.content, _Configuration).created)
 
     async def _created_at_hub(self, registry: _Registry, repository: Repository, tag: str) -> float | None:
-        base = httpx.URL(registry.policy.hub_endpoint.rstrip("/"))
+        base = httpx.URL(registry.entry.hub_endpoint.rstrip("/"))
         url = base.join(f"{base.path.rstrip('/')}/v2/repositories/{repository.path}/tags/{tag}")
         answer = await self._get(registry, url, repository, accept="application/json")
         said = body.decode(answer.content, _HubTag)
@@ -234,7 +234,7 @@ class RegistryClient:
 
     async def _manifest(self, registry: _Registry, repository: Repository, reference: str) -> _Manifest:
         named = reference if is_tag(reference) else _digest(reference)
-        url = _url(registry.policy, repository, "manifests", named)
+        url = _url(registry.entry, repository, "manifests", named)
         return body.decode((await self._get(registry, url, repository, accept=_MANIFESTS)).content, _Manifest)
 
     def _timestamp(self, text: str | None) -> float | None:
@@ -248,8 +248,8 @@ class RegistryClient:
     @asynccontextmanager
     async def _question(self, repository: Repository) -> AsyncIterator[_Registry]:
         """One question to a registry: in its turn, within its time, its failure counted."""
-        policy = self._policies.of(repository)
-        registry = self._registries.setdefault(policy.name, _Registry(policy, self._limits))
+        entry = self._policies.of(repository)
+        registry = self._registries.setdefault(entry.name, _Registry(entry, self._limits))
         async with registry.turns:
             try:
                 async with asyncio.timeout(self._limits.lookup):
@@ -258,14 +258,14 @@ class RegistryClient:
                 failure = RegistryError(
                     f"no whole answer within {self._limits.lookup:.0f} s", reason=Reason.UNREACHABLE
                 )
-                self._count(policy, failure)
+                self._count(entry, failure)
                 raise failure from error
             except RegistryError as error:
-                self._count(policy, error)
+                self._count(entry, error)
                 raise
 
-    def _count(self, policy: RegistryPolicy, error: RegistryError) -> None:
-        self._telemetry.registry_failures.labels(_host(policy), error.reason.value).inc()
+    def _count(self, entry: RegistryEntry, error: RegistryError) -> None:
+        self._telemetry.registry_failures.labels(_host(entry), error.reason.value).inc()
 
     async def _get(
         self,
@@ -282,7 +282,7 @@ class RegistryClient:
         Raises:
             RegistryError: anything else.
         """
-        policy = registry.policy
+        entry = registry.entry
         closed = registry.closed_until.get(url.host, 0.0) - asyncio.get_running_loop().time()
         if closed > 0:
             raise RegistryError(
@@ -300,7 +300,7 @@ class RegistryClient:
                 raise _bad("it redirects to no address")
             if target.scheme != "https" and not (target.scheme == url.scheme == "http"):
                 raise _bad(f"it redirects from {url.scheme} to {target.scheme[:10]!r}")
-            if not (blob or headers.same_origin(target, policy.base) or policy.may_redirect_to(target.host)):
+            if not (blob or headers.same_origin(target, entry.base) or entry.may_redirect_to(target.host)):
                 raise _bad(f"it redirects to {target.host[:100]!r}, which its entry does not name in redirect_hosts")
             url = target
         raise _bad(f"it redirects more than {_MOST_REDIRECTS} times")
@@ -309,8 +309,8 @@ class RegistryClient:
         self, registry: _Registry, url: httpx.URL, repository: Repository, extra: dict[str, str]
     ) -> httpx.Response:
         extensions: dict[str, Any] = {
-            "policy": registry.policy,
-            "registry": _host(registry.policy),
+            "entry": registry.entry,
+            "registry": _host(registry.entry),
             "scope": f"repository:{repository.path}:pull",
         }
         try:
@@ -328,7 +328,7 @@ class RegistryClient:
     def _judge(self, registry: _Registry, answer: httpx.Response) -> None:
         """Take in what an answer says of limits, and raise where it is a refusal."""
         if (left := headers.remaining(answer.headers)) is not None:
-            self._telemetry.ratelimit_remaining.labels(_host(registry.policy)).set(left)
+            self._telemetry.ratelimit_remaining.labels(_host(registry.entry)).set(left)
         status = answer.status_code
         if status in (200, 304):
             return
@@ -351,16 +351,16 @@ class RegistryClient:
             registry.closed_until[host] = max(registry.closed_until.get(host, 0.0), until)
 
 
-def _host(policy: RegistryPolicy) -> str:
-    return policy.name.partition("/")[0]
+def _host(entry: RegistryEntry) -> str:
+    return entry.name.partition("/")[0]
 
 
-def _path(policy: RegistryPolicy) -> str:
-    return policy.base.path.rstrip("/")
+def _path(entry: RegistryEntry) -> str:
+    return entry.base.path.rstrip("/")
 
 
-def _url(policy: RegistryPolicy, repository: Repository, what: str, reference: str) -> httpx.URL:
-    return policy.base.join(f"{_path(policy)}/v2/{repository.path}/{what}/{reference}")
+def _url(entry: RegistryEntry, repository: Repository, what: str, reference: str) -> httpx.URL:
+    return entry.base.join(f"{_path(entry)}/v2/{repository.path}/{what}/{reference}")
 
 
 def _join(url: httpx.URL, target: str) -> httpx.URL | None:

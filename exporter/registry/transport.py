@@ -20,8 +20,8 @@ import httpcore  # isort: skip
 import httpx  # isort: skip
 
 from exporter.registry import body
+from exporter.registry.entries import RegistryEntry
 from exporter.registry.network import CheckedBackend, Resolve, resolve
-from exporter.registry.policy import RegistryPolicy
 from exporter.telemetry import Telemetry
 
 _KEEP_ALIVE_SECONDS = 15.0
@@ -55,7 +55,7 @@ class Limits:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each request by the entry in its extension `policy`, and answers with the whole decoded body.
+    """Sends each request by the entry in its extension `entry`, and answers with the whole decoded body.
 
     Args:
         telemetry: where requests and their durations are counted, by the host in the extension `registry`.
@@ -84,7 +84,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._telemetry.registry_requests.labels(registry).inc()
         began = time.monotonic()
         try:
-            answer = await self._pool(request.extensions["policy"]).handle_async_request(request)
+            answer = await self._pool(request.extensions["entry"]).handle_async_request(request)
             try:
                 content = await body.read(
                     answer.aiter_raw(),
@@ -104,11 +104,11 @@ class Transport(httpx.AsyncBaseTransport):
             await pool.aclose()
         self._pools.clear()
 
-    def _pool(self, policy: RegistryPolicy) -> httpx.AsyncHTTPTransport:
-        pool = self._pools.get(policy.name)
+    def _pool(self, entry: RegistryEntry) -> httpx.AsyncHTTPTransport:
+        pool = self._pools.get(entry.name)
         if pool is None:
-            pool = self._pools[policy.name] = _Pool(
-                policy, concurrency=self._limits.concurrency, proxy=self._proxy, resolve=self._resolve
+            pool = self._pools[entry.name] = _Pool(
+                entry, concurrency=self._limits.concurrency, proxy=self._proxy, resolve=self._resolve
             )
         return pool
 
@@ -116,16 +116,16 @@ class Transport(httpx.AsyncBaseTransport):
 class _Pool(httpx.AsyncHTTPTransport):
     """httpx's transport over a pool of ours: httpx has no argument for the network backend that checks addresses."""
 
-    def __init__(self, policy: RegistryPolicy, *, concurrency: int, proxy: str | None, resolve: Resolve) -> None:
+    def __init__(self, entry: RegistryEntry, *, concurrency: int, proxy: str | None, resolve: Resolve) -> None:
         common: dict[str, Any] = {
-            "ssl_context": None if policy.base.scheme == "http" else _context(policy.ca_file),
+            "ssl_context": None if entry.base.scheme == "http" else _context(entry.ca_file),
             "max_connections": concurrency,
             "max_keepalive_connections": concurrency,
             "keepalive_expiry": _KEEP_ALIVE_SECONDS,
         }
         self._pool = (
             httpcore.AsyncConnectionPool(
-                network_backend=CheckedBackend(allowed=policy.private_networks, resolve=resolve), **common
+                network_backend=CheckedBackend(allowed=entry.private_networks, resolve=resolve), **common
             )
             if proxy is None
             else httpcore.AsyncHTTPProxy(proxy, **common)

@@ -6,19 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.annotations import PREFIX, InvalidAnnotationError, Options, acceptor, read_options
 from exporter.images import Repository
-from exporter.options import PREFIX, InvalidAnnotationError, Options, acceptor, read
 from exporter.versions import Strategy
 
 
 def of(container="app", **annotations):
-    return read(
+    return read_options(
         [(PREFIX + key.replace("_", "-").replace("__", "."), value) for key, value in annotations.items()], container
     )
 
 
 def test_nothing_said_is_the_default():
-    assert read([("other.io/ignore", "maybe")], "app") == Options()
+    assert read_options([("other.io/ignore", "maybe")], "app") == Options()
 
 
 def test_every_option():
@@ -37,8 +37,8 @@ def test_a_container_of_its_own_goes_before_all(order):
         (PREFIX + "strategy.side.car", "major"),
         (PREFIX + "ignore.other", "true"),
     ][::order]
-    assert read(annotations, "side.car") == Options(strategy=Strategy.MAJOR)
-    assert read(annotations, "app") == Options(strategy=Strategy.MINOR)
+    assert read_options(annotations, "side.car") == Options(strategy=Strategy.MAJOR)
+    assert read_options(annotations, "app") == Options(strategy=Strategy.MINOR)
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_a_container_of_its_own_goes_before_all(order):
 )
 def test_what_is_not_understood_is_an_error_that_names_it(key, value):
     with pytest.raises(InvalidAnnotationError, match=key.partition(".")[0]):
-        read([(PREFIX + key, value)], "app")
+        read_options([(PREFIX + key, value)], "app")
 
 
 def test_a_bad_option_of_another_container_is_not_ours():
-    assert read([(PREFIX + "strategy.other", "newest")], "app") == Options()
+    assert read_options([(PREFIX + "strategy.other", "newest")], "app") == Options()
 
 
 def test_tags_match_as_a_whole():
@@ -75,4 +75,4 @@ def test_an_expression_made_to_be_slow_is_not():
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_total(key, value):
     with contextlib.suppress(InvalidAnnotationError):
-        read([(PREFIX + key, value)], "app")
+        read_options([(PREFIX + key, value)], "app")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.tools import find, source
+from tools import find, source
 
 ADMIN = "admin-token"
 READER = "reader-token"

@@ -1,4 +1,4 @@
-"""The real components that the tests run against: where they are. `python -m tests.tools.install` gets them."""
+"""The real components that the tests run against: where they are. `python -m tools.install` gets them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.kube import free_port, need
+from tests.support.kube import free_port, need
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"

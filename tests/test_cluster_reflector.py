@@ -1,4 +1,4 @@
-"""When a watcher asks again, on an API server that answers what the test says."""
+"""When a reflector asks again, on an API server that answers what the test says."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from exporter.cluster.aggregator import WorkloadAggregator
 from exporter.cluster.connection import ApiError, UnreachableError
-from exporter.cluster.owners import Shares
-from exporter.cluster.watch import Surroundings, Watcher
+from exporter.cluster.reflector import Reflector, WatchContext
 from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
 from tests.test_cluster_live import Remembering
@@ -49,7 +49,7 @@ class Answers:
         lists: the version of each list, or how it fails.
     """
 
-    credentials = 1
+    credentials_generation = 1
 
     def __init__(self, *watches: Exception | list[bytes], lists: Sequence[Exception | str] = ()) -> None:
         self._watches = [*watches, OverError()]
@@ -64,7 +64,7 @@ class Answers:
         return page(answer)
 
     async def read_credentials(self, *, refused: int) -> None:
-        self.credentials += refused == self.credentials
+        self.credentials_generation += refused == self.credentials_generation
 
     @asynccontextmanager
     async def stream(self, path: str, *, params: dict[str, str], accept: str, silence: float):
@@ -81,20 +81,24 @@ class Answers:
 
 
 async def follow(answers: Answers, inventory: Inventory | None = None) -> list[float]:
-    """Let a watcher follow the script, and say how long it waited after each watch."""
+    """Let a reflector follow the script, and say how long it waited after each watch."""
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
     inventory = inventory or Inventory()
-    around: dict[str, Any] = {"connection": answers, "inventory": inventory, "shares": Shares(inventory)}
-    surroundings = Surroundings(
+    around: dict[str, Any] = {
+        "connection": answers,
+        "inventory": inventory,
+        "aggregator": WorkloadAggregator(inventory),
+    }
+    context = WatchContext(
         **around, telemetry=Telemetry(), clock=lambda: 0.0, exclude=lambda _: False, fetching=asyncio.Semaphore(1),
         sleep=sleep,
     )  # fmt: skip
     with pytest.raises(OverError):
-        await Watcher(kind="Deployment", watched_namespace="*", surroundings=surroundings).run()
+        await Reflector(kind="Deployment", watched_namespace="*", context=context).run()
     return waited
 
 

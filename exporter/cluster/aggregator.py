@@ -13,7 +13,7 @@ from exporter.inventory import Inventory
 from exporter.workloads import Workload, WorkloadKey
 
 
-class Source(NamedTuple):
+class ObjectRef(NamedTuple):
     """An object that counts for a workload."""
 
     kind: str
@@ -21,30 +21,30 @@ class Source(NamedTuple):
     name: str
 
 
-class Shares:
+class WorkloadAggregator:
     """What each object contributes; the inventory holds the sums."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._parts: dict[WorkloadKey, dict[Source, Workload]] = {}
-        self._keys: dict[Source, WorkloadKey] = {}
+        self._parts: dict[WorkloadKey, dict[ObjectRef, Workload]] = {}
+        self._keys: dict[ObjectRef, WorkloadKey] = {}
 
-    def put(self, source: Source, part: Workload | None) -> None:
+    def put(self, ref: ObjectRef, part: Workload | None) -> None:
         """Set what an object contributes, None for nothing (any more)."""
-        before = self._keys.pop(source, None)
+        before = self._keys.pop(ref, None)
         if before is not None and (part is None or part.key != before):
             parts = self._parts[before]
-            del parts[source]
+            del parts[ref]
             self._sum(before)
         if part is not None:
-            self._keys[source] = part.key
-            self._parts.setdefault(part.key, {})[source] = part
+            self._keys[ref] = part.key
+            self._parts.setdefault(part.key, {})[ref] = part
             self._sum(part.key)
 
-    def get(self, source: Source) -> Workload | None:
+    def get(self, ref: ObjectRef) -> Workload | None:
         """What an object contributes."""
-        key = self._keys.get(source)
-        return self._parts[key][source] if key is not None else None
+        key = self._keys.get(ref)
+        return self._parts[key][ref] if key is not None else None
 
     def _sum(self, key: WorkloadKey) -> None:
         parts = self._parts[key]

@@ -19,6 +19,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
+from exporter.cluster.aggregator import ObjectRef, WorkloadAggregator
 from exporter.cluster.connection import ApiError, ClusterConfigurationError, Connection, UnreachableError
 from exporter.cluster.decode import (
     Object,
@@ -28,7 +29,6 @@ from exporter.cluster.decode import (
     decode_page,
     decode_pod_metadata,
 )
-from exporter.cluster.owners import Shares, Source
 from exporter.cluster.retries import Reason, Retries, reason_of
 from exporter.cluster.templates import GROUPS, is_covered, to_workload, workload_key
 from exporter.inventory import Inventory, ScopeState
@@ -53,23 +53,23 @@ LIST_ATTEMPTS = 3
 _METADATA_ACCEPT = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
 
-class Issue(NamedTuple):
+class ObjectRevision(NamedTuple):
     """Which object of a name, and which of its specifications: one that is made anew begins at generation 1 again."""
 
     uid: str
     generation: int
 
 
-_NO_ISSUE = Issue("", 0)
+_NO_REVISION = ObjectRevision("", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What the watchers of a cluster share."""
+class WatchContext:
+    """What the reflectors of a cluster share."""
 
     connection: Connection
     inventory: Inventory
-    shares: Shares
+    aggregator: WorkloadAggregator
     telemetry: Telemetry
     clock: Callable[[], float]
     exclude: Callable[[WorkloadKey], bool]
@@ -79,29 +79,29 @@ class Surroundings:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-class Watcher:
+class Reflector:
     """One kind in one watched namespace, `*` for all."""
 
-    def __init__(self, *, kind: str, watched_namespace: str, surroundings: Surroundings) -> None:
+    def __init__(self, *, kind: str, watched_namespace: str, context: WatchContext) -> None:
         self.kind = kind
         self.watched_namespace = watched_namespace
-        self._around = surroundings
+        self._context = context
         self._path = _path(kind, watched_namespace)
         self._metadata_only = kind in METADATA_ONLY
         # By what we hold, its uid and generation: a change of status alone does not need the specification again.
-        self._held: dict[Source, Issue] = {}
+        self._held: dict[ObjectRef, ObjectRevision] = {}
         self._version: str | None = None
         # Whether the API server was away since `_version` was right: it may have come back with an older etcd, or still be starting.
         self._doubtful = False
         self._retries = Retries()
         for reason in Reason:
-            surroundings.telemetry.watch_restarts.labels(kind, reason.value)
+            context.telemetry.watch_restarts.labels(kind, reason.value)
         self._say(ScopeState.PENDING)
 
     async def run(self) -> NoReturn:
         """List and watch for ever; only what is a fault of ours is raised."""
         while True:
-            credentials = self._around.connection.credentials
+            credentials = self._context.connection.credentials_generation
             try:
                 if self._version is None:
                     await self.list_once()
@@ -123,8 +123,8 @@ class Watcher:
                 delay = self._retries.delay(reason, error)
                 if reason is not Reason.FORBIDDEN or not fleeting:
                     await self._note(reason, error, credentials)
-            self._around.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
-            await self._around.sleep(delay)
+            self._context.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
+            await self._context.sleep(delay)
 
     async def list_once(self) -> None:
         """Take in the whole list.
@@ -142,31 +142,31 @@ class Watcher:
                     raise
             else:
                 break
-        shares = self._around.shares
-        for source in self._held.keys() - parts.keys():
-            shares.put(source, None)
-        for source, (_, part) in parts.items():
-            shares.put(source, part)
-        self._held = {source: issue for source, (issue, _) in parts.items()}
+        aggregator = self._context.aggregator
+        for ref in self._held.keys() - parts.keys():
+            aggregator.put(ref, None)
+        for ref, (_, part) in parts.items():
+            aggregator.put(ref, part)
+        self._held = {ref: revision for ref, (revision, _) in parts.items()}
         self._version = version
-        self._around.telemetry.last_sync.labels(self.kind).set(self._around.clock())
+        self._context.telemetry.last_sync.labels(self.kind).set(self._context.clock())
         self._say(ScopeState.SYNCED)
 
     def forbidden(self, error: ApiError) -> None:
         """Say, once, that rights are missing. What was known stays: rights that went prove nothing about what runs."""
-        if self._around.inventory.scopes()[self.kind, self.watched_namespace] is not ScopeState.FORBIDDEN:
+        if self._context.inventory.scopes()[self.kind, self.watched_namespace] is not ScopeState.FORBIDDEN:
             log.warning("may not list or watch %s in namespace %s: %s", self.kind, self.watched_namespace, error)
             self._say(ScopeState.FORBIDDEN)
 
-    async def _pages(self) -> tuple[str, dict[Source, tuple[Issue, Workload]]]:
+    async def _pages(self) -> tuple[str, dict[ObjectRef, tuple[ObjectRevision, Workload]]]:
         params = {"limit": str(PAGE_ITEMS), **self._selector()}
-        parts: dict[Source, tuple[Issue, Workload]] = {}
+        parts: dict[ObjectRef, tuple[ObjectRevision, Workload]] = {}
         while True:
             page = decode_page(
-                await self._around.connection.get(self._path, params=params, accept=self._accept(many=True))
+                await self._context.connection.get(self._path, params=params, accept=self._accept(many=True))
             )
             found = await self._parts(page.items or ())
-            parts.update((source, (issue, part)) for source, (issue, part) in found.items() if part is not None)
+            parts.update((ref, (revision, part)) for ref, (revision, part) in found.items() if part is not None)
             if not page.metadata.continue_:
                 return page.metadata.resource_version, parts
             params["continue"] = page.metadata.continue_
@@ -178,14 +178,14 @@ class Watcher:
             ApiError: 410 where it stands before where we stood, or speaks of versions that cannot be compared.
         """
         params = {"limit": "1", **self._selector()}
-        body = await self._around.connection.get(self._path, params=params, accept=self._accept(many=True))
+        body = await self._context.connection.get(self._path, params=params, accept=self._accept(many=True))
         newest = decode_page(body).metadata.resource_version
         if _is_before(newest, version) is not False:
             raise _gone_back(newest, version)
 
     async def _watch(self) -> Reason:
         """Follow the changes until the watch ends, and say how; `_version` is None where a list has to follow."""
-        seconds = int(random.uniform(*self._around.watch_seconds))  # noqa: S311 - keeps watchers from coming back all at once
+        seconds = int(random.uniform(*self._context.watch_seconds))  # noqa: S311 - keeps reflectors from coming back all at once
         began = asyncio.get_running_loop().time()
         stood = self._version or ""
         params = {
@@ -195,8 +195,8 @@ class Watcher:
             "resourceVersion": stood,
             **self._selector(),
         }
-        async with self._around.connection.stream(
-            self._path, params=params, accept=self._accept(many=False), silence=self._around.silence
+        async with self._context.connection.stream(
+            self._path, params=params, accept=self._accept(many=False), silence=self._context.silence
         ) as batches:
             # Until this watch has said something, nothing shows that it stands on firm ground.
             self._version = None
@@ -213,7 +213,7 @@ class Watcher:
     async def _take(self, lines: Iterable[bytes]) -> str:
         """Apply the events that arrived together, the last of each object, and say where the watch stands."""
         version = ""
-        last: dict[Source, Object | None] = {}
+        last: dict[ObjectRef, Object | None] = {}
         for line in lines:
             event = decode_event(line)
             if event.type == "ERROR":
@@ -223,53 +223,53 @@ class Watcher:
             thing = decode_object(event.object)
             version = thing.metadata.resource_version or version
             if event.type != "BOOKMARK":
-                last[self._source(thing)] = None if event.type == "DELETED" else thing
+                last[self._ref(thing)] = None if event.type == "DELETED" else thing
         parts = await self._parts([thing for thing in last.values() if thing is not None])
-        for source in last:
-            issue, part = parts.get(source, (_NO_ISSUE, None))
-            self._around.shares.put(source, part)
+        for ref in last:
+            revision, part = parts.get(ref, (_NO_REVISION, None))
+            self._context.aggregator.put(ref, part)
             if part is None:
-                self._held.pop(source, None)
+                self._held.pop(ref, None)
             else:
-                self._held[source] = issue
+                self._held[ref] = revision
         return version
 
-    async def _parts(self, things: Sequence[Object]) -> dict[Source, tuple[Issue, Workload | None]]:
-        """What each object contributes, with its issue; specifications are fetched where no template covers them."""
-        parts: dict[Source, tuple[Issue, Workload | None]] = {}
-        missing: list[Source] = []
+    async def _parts(self, things: Sequence[Object]) -> dict[ObjectRef, tuple[ObjectRevision, Workload | None]]:
+        """What each object contributes, with its revision; specifications are fetched where no template covers them."""
+        parts: dict[ObjectRef, tuple[ObjectRevision, Workload | None]] = {}
+        missing: list[ObjectRef] = []
         for thing in things:
-            if is_covered(self.kind, thing.metadata) or self._around.exclude(workload_key(self.kind, thing.metadata)):
+            if is_covered(self.kind, thing.metadata) or self._context.exclude(workload_key(self.kind, thing.metadata)):
                 continue
-            source, issue = self._source(thing), _issue(thing)
+            ref, revision = self._ref(thing), _revision(thing)
             if not self._metadata_only:
-                parts[source] = (issue, to_workload(self.kind, thing))
-            elif issue.generation and self._held.get(source) == issue:
-                parts[source] = (issue, self._around.shares.get(source))
+                parts[ref] = (revision, to_workload(self.kind, thing))
+            elif revision.generation and self._held.get(ref) == revision:
+                parts[ref] = (revision, self._context.aggregator.get(ref))
             else:
-                missing.append(source)
+                missing.append(ref)
         if missing:
-            fetched = await asyncio.gather(*(self._fetch(source) for source in missing), return_exceptions=True)
-            for source, answer in zip(missing, fetched, strict=True):
+            fetched = await asyncio.gather(*(self._fetch(ref) for ref in missing), return_exceptions=True)
+            for ref, answer in zip(missing, fetched, strict=True):
                 if isinstance(answer, BaseException):
                     raise answer
-                parts[source] = answer
+                parts[ref] = answer
         return parts
 
-    async def _fetch(self, source: Source) -> tuple[Issue, Workload | None]:
-        async with self._around.fetching:
+    async def _fetch(self, ref: ObjectRef) -> tuple[ObjectRevision, Workload | None]:
+        async with self._context.fetching:
             try:
-                body = await self._around.connection.get(f"{_path(self.kind, source.namespace)}/{source.name}")
+                body = await self._context.connection.get(f"{_path(self.kind, ref.namespace)}/{ref.name}")
             except ApiError as error:
                 if error.status == 404:  # gone meanwhile; the watch will say so too
-                    return _NO_ISSUE, None
+                    return _NO_REVISION, None
                 raise
         thing = decode_object(body)
         annotations = decode_pod_metadata(body).metadata.annotations if self.kind == "Pod" else None
-        return _issue(thing), to_workload(self.kind, thing, pod_annotations=annotations)
+        return _revision(thing), to_workload(self.kind, thing, pod_annotations=annotations)
 
-    def _source(self, thing: Object) -> Source:
-        return Source(self.kind, thing.metadata.namespace, thing.metadata.name)
+    def _ref(self, thing: Object) -> ObjectRef:
+        return ObjectRef(self.kind, thing.metadata.namespace, thing.metadata.name)
 
     def _selector(self) -> dict[str, str]:
         return {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"} if self.kind == "Pod" else {}
@@ -286,7 +286,7 @@ class Watcher:
         elif reason is Reason.UNAUTHORIZED:
             log.warning("the API server refused our credentials, reading them again: %s", error)
             try:
-                await self._around.connection.read_credentials(refused=credentials)
+                await self._context.connection.read_credentials(refused=credentials)
             except ClusterConfigurationError as unreadable:  # a plugin may fail for a while, a file may be half written
                 log.warning("%s", unreadable)
         elif reason is Reason.EXPIRED:
@@ -296,13 +296,13 @@ class Watcher:
             log.log(level, "the watch of %s in namespace %s broke: %s", self.kind, self.watched_namespace, error)
 
     def _say(self, state: ScopeState) -> None:
-        self._around.inventory.set_scope(self.kind, self.watched_namespace, state)
-        gauge = self._around.telemetry.forbidden.labels(self.kind, self.watched_namespace)
+        self._context.inventory.set_scope(self.kind, self.watched_namespace, state)
+        gauge = self._context.telemetry.forbidden.labels(self.kind, self.watched_namespace)
         gauge.set(1 if state is ScopeState.FORBIDDEN else 0)
 
 
-def _issue(thing: Object) -> Issue:
-    return Issue(thing.metadata.uid, thing.metadata.generation)
+def _revision(thing: Object) -> ObjectRevision:
+    return ObjectRevision(thing.metadata.uid, thing.metadata.generation)
 
 
 def _is_before(version: str, other: str) -> bool | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from tests.kube import Kube, need
-from tests.tools import source
+from tests.support.kube import Kube, need
+from tools import source
 
-CHART = Path(__file__).parent.parent / "charts" / "mojaloop-image-patch-exporter"
+CHART = Path(__file__).parents[2] / "charts" / "mojaloop-image-patch-exporter"
 FIXTURES = sorted(CHART.glob("ci/*-values.yaml"))
 NAME = "mojaloop-image-patch-exporter"
 

@@ -32,7 +32,7 @@ class Api(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryPolicy:
+class RegistryEntry:
     """What may be done with a registry, and how; the keys of `registries:` in the configuration.
 
     Attributes:
@@ -91,16 +91,16 @@ class RegistryPolicy:
         return self.allow_private if host in hosts or self.may_redirect_to(host) else ()
 
 
-class Policies:
+class RegistryEntries:
     """The entries of all registries; the longest name that fits an image is the one that holds."""
 
-    def __init__(self, policies: Iterable[RegistryPolicy]) -> None:
-        self._by_name = {policy.name: policy for policy in policies}
+    def __init__(self, entries: Iterable[RegistryEntry]) -> None:
+        self._by_name = {entry.name: entry for entry in entries}
 
-    def __iter__(self) -> Iterator[RegistryPolicy]:
+    def __iter__(self) -> Iterator[RegistryEntry]:
         return iter(self._by_name.values())
 
-    def of(self, repository: Repository) -> RegistryPolicy:
+    def of(self, repository: Repository) -> RegistryEntry:
         """The entry for a repository.
 
         Raises:
@@ -108,11 +108,11 @@ class Policies:
         """
         name = str(repository)
         while name:
-            policy = self._by_name.get(name)
-            if policy is not None:
-                if not policy.allow:
+            entry = self._by_name.get(name)
+            if entry is not None:
+                if not entry.allow:
                     break
-                return policy
+                return entry
             name = name.rpartition("/")[0]
         raise RegistryError(
             f"the registry {repository.registry} is not allowed; name it under registries",
@@ -126,24 +126,24 @@ class Policies:
             RegistryError: `registry_not_allowed`; or `not_found`, where a mirror's path stands for nothing.
         """
         for _ in range(len(self._by_name) + 1):
-            policy = self.of(repository)
-            if policy.mirror_of is None:
+            entry = self.of(repository)
+            if entry.mirror_of is None:
                 return repository
-            rest = str(repository).removeprefix(policy.name).lstrip("/")
+            rest = str(repository).removeprefix(entry.name).lstrip("/")
             try:
-                repository = parse_repository(f"{policy.mirror_of}/{rest}")
+                repository = parse_repository(f"{entry.mirror_of}/{rest}")
             except InvalidReferenceError as error:
                 raise RegistryError(f"{repository} mirrors nothing: {error}", reason=Reason.NOT_FOUND) from error
         raise RegistryError(f"{repository}: the entries for it mirror one another", reason=Reason.REGISTRY_NOT_ALLOWED)
 
 
-DEFAULT_POLICIES = (
-    RegistryPolicy(name=DOCKER_HUB, api=Api.DOCKERHUB, token_hosts=("auth.docker.io",)),
-    RegistryPolicy(name="ghcr.io"),
-    RegistryPolicy(name="quay.io"),
+DEFAULT_ENTRIES = (
+    RegistryEntry(name=DOCKER_HUB, api=Api.DOCKERHUB, token_hosts=("auth.docker.io",)),
+    RegistryEntry(name="ghcr.io"),
+    RegistryEntry(name="quay.io"),
     # It redirects everything, tag lists too, to the nearest of Google's regions.
-    RegistryPolicy(name="registry.k8s.io", redirect_hosts=("*.pkg.dev",)),
-    RegistryPolicy(name="gcr.io"),
-    RegistryPolicy(name="mirror.gcr.io", mirror_of=DOCKER_HUB),
-    RegistryPolicy(name="public.ecr.aws"),
+    RegistryEntry(name="registry.k8s.io", redirect_hosts=("*.pkg.dev",)),
+    RegistryEntry(name="gcr.io"),
+    RegistryEntry(name="mirror.gcr.io", mirror_of=DOCKER_HUB),
+    RegistryEntry(name="public.ecr.aws"),
 )

@@ -47,7 +47,7 @@ class Options:
     lookup: Repository | None = None
 
 
-def read(annotations: Iterable[tuple[str, str]], container: str) -> Options:
+def read_options(annotations: Iterable[tuple[str, str]], container: str) -> Options:
     """The options of one container.
 
     Args:
@@ -76,7 +76,7 @@ def read(annotations: Iterable[tuple[str, str]], container: str) -> Options:
 
 
 def acceptor(include: str, exclude: str) -> Callable[[str], bool] | None:
-    """Which tags may be offered under two expressions that `read` took; None is all of them."""
+    """Which tags may be offered under two expressions that `read_options` took; None is all of them."""
     if not include and not exclude:
         return None
     wanted, unwanted = _compile(include) if include else None, _compile(exclude) if exclude else None

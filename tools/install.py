@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.tools import BUILT_AS, DEBIAN, DEMO, ENVTEST, HERE, MODULES, find, folder
+from tools import BUILT_AS, DEBIAN, DEMO, ENVTEST, HERE, MODULES, find, folder
 
 KUBERNETES_VERSION = "v1.35.4"
 LDFLAGS = {
