@@ -16,9 +16,10 @@ from types import MappingProxyType
 
 from exporter.annotations import InvalidAnnotationError, read_options
 from exporter.catalogue import Catalogue, CatalogueError, IncompleteListError, Question, Verdict
-from exporter.findings import Finding, Reason, Snapshot, WorkloadState
+from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.images import InvalidReferenceError, Repository, parse
 from exporter.inventory import Inventory
+from exporter.reasons import Reason
 from exporter.registry import RegistryClient, RegistryError
 from exporter.telemetry import Telemetry
 from exporter.versions import Strategy, lowest, unjudgeable
@@ -225,7 +226,7 @@ class Checker:
         if not tag:
             return _Item(replace(known, reason=Reason.DIGEST_ONLY))
         if (why := unjudgeable(tag)) is not None:
-            return _Item(replace(known, reason=Reason(why.value)))
+            return _Item(replace(known, reason=why))
         try:
             repository = self._registry.lookup_repository(said.lookup or reference.repository)
         except RegistryError as error:

@@ -4,47 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 
 from exporter.images import Repository
+from exporter.reasons import Reason
 from exporter.workloads import ContainerType, Manager, WorkloadKey
-
-
-class Reason(StrEnum):
-    """Why a container cannot be judged: a closed list, part of the metric contract."""
-
-    INVALID_REFERENCE = "invalid_reference"
-    INVALID_ANNOTATION = "invalid_annotation"
-    NOT_A_VERSION = "not_a_version"
-    FLOATING_TAG = "floating_tag"
-    DIGEST_ONLY = "digest_only"
-    REGISTRY_NOT_ALLOWED = "registry_not_allowed"
-    PRIVATE_ADDRESS = "private_address"
-    PENDING = "pending"
-    UNREACHABLE = "unreachable"
-    UNAUTHORIZED = "unauthorized"
-    NOT_FOUND = "not_found"
-    RATE_LIMITED = "rate_limited"
-    BAD_ANSWER = "bad_answer"
-
-    @property
-    def permanent(self) -> bool:
-        """Whether only somebody's change can end it; the others are transient."""
-        return self in _PERMANENT
-
-
-_PERMANENT = frozenset(
-    {
-        Reason.INVALID_REFERENCE,
-        Reason.INVALID_ANNOTATION,
-        Reason.NOT_A_VERSION,
-        Reason.FLOATING_TAG,
-        Reason.DIGEST_ONLY,
-        Reason.REGISTRY_NOT_ALLOWED,
-        Reason.PRIVATE_ADDRESS,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

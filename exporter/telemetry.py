@@ -9,9 +9,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
-
-# What may be said of a failed registry request: the transient reasons of `findings.Reason`, and a refused address.
-FAILURE_REASONS = ("unreachable", "unauthorized", "not_found", "rate_limited", "bad_answer", "private_address")
+from exporter.reasons import REQUEST_FAILURES
 
 
 class Telemetry:
@@ -87,5 +85,5 @@ class Telemetry:
         """Start the counters of an allowed registry at 0."""
         self.registry_requests.labels(host)
         self.registry_duration.labels(host)
-        for reason in FAILURE_REASONS:
-            self.registry_failures.labels(host, reason)
+        for reason in REQUEST_FAILURES:
+            self.registry_failures.labels(host, reason.value)

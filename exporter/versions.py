@@ -24,6 +24,8 @@ from typing import Any
 
 import semver
 
+from exporter.reasons import Reason
+
 
 class Strategy(StrEnum):
     """How far an offer may go: Z, Y or X of X.Y.Z may rise."""
@@ -31,13 +33,6 @@ class Strategy(StrEnum):
     PATCH = "patch"
     MINOR = "minor"
     MAJOR = "major"
-
-
-class Unjudgeable(StrEnum):
-    """Why nothing can be said of a tag."""
-
-    NOT_A_VERSION = "not_a_version"
-    FLOATING_TAG = "floating_tag"
 
 
 class _Kind(StrEnum):
@@ -105,16 +100,16 @@ class Offer:
     missed: tuple[str, ...]
 
 
-def _parse(tag: str) -> _Version | Unjudgeable:
+def _parse(tag: str) -> _Version | Reason:
     match = _VERSION.fullmatch(tag)
     if match is None:
-        return Unjudgeable.FLOATING_TAG if tag == "latest" else Unjudgeable.NOT_A_VERSION
+        return Reason.FLOATING_TAG if tag == "latest" else Reason.NOT_A_VERSION
     prefix, digits, suffix = match.groups()
     core = tuple(map(int, digits.split(".")))
     if len(core) == 1 and len(digits) > _LONGEST_LONE_NUMBER:
-        return Unjudgeable.NOT_A_VERSION
+        return Reason.NOT_A_VERSION
     if len(core) < 3:
-        return Unjudgeable.FLOATING_TAG
+        return Reason.FLOATING_TAG
     if not suffix:
         return _Version(tag, prefix, core, _Kind.FINAL)
     if pre := _PRE_RELEASE.fullmatch(suffix):
@@ -128,10 +123,10 @@ def _parse(tag: str) -> _Version | Unjudgeable:
     return _Version(tag, prefix, core, _Kind.VARIANT, suffix)
 
 
-def unjudgeable(tag: str) -> Unjudgeable | None:
+def unjudgeable(tag: str) -> Reason | None:
     """Why nothing can be said of a running tag, or None where something can."""
     parsed = _parse(tag)
-    return parsed if isinstance(parsed, Unjudgeable) else None
+    return parsed if isinstance(parsed, Reason) else None
 
 
 class Tags:
@@ -161,7 +156,7 @@ class Tags:
             accept: which tags may be offered at all; None is all of them.
         """
         version = _parse(running)
-        if isinstance(version, Unjudgeable):
+        if isinstance(version, Reason):
             return Offer(running, ())
         fixed = version.core[: _FIXED_PARTS[strategy]]
         # Parts after the third are ticket numbers where a suffix follows; such a build has no line of patches (rule 5).
@@ -206,7 +201,7 @@ def lowest(tags: Iterable[str]) -> str:
 
     def key(tag: str) -> tuple[Any, ...]:
         parsed = _parse(tag)
-        if isinstance(parsed, Unjudgeable):
+        if isinstance(parsed, Reason):
             return (1, (), False, (), tag)
         return (0, parsed.core, parsed.kind is _Kind.FINAL, parsed.number, tag)
 

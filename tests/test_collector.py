@@ -7,8 +7,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.collector import FAMILIES, Exposition
-from exporter.findings import Finding, Reason, Snapshot, WorkloadState
+from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.images import Repository
+from exporter.reasons import Reason
 from exporter.workloads import ContainerType, Manager, WorkloadKey
 
 LEDGER = WorkloadKey("mojaloop", "Deployment", "central-ledger")

@@ -7,7 +7,8 @@ import re
 import pytest
 from rich.console import Console
 
-from exporter.findings import Finding, Reason, Snapshot, WorkloadState
+from exporter.findings import Finding, Snapshot, WorkloadState
+from exporter.reasons import Reason
 from exporter.report import counts, render_commands, render_json, table, to_json, write
 from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key
 
