@@ -78,7 +78,7 @@ def test_both_formats_parse_and_carry_the_labels_of_the_contract():
     for family in FAMILIES:
         samples = text[family.name].samples
         assert samples
-        assert all(list(sample.labels) == family.labels.split(", ") for sample in samples)
+        assert all(tuple(sample.labels) == family.labels for sample in samples)
         named = openmetrics["mojaloop_image" if family.is_info else family.name]
         assert [(s.name, s.labels, s.value) for s in named.samples] == [(s.name, s.labels, s.value) for s in samples]
 
