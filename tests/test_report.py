@@ -9,7 +9,10 @@ from rich.console import Console
 
 from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.reasons import Reason
-from exporter.report import counts, render_commands, render_json, table, to_json, write
+from exporter.report import FORMATS, write
+from exporter.report.json_output import render_json, to_json
+from exporter.report.shell import render_commands
+from exporter.report.table import counts, table
 from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key
 
 DAY = 86400.0
@@ -200,3 +203,12 @@ def test_the_counts():
         " 2 unknown (1 floating tag, 1 invalid reference); 3 ignored."
     )
     assert counts(Snapshot()) == "0 containers checked; 0 miss a patch; 0 unknown."
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_every_format_names_what_is_missed(capsys, output):
+    write(SNAPSHOT, output, now=NOW)
+    text = capsys.readouterr().out
+    assert "mojaloop/ledger" in text
+    assert "v1.0.2" in text
+    assert text.endswith("\n")
