@@ -1,7 +1,7 @@
 """The exporter, assembled from its parts and run.
 
-`exporting` starts everything that `serve` needs, and the demo uses it too. `open_checker` and `build_cluster` make single parts from a
-configuration; `check` uses them without the server.
+`exporting` starts everything that `serve` needs, and the demo uses it too. `open_checker` and `build_cluster` make
+single parts from a configuration; `check` uses them without the server.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ async def serve(configuration: Configuration) -> None:
 async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
     """Run the exporter while the context lasts; yields its address and what it publishes.
 
-    A part that fails cancels the other parts and the body of the context: an exporter with a part that died in silence reports stale values.
+    A part that fails cancels the other parts and the body of the context. An exporter that goes on without a part
+    reports stale values.
     """
     telemetry, inventory = Telemetry(), Inventory()
     publisher = SnapshotPublisher(inventory)

@@ -1,7 +1,8 @@
 """The tags known so far, kept on disk: after a restart without any registry the answers are the same.
 
-One SQLite file, under an exclusive lock on its folder and used by one worker thread. Judging happens in that thread too, so memory never
-holds every tag of every repository. Only complete tag lists are stored; `Catalogue.store` says what makes a list complete.
+One SQLite file, under an exclusive lock on its folder and used by one worker thread. Judging happens in that thread
+too, so memory never holds every tag of every repository. Only complete tag lists are stored; `Catalogue.store` says
+what makes a list complete.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE repository (
             id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, looked_up REAL NOT NULL, etag TEXT
         )""",
-        # absent: how many complete lists in a row lacked it. dated: its publish time was asked for, successfully or not.
+        # absent: how many complete lists in a row lacked it.
+        # dated: whether its publish time was asked for, successfully or not.
         """CREATE TABLE tag (
             repository INTEGER NOT NULL REFERENCES repository ON DELETE CASCADE, name TEXT NOT NULL,
             first_seen REAL NOT NULL, absent INTEGER NOT NULL DEFAULT 0, dated INTEGER NOT NULL DEFAULT 0,

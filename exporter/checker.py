@@ -1,8 +1,8 @@
 """Inventory x catalogue -> findings: every change of what runs, or of what is known, ends in a new immutable snapshot.
 
-`evaluate` decides what to ask for a container, `polling` keeps the catalogue up to date, and the loop here brings both together. Changes are
-coalesced for half a second. Answers are kept per question (tag and options), so a change of one workload costs one question, and memory
-holds only what runs.
+`evaluate` decides what to ask for a container, `polling` keeps the catalogue up to date, and the loop here brings both
+together. Changes are coalesced for half a second. Answers are kept per question (tag and options), so a change of one
+workload costs one question, and memory holds only what runs.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Checker:
         return (item for evaluated in self._evaluated.values() for item in evaluated.items)
 
     async def _refresh(self) -> Mapping[Repository, Demand]:
-        """Take in what changed, and ask the catalogue what is not answered; returns what is needed of each repository."""
+        """Take in what changed and ask the catalogue what is not answered; returns the demand for each repository."""
         workloads = self._inventory.workloads()
         for key in self._inventory.take_changes():
             self._evaluated.pop(key, None)

@@ -1,6 +1,7 @@
 """The command line: parses arguments and dispatches to what runs them.
 
-Exit status: 0 done, 1 a failure (one line on standard error), 2 wrong usage or configuration, 3 something was found that `--fail-on` names.
+Exit status: 0 done, 1 a failure (one line on standard error), 2 wrong usage or configuration, 3 something was found
+that `--fail-on` names.
 """
 
 from __future__ import annotations

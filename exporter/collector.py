@@ -1,10 +1,10 @@
 """A snapshot as Prometheus reads it: text 0.0.4 and OpenMetrics 1.0.0.
 
-A snapshot is rendered once, however often it is scraped: the sample lines of both formats are the same bytes, only the `# TYPE` of an info
-metric differs. A scrape then copies bytes, or a compressed stream that was begun once.
+A snapshot is rendered once, however often it is scraped: the sample lines of both formats are the same bytes, only the
+`# TYPE` of an info metric differs. A scrape then copies bytes, or a compressed stream that was begun once.
 
-`FAMILIES` is the metric contract as data. A family's labels are declared there once: the README's table shows them, and the lines of its
-samples are made from them.
+`FAMILIES` is the metric contract as data. A family's labels are declared there once: the README's table shows them,
+and the lines of its samples are made from them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Family:
         help: what its value says.
         shared: the labels of a workload or of a container, whose text comes first in a line; or none.
         own: the labels that follow.
-        line: a format for a sample. Its values are the text of the shared labels if there are any, the own labels' values, and the sample's.
+        line: a format for a sample. Its values are the text of the shared labels if there are any, the own labels'
+            values, and the sample's.
     """
 
     name: str
@@ -72,7 +73,8 @@ _AVAILABLE = Family(
 _BEHIND = Family("mojaloop_image_patch_releases_behind", "How many newer patch releases exist.", _CONTAINER)
 _PUBLISHED = Family(
     "mojaloop_image_patch_published_timestamp_seconds",
-    "When the first patch that the container misses was published; no sample where none is missed or its time is unknown.",
+    "When the first patch that the container misses was published; "
+    "no sample where none is missed or its time is unknown.",
     _CONTAINER,
 )
 _FIRST_SEEN = Family(

@@ -1,7 +1,7 @@
 """From a workload to the findings of its containers. No I/O and no clock.
 
-`Evaluator.evaluate` reads a workload's references and annotations. A container then has a permanent reason, or a question to the catalogue;
-`Item.update` puts the answer, or the reason why there is none, into its finding.
+`Evaluator.evaluate` reads a workload's references and annotations. A container then has a permanent reason, or a
+question to the catalogue; `Item.update` puts the answer, or the reason why there is none, into its finding.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Evaluator:
     Attributes:
         strategy: for containers whose annotations name none.
         selects_image: whether containers of a repository (by its name) are judged.
-        lookup_repository: the repository to ask for the tags of one, for mirrors; raises `RegistryError` where none may be asked.
+        lookup_repository: the repository to ask for the tags of one, for mirrors; raises `RegistryError` where none
+            may be asked.
     """
 
     strategy: Strategy

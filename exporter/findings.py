@@ -26,7 +26,7 @@ class Finding:
         reason: why it cannot be judged, or None; then the fields below are set.
         latest_tag: the newest patch; equal to `tag` if there is none, None if not judged.
         releases_behind: how many patches are missed.
-        published: epoch seconds when the first missed patch was published; None if there is none or its date is unknown.
+        published: epoch seconds when the first missed patch was published; None if there is none, or it is unknown.
         first_seen: epoch seconds when a missed patch was first seen; None if there is none.
         minor, major: the newest tag by these strategies; equal to `tag` if there is none, None if not judged.
     """
@@ -84,7 +84,10 @@ class Snapshot:
 
 
 def patch_groups(snapshot: Snapshot) -> Iterator[tuple[list[Finding], WorkloadState]]:
-    """The findings that one command patches: those of one workload, image and tag that miss a patch; with the workload's state."""
+    """The findings that one command patches, with the workload's state.
+
+    Those are the ones of one workload, image and tag that miss a patch.
+    """
 
     def key(finding: Finding) -> tuple[WorkloadKey, str, str]:
         return finding.workload, finding.image, finding.tag

@@ -1,7 +1,7 @@
-"""When repositories are looked up: one task for each repository in use, once an interval, however many containers run it.
+"""When repositories are looked up: each once an interval while it is in use, however many containers run it.
 
-A failed lookup is retried after some seconds, then after twice as long each time, up to the interval; or when the registry says. The publish
-times of first missed patches are asked for as soon as they are needed, each once.
+A failed lookup is retried after some seconds, then after twice as long each time, up to the interval; or when the
+registry says. The publish times of first missed patches are asked for as soon as they are needed, each once.
 """
 
 from __future__ import annotations

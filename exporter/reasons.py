@@ -1,7 +1,7 @@
 """Why a container cannot be judged: a closed list, and a part of the metric contract.
 
-A permanent reason ends when somebody changes the workload or the configuration. A transient one may end by itself, so the alerting rules hold
-an alert while its container is unknown for one.
+A permanent reason ends when somebody changes the workload or the configuration. A transient one may end by itself, so
+the alerting rules hold an alert while its container is unknown for one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ _PERMANENT = frozenset(
         Reason.PRIVATE_ADDRESS,
     }
 )
-# How a request to a registry can fail. PENDING means that no answer was received yet; an address is only known once a host is resolved.
+# How a request to a registry can fail. PENDING means that there was none yet; whether an address is private is only
+# known once the host is resolved.
 REQUEST_FAILURES = (
     *(reason for reason in Reason if not reason.permanent and reason is not Reason.PENDING),
     Reason.PRIVATE_ADDRESS,

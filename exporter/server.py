@@ -1,7 +1,7 @@
 """The HTTP server: the metrics, the findings as JSON, liveness and readiness.
 
-It only reads what it is given and contacts neither a registry nor the cluster: liveness must never depend on them, and a scrape
-takes as long as copying bytes.
+It only reads what it is given and contacts neither a registry nor the cluster: liveness must never depend on them, and
+a scrape takes as long as copying bytes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class EmbeddedServer(uvicorn.Server):
-    """uvicorn without its signal handlers: it shares the process with other parts, and is stopped together with them."""
+    """uvicorn without its signal handlers: it shares the process with other parts and is stopped with them."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -166,7 +166,8 @@ class Server:
             "body{font:1rem/1.6 system-ui,sans-serif;margin:3rem auto;max-width:40rem;padding:0 1rem;color:#222}"
             "@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8ab4f8}}"
             "</style></head><body><h1>Mojaloop image patch exporter</h1>"
-            f"<p>Which containers of this cluster miss a patch release of their image. Version {escape(__version__)}.</p>"
+            "<p>Which containers of this cluster miss a patch release of their image. "
+            f"Version {escape(__version__)}.</p>"
             f"<ul>{links}</ul></body></html>",
             headers=_HEADERS,
         )

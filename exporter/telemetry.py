@@ -1,4 +1,4 @@
-"""The exporter's own metrics, `mojaloop_exporter_*`: one instance a process, handed to whoever counts.
+"""The exporter's own metrics, `mojaloop_exporter_*`: one instance per process, passed to the parts that count.
 
 Counters start at 0 for every allowed registry and reason: a rate over a counter that appears with its first failure
 misses that failure.
@@ -16,7 +16,7 @@ class Telemetry:
     """The exporter's own metrics in a registry of their own (`registry`)."""
 
     def __init__(self) -> None:
-        # When a counter began is of no use to anybody here, and doubles the page.
+        # Nobody uses the time when a counter was created, and it would double the page.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -26,7 +26,7 @@ class Telemetry:
         self.build_info.labels(__version__).set(1)
         self.registry_requests = Counter(
             "mojaloop_exporter_registry_requests",
-            "HTTP requests sent to a registry or for it.",
+            "HTTP requests to a registry or on its behalf.",
             ["registry"],
             registry=self.registry,
         )
@@ -45,25 +45,25 @@ class Telemetry:
         )
         self.ratelimit_remaining = Gauge(
             "mojaloop_exporter_registry_ratelimit_remaining",
-            "Requests left, as the registry said last.",
+            "Requests left, as the registry reported last.",
             ["registry"],
             registry=self.registry,
         )
         self.watch_restarts = Counter(
             "mojaloop_exporter_kubernetes_watch_restarts",
-            "Watches that ended and were started anew.",
+            "Watches that ended and were started again.",
             ["kind", "reason"],
             registry=self.registry,
         )
         self.forbidden = Gauge(
             "mojaloop_exporter_kubernetes_forbidden",
-            "1 while a kind cannot be listed in a watched namespace (* is all) for missing rights.",
+            "1 while missing rights keep a kind from being listed in a watched namespace (* is all).",
             ["kind", "watched_namespace"],
             registry=self.registry,
         )
         self.last_sync = Gauge(
             "mojaloop_exporter_kubernetes_last_sync_timestamp_seconds",
-            "When a kind was last listed whole.",
+            "When a kind was last listed completely.",
             ["kind"],
             registry=self.registry,
         )
@@ -77,7 +77,7 @@ class Telemetry:
         )
         self.catalogue_resets = Counter(
             "mojaloop_exporter_catalogue_resets",
-            "Times a damaged catalogue was set aside and started anew.",
+            "Times a damaged catalogue was set aside and replaced by an empty one.",
             registry=self.registry,
         )
 

@@ -1,4 +1,4 @@
-"""Questions about a running tag, and their answers from the tags of its repository. Pure: the catalogue reads the tags."""
+"""Questions about a running tag, and their answers from the tags of its repository. No I/O and no clock."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class Verdict:
     Attributes:
         latest: the newest patch, or the running tag.
         behind: how many patches are missed.
-        published: epoch seconds of the first missed patch, the earliest date of all missed patches; None where it is unknown.
-        first_seen: epoch seconds when a missed patch was first seen; None where none is missed.
+        published: epoch seconds when the first missed patch was published: the earliest date of all missed ones. None
+            if none is missed, or the date of the first is unknown.
+        first_seen: epoch seconds when a missed patch was first seen; None if none is missed.
         undated: the first missed patch, if its publish time was not asked for yet.
         minor, major: the newest tag by these strategies, or the running tag.
     """

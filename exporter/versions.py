@@ -2,8 +2,8 @@
 
 The rules are numbered as in docs/versions.md:
 
-1. Grammar: `[vV]? N(.N){0,4} suffix?`. N has no leading zero and at most nine digits; a suffix begins with `-`, `.` or `_`,
-   and one that begins with `.` does not go on with a digit (that would be a part of the number).
+1. Grammar: `[vV]? N(.N){0,4} suffix?`. N has no leading zero and at most nine digits; a suffix begins with `-`, `.` or
+   `_`, and one that begins with `.` does not go on with a digit (that would be a part of the number).
 2. One or two parts, and `latest`, move: nothing is said of them.
 3. Prefixes do not mix: `5.5.0` is never offered `v5.5.1`.
 4. A final has three parts or more and no suffix, and is only offered finals.
@@ -54,7 +54,8 @@ _PRE_RELEASE = re.compile(
     r"[-._](snapshot|alpha|beta|rc|preview|pre|dev|milestone|nightly|canary)(?:[-._]?([0-9]{1,18}))?",
     re.ASCII | re.IGNORECASE,
 )
-# Words, an optional ticket, a dot and a number: `-hotfix.2`, `-iad-608.5`, `-fetch-all.4`; not `-ppg16.4-pgbouncer1.23.1`.
+# Words, an optional ticket, a dot and a number: `-hotfix.2`, `-iad-608.5`, `-fetch-all.4`; not
+# `-ppg16.4-pgbouncer1.23.1`.
 _BRANCH = re.compile(r"[-._]([A-Za-z]+(?:[-_][A-Za-z]+)*(?:[-_][0-9]{1,9})?)\.([0-9]{1,18})", re.ASCII)
 _BUILD = re.compile(r"[-_][0-9]{1,18}(?:[-._][0-9]{1,18})*", re.ASCII)
 _REVISION = re.compile(r"(.*)-r([0-9]{1,18})", re.ASCII | re.DOTALL)
@@ -66,8 +67,8 @@ _LONGEST_LONE_NUMBER = 4
 class _Version:
     """A tag that the grammar takes, of three parts or more.
 
-    `line` is what must be equal within a kind: the word of a pre-release, word and ticket of a branch build, a variant's suffix.
-    `number` orders versions of one core and line.
+    `line` is what must be equal within a kind: the word of a pre-release, word and ticket of a branch build, a
+    variant's suffix. `number` orders versions of one core and line.
     """
 
     tag: str
@@ -81,7 +82,8 @@ class _Version:
     def order(self) -> Any:
         """What sorts versions of one kind and line."""
         if self.kind is _Kind.PRE_RELEASE and len(self.core) == 3:
-            # Precedence by the Semantic Versioning specification 2.0.0, section 11: `-snapshot` < `-snapshot.0`, `.9` < `.34`.
+            # Precedence by the Semantic Versioning specification 2.0.0, section 11:
+            # `-snapshot` < `-snapshot.0`, `.9` < `.34`.
             major, minor, patch = self.core
             return semver.Version(major, minor, patch, prerelease=".".join([self.line, *map(str, self.number)]))
         return (self.core, self.number)
@@ -197,7 +199,7 @@ class Tags:
 
 
 def lowest(tags: Iterable[str]) -> str:
-    """The lowest of several running tags of one image: what is reported where a custom controller is in the middle of a rollout."""
+    """The lowest of several running tags of one image, as during a rollout of a custom controller."""
 
     def key(tag: str) -> tuple[Any, ...]:
         parsed = _parse(tag)

@@ -1,4 +1,4 @@
-"""Changes of what runs and of what is known become snapshots. Registries themselves are tested over sockets, in test_registry_*."""
+"""Changes of what runs and of what is known become snapshots. test_registry_* test registries over sockets."""
 
 import asyncio
 import contextlib

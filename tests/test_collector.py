@@ -44,7 +44,8 @@ SNAPSHOT = Snapshot(
     lookups={Repository("docker.io", "mojaloop/central-ledger"): 1_700_000_001.0},
     synced={"*": False},
 )
-W = 'namespace="mojaloop",workload_kind="Deployment",workload="central-ledger",container="ledger",container_type="container"'
+WORKLOAD = 'namespace="mojaloop",workload_kind="Deployment",workload="central-ledger"'
+W = f'{WORKLOAD},container="ledger",container_type="container"'
 I = 'image="docker.io/mojaloop/central-ledger",tag="v10.4.0"'  # noqa: E741
 
 
@@ -61,12 +62,13 @@ def test_the_exact_text():
         f"mojaloop_image_patch_first_seen_timestamp_seconds{{{W},{I}}} 1700000000.5",
         f'mojaloop_image_upgrade_available{{{W},{I},latest_tag="v10.5.0",strategy="minor"}} 1.0',
         f'mojaloop_image_upgrade_available{{{W},{I},latest_tag="v10.4.0",strategy="major"}} 0.0',
-        'mojaloop_image_status_unknown{namespace="mojaloop",workload_kind="Deployment",workload="central-ledger",container="wait",'
-        'container_type="init_container",image="",tag="",reason="invalid_reference"} 1.0',
+        f'mojaloop_image_status_unknown{{{WORKLOAD},container="wait",container_type="init_container",image="",tag="",'
+        'reason="invalid_reference"} 1.0',
         f'mojaloop_image_info{{{W},{I},digest="",reference="mojaloop/central-ledger:v10.4.0",position="0"}} 1.0',
-        'mojaloop_image_lookup_timestamp_seconds{registry="docker.io",image="docker.io/mojaloop/central-ledger"} 1700000001.0',
-        'mojaloop_workload_managed_by{namespace="mojaloop",workload_kind="Deployment",workload="central-ledger",manager="helm",source="mo\\"ja\\\\"} 1.0',
-        'mojaloop_workload_rollout_incomplete{namespace="mojaloop",workload_kind="Deployment",workload="central-ledger"} 1.0',
+        'mojaloop_image_lookup_timestamp_seconds{registry="docker.io",image="docker.io/mojaloop/central-ledger"}'
+        " 1700000001.0",
+        f'mojaloop_workload_managed_by{{{WORKLOAD},manager="helm",source="mo\\"ja\\\\"}} 1.0',
+        f"mojaloop_workload_rollout_incomplete{{{WORKLOAD}}} 1.0",
         'mojaloop_exporter_synced{watched_namespace="*"} 0.0',
     ]
 

@@ -47,10 +47,13 @@ def test_a_version_is_asked_of_its_repository():
     ("annotations", "ask"),
     [
         ({"strategy": "minor"}, Ask(LEDGER, Question("v1.0.0", Strategy.MINOR))),
-        ({"include_tags": "v1.*", "exclude_tags": ".*2"}, Ask(LEDGER, Question("v1.0.0", include="v1.*", exclude=".*2"))),
+        (
+            {"include_tags": "v1.*", "exclude_tags": ".*2"},
+            Ask(LEDGER, Question("v1.0.0", include="v1.*", exclude=".*2")),
+        ),
         ({"image": "quay.io/hub/ledger"}, Ask(Repository("quay.io", "hub/ledger"), Question("v1.0.0"))),
     ],
-)  # fmt: skip
+)
 def test_annotations_change_the_question_and_never_the_image(annotations, ask):
     (item,), _ = evaluate("mojaloop/central-ledger:v1.0.0", **annotations)
     assert (item.ask, item.finding.image) == (ask, str(LEDGER))

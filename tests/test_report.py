@@ -24,9 +24,15 @@ def finding(
     tag="v1.0.0", latest="v1.0.2", *, key=LEDGER, name="main", init=False, published=NOW - 43 * DAY, reason=None, **more
 ):
     said = {
-        "workload": key, "container": name, "container_type": ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER, "position": 0,
-        "reference": f"mojaloop/ledger:{tag}", "image": "docker.io/mojaloop/ledger", "tag": tag, "reason": reason,
-    }  # fmt: skip
+        "workload": key,
+        "container": name,
+        "container_type": ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER,
+        "position": 0,
+        "reference": f"mojaloop/ledger:{tag}",
+        "image": "docker.io/mojaloop/ledger",
+        "tag": tag,
+        "reason": reason,
+    }
     if reason is None:
         behind = 0 if latest == tag else 2
         said |= {

@@ -1,7 +1,7 @@
 """Stand-ins for a cluster and for registries, filled with a real Mojaloop release.
 
-They speak real HTTP on loopback ports. The demo and the tests reach them through the clients that a hub uses, so the product has no branch
-for either.
+They speak real HTTP on loopback ports. The demo and the tests reach them through the clients that a hub uses, so the
+product has no branch for either.
 """
 
 from __future__ import annotations

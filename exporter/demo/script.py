@@ -1,4 +1,4 @@
-"""What `demo` shows: the exporter on the embedded cluster and registries, and the shipped alerts up to the messages in Slack."""
+"""What `demo` shows: the exporter on the embedded cluster, and the shipped alerts up to the messages in Slack."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def run(configuration: Configuration, *, any_port: bool) -> None:
         report.write(publisher.snapshot, "table", now=time.time())
         _say(
             f"""
-The cluster and the registries are embedded: Mojaloop v17.3.0 with some older workloads, as in a hub that missed updates.
+The cluster and the registries are embedded. The cluster runs Mojaloop v17.3.0, some of it older: updates were missed.
   metrics       {address}/metrics
   findings      {address}/api/v1/findings
   kubectl       kubectl --kubeconfig {there.kubeconfig} --namespace mojaloop get deployments"""

@@ -1,6 +1,7 @@
 """What `check` prints: a module for each format, each of which turns a snapshot into text.
 
-The server answers with the JSON too, so no format may cost `serve` memory: what needs rich is imported when a person reads.
+The server answers with the JSON too. Formats for people are imported only when they are asked for, because rich would
+cost `serve` memory.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def write_table(snapshot: Snapshot, *, now: float) -> None:
 
 
 def table(snapshot: Snapshot, *, now: float, narrow: bool = False) -> RenderableType:
-    """A row for each image and tag: first those that miss a patch, the longest missed at the top; then what is up to date; then what is
-    unknown. Where a patch is missed every workload is named; elsewhere a few are enough.
+    """A row for each image and tag: first those that miss a patch, the longest missed at the top; then what is up to
+    date; then what is unknown. Where a patch is missed every workload is named; elsewhere a few are enough.
 
     Args:
         snapshot: what to show.
