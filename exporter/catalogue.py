@@ -1,8 +1,8 @@
-"""The tags known so far, kept on disk: a restart with every registry away answers as before.
+"""The tags known so far, kept on disk: after a restart without any registry the answers are the same.
 
-One SQLite file under an exclusive lock of its folder, used by one worker thread. Judging happens in that thread too, so that
-memory holds what runs and never every tag that ever was. Only whole answers of a registry are stored; what makes one
-whole is said at `Catalogue.store`.
+One SQLite file, under an exclusive lock on its folder and used by one worker thread. Judging happens in that thread
+too, so memory never holds every tag of every repository. Only complete tag lists are stored; `Catalogue.store` says
+what makes a list complete.
 """
 
 from __future__ import annotations
@@ -12,81 +12,65 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from exporter.annotations import acceptor
 from exporter.images import Repository
 from exporter.telemetry import Telemetry
-from exporter.versions import Offer, Strategy, Tags
+from exporter.verdicts import Question, TagRecord, Verdict, judge
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 FILE = "catalogue.sqlite"
-# One statement list per schema version, applied in order; `PRAGMA user_version` says how many a file has seen.
+# One list of statements per schema version, applied in order; `PRAGMA user_version` counts those that a file has seen.
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        "CREATE TABLE repository (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, looked_up REAL NOT NULL, etag TEXT)",
-        # absent: how many whole lists in a row came without it. dated: its publish time was asked for, whether or not one came.
+        """CREATE TABLE repository (
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, looked_up REAL NOT NULL, etag TEXT
+        )""",
+        # absent: how many complete lists in a row lacked it.
+        # dated: whether its publish time was asked for, successfully or not.
         """CREATE TABLE tag (
-            repository INTEGER NOT NULL REFERENCES repository ON DELETE CASCADE, name TEXT NOT NULL, first_seen REAL NOT NULL,
-            absent INTEGER NOT NULL DEFAULT 0, dated INTEGER NOT NULL DEFAULT 0, published REAL, PRIMARY KEY (repository, name)
+            repository INTEGER NOT NULL REFERENCES repository ON DELETE CASCADE, name TEXT NOT NULL,
+            first_seen REAL NOT NULL, absent INTEGER NOT NULL DEFAULT 0, dated INTEGER NOT NULL DEFAULT 0,
+            published REAL, PRIMARY KEY (repository, name)
         ) WITHOUT ROWID""",
     ),
 )
-# One list without a tag may be a registry's slip; two in a row are a withdrawal.
+# One list without a tag may be a fault of the registry; two in a row mean that the tag was withdrawn.
 _LISTS_UNTIL_WITHDRAWN = 2
-# A repository that nobody ran for so long is forgotten.
+# A repository that was not looked up for so long is forgotten.
 _KEEP_SECONDS = 90 * 86400
 
 
 class CatalogueError(Exception):
-    """The catalogue cannot be opened or written; the message says which file, and what to do."""
+    """The catalogue cannot be opened or written; the message names the file and says what to do."""
 
 
 class IncompleteListError(Exception):
-    """A tag list that did not arrive whole; nothing of it was stored."""
+    """A tag list that is not complete; nothing of it was stored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of a repository for one running tag; equal questions have equal answers."""
-
-    tag: str
-    strategy: Strategy = Strategy.PATCH
-    include: str = ""
-    exclude: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer to a `Question`.
+class Stored:
+    """The result of taking in a tag list.
 
     Attributes:
-        latest: the newest patch, or the running tag.
-        behind: how many patches are missed.
-        published: epoch seconds of the first missed patch, the earliest of the missed ones' dates; None where it is unknown.
-        first_seen: epoch seconds when a missed patch was first seen; None where none is missed.
-        undated: the first missed patch, where nobody has asked for its publish time yet.
-        minor, major: the newest tag by these strategies, or the running tag.
+        changed: whether any answer may differ from now on.
+        looked_up: epoch seconds of the lookup, as the catalogue keeps it.
     """
 
-    latest: str
-    behind: int
-    published: float | None
-    first_seen: float | None
-    undated: str | None
-    minor: str
-    major: str
+    changed: bool
+    looked_up: float
 
 
 class Catalogue:
-    """The tags of every repository that was looked up. Opened by `open`; every call runs in the worker thread."""
+    """The tags of every repository that was looked up. `open` opens it; every call runs in the worker thread."""
 
     def __init__(self, *, directory: Path | None, clock: Callable[[], float], telemetry: Telemetry) -> None:
         self._directory = directory
@@ -98,7 +82,7 @@ class Catalogue:
 
     @classmethod
     async def open(cls, directory: Path | None, *, clock: Callable[[], float], telemetry: Telemetry) -> Catalogue:
-        """Open or create the catalogue of a folder; None keeps it in memory.
+        """Open the catalogue in a folder, or create it there; None keeps it in memory.
 
         Raises:
             CatalogueError: the folder cannot be written, or another process holds it.
@@ -120,23 +104,20 @@ class Catalogue:
         await self.close()
 
     async def close(self) -> None:
-        """Close the file and give its folder free."""
+        """Close the file and release its folder."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._shut)
         self._thread.shutdown()
 
     async def store(
         self, repository: Repository, names: Collection[str], *, running: Collection[str], etag: str | None = None
-    ) -> bool:
+    ) -> Stored:
         """Take in a tag list; a tag is withdrawn after two lists in a row without it.
 
         Args:
             repository: where the list comes from.
-            names: every tag of it, all pages.
+            names: every tag of it, from all pages.
             running: the tags that containers run now.
-            etag: what the registry gave to ask by the next time.
-
-        Returns:
-            Whether any answer may differ from now on.
+            etag: the registry's validator for the next conditional request.
 
         Raises:
             IncompleteListError: the list is empty, or lacks every running tag that was known before.
@@ -144,23 +125,23 @@ class Catalogue:
         """
         return await self._run(lambda db: self._store(db, repository, frozenset(names), frozenset(running), etag))
 
-    async def confirm(self, repository: Repository) -> bool:
-        """Take in that the list is what it was (`304 Not Modified`); returns as `store` does."""
+    async def confirm(self, repository: Repository) -> Stored:
+        """Take in that the list is unchanged (`304 Not Modified`)."""
         return await self._run(lambda db: self._confirm(db, repository))
 
     async def etag(self, repository: Repository) -> str | None:
-        """What the registry gave with the last list, or None."""
+        """The registry's validator of the last list, or None."""
         rows = await self._run(
             lambda db: db.execute("SELECT etag FROM repository WHERE name = ?", (str(repository),)).fetchall()
         )
         return rows[0][0] if rows else None
 
     async def judge(self, repository: Repository, questions: Sequence[Question]) -> list[Verdict] | None:
-        """Answer questions about a repository, in their order; None where it was never looked up."""
+        """Answer questions about a repository, in their order; None if it was never looked up."""
         return await self._run(lambda db: _judge(db, repository, questions))
 
     async def record_published(self, repository: Repository, tag: str, published: float | None) -> None:
-        """Keep when a tag was published (None: asked, and nobody knows); the earliest date ever seen stays."""
+        """Keep when a tag was published (None: asked for, but unknown); the earliest date ever seen stays."""
         await self._run(
             lambda db: db.execute(
                 "UPDATE tag SET dated = 1, published = min(coalesce(published, ?1), coalesce(?1, published))"
@@ -222,10 +203,10 @@ class Catalogue:
             self._db = None
         aside = f"{self._file()}.damaged-{int(self._clock())}"
         for ending in ("-wal", "-shm", ""):
-            if os.path.exists(self._file() + ending):  # noqa: PTH110 - the ending belongs behind the whole name
+            if os.path.exists(self._file() + ending):  # noqa: PTH110 - the ending follows the complete name
                 os.replace(self._file() + ending, aside + ending)  # noqa: PTH105
         self._telemetry.catalogue_resets.inc()
-        _log.error("the catalogue is damaged (%s): set aside as %s, started anew", error, aside)
+        _log.error("the catalogue is damaged (%s): set aside as %s, started again with an empty one", error, aside)
 
     def _shut(self) -> None:
         if self._db is not None:
@@ -242,14 +223,15 @@ class Catalogue:
         names: frozenset[str],
         running: frozenset[str],
         etag: str | None,
-    ) -> bool:
+    ) -> Stored:
         if not names:
             raise IncompleteListError(f"{repository}: the registry sent an empty tag list")
         known = _known(db, repository)
         expected = running & known.keys()
         if expected and not expected & names:
+            lacking = ", ".join(sorted(expected)[:3])
             raise IncompleteListError(
-                f"{repository}: the tag list lacks every running tag that was known before ({', '.join(sorted(expected)[:3])})"
+                f"{repository}: the tag list lacks every running tag that was known before ({lacking})"
             )
         now = self._clock()
         identity = db.execute(
@@ -272,27 +254,26 @@ class Catalogue:
         )
         gone = _withdraw(db, identity)
         self._telemetry.catalogue_repositories.set(db.execute("SELECT count(*) FROM repository").fetchone()[0])
-        return bool(new or gone or not known)
+        return Stored(changed=bool(new or gone or not known), looked_up=now)
 
-    def _confirm(self, db: sqlite3.Connection, repository: Repository) -> bool:
+    def _confirm(self, db: sqlite3.Connection, repository: Repository) -> Stored:
+        now = self._clock()
         row = db.execute(
-            "UPDATE repository SET looked_up = ? WHERE name = ? RETURNING id", (self._clock(), str(repository))
+            "UPDATE repository SET looked_up = ? WHERE name = ? RETURNING id", (now, str(repository))
         ).fetchone()
         if row is None:
-            return False
+            return Stored(changed=False, looked_up=now)
         db.execute("UPDATE tag SET absent = absent + 1 WHERE repository = ? AND absent > 0", row)
-        return _withdraw(db, row[0])
+        return Stored(changed=_withdraw(db, row[0]), looked_up=now)
 
 
 def _hold(directory: Path) -> int:
-    """Lock a folder for this process; the lock goes with the process, however it ends."""
+    """Lock a folder for this process; the lock ends with the process, however that ends."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise CatalogueError(
-            f"{directory}: {error.strerror}; name a folder that can be written with --state-dir"
-        ) from error
+        raise CatalogueError(f"{directory}: {error.strerror}; name a writable folder with --state-dir") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -321,7 +302,7 @@ def _check(db: sqlite3.Connection) -> None:
 
 
 def _known(db: sqlite3.Connection, repository: Repository) -> dict[str, int]:
-    """Every tag of a repository, and how many lists in a row came without it."""
+    """Every tag of a repository, and how many lists in a row lacked it."""
     rows: Iterable[tuple[str, int]] = db.execute(
         "SELECT tag.name, absent FROM tag JOIN repository ON repository.id = repository WHERE repository.name = ?",
         (str(repository),),
@@ -339,36 +320,9 @@ def _withdraw(db: sqlite3.Connection, identity: int) -> bool:
 def _judge(db: sqlite3.Connection, repository: Repository, questions: Sequence[Question]) -> list[Verdict] | None:
     if db.execute("SELECT 1 FROM repository WHERE name = ?", (str(repository),)).fetchone() is None:
         return None
-    seen: dict[str, tuple[float, int, float | None]] = {}
-    for name, first_seen, dated, published in db.execute(
-        "SELECT tag.name, first_seen, dated, published FROM tag JOIN repository ON repository.id = repository WHERE repository.name = ?",
+    rows = db.execute(
+        "SELECT tag.name, first_seen, dated, published FROM tag JOIN repository ON repository.id = repository"
+        " WHERE repository.name = ?",
         (str(repository),),
-    ):
-        seen[name] = (first_seen, dated, published)
-    tags = Tags(seen, published={name: row[2] for name, row in seen.items() if row[2] is not None})
-    return [_verdict(tags, seen, question) for question in questions]
-
-
-def _verdict(tags: Tags, seen: Mapping[str, tuple[float, int, float | None]], question: Question) -> Verdict:
-    accept = acceptor(question.include, question.exclude)
-
-    def offer(strategy: Strategy) -> Offer:
-        return tags.offer(question.tag, strategy=strategy, accept=accept)
-
-    patch = offer(question.strategy)
-    published: float | None = None
-    undated: str | None = None
-    if patch.missed:
-        _, dated, first_date = seen[patch.missed[0]]
-        undated = None if dated else patch.missed[0]
-        if first_date is not None:
-            published = min(date for name in patch.missed if (date := seen[name][2]) is not None)
-    return Verdict(
-        latest=patch.latest,
-        behind=len(patch.missed),
-        published=published,
-        first_seen=min((seen[name][0] for name in patch.missed), default=None),
-        undated=undated,
-        minor=offer(Strategy.MINOR).latest,
-        major=offer(Strategy.MAJOR).latest,
     )
+    return judge({name: TagRecord(*record) for name, *record in rows}, questions)

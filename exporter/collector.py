@@ -1,83 +1,122 @@
 """A snapshot as Prometheus reads it: text 0.0.4 and OpenMetrics 1.0.0.
 
-Rendered once per snapshot, whoever scrapes: the sample lines of both formats are the same bytes, only the `# TYPE` of an info
-metric differs. A scrape then copies bytes, or a compressed stream that was begun once.
+A snapshot is rendered once, however often it is scraped: the sample lines of both formats are the same bytes, only the
+`# TYPE` of an info metric differs. A scrape then copies bytes, or a compressed stream that was begun once.
 
-`FAMILIES` is the metric contract as data; the README's table is made of it.
+`FAMILIES` is the metric contract as data. A family's labels are declared there once: the README's table shows them,
+and the lines of its samples are made from them.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from exporter.findings import Finding, Snapshot
-from exporter.workloads import WorkloadKey
 
-_W = "namespace, workload_kind, workload, container, container_type"
+_WORKLOAD = ("namespace", "workload_kind", "workload")
+_CONTAINER = (*_WORKLOAD, "container", "container_type", "image", "tag")
+# Values as both formats write them.
+_NO, _YES = "0.0", "1.0"
 
 
-@dataclass(frozen=True, slots=True)
+def _pairs(labels: Sequence[str]) -> str:
+    """A format for the values of some labels."""
+    return ",".join(f'{label}="%s"' for label in labels)
+
+
+# Many samples begin with the labels of the same workload or container: that text is made once for all of them.
+_WORKLOAD_PAIRS, _CONTAINER_PAIRS = _pairs(_WORKLOAD), _pairs(_CONTAINER)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """A metric: its name, labels, and what its value says."""
+    """A metric.
+
+    Attributes:
+        name: with its unit.
+        help: what its value says.
+        shared: the labels of a workload or of a container, whose text comes first in a line; or none.
+        own: the labels that follow.
+        line: a format for a sample. Its values are the text of the shared labels if there are any, the own labels'
+            values, and the sample's.
+    """
 
     name: str
-    labels: str
     help: str
+    shared: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    line: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        labels = ",".join(part for part in ("%s" if self.shared else "", _pairs(self.own)) if part)
+        object.__setattr__(self, "line", f"{self.name}{{{labels}}} %s\n")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of all labels, in the order of the page."""
+        return self.shared + self.own
 
     @property
     def is_info(self) -> bool:
-        """Whether OpenMetrics has a type of its own for it; text 0.0.4 calls it a gauge."""
+        """Whether OpenMetrics has a type for it, which text 0.0.4 lacks."""
         return self.name.endswith("_info")
 
 
 _AVAILABLE = Family(
     "mojaloop_image_patch_available",
-    f"{_W}, image, tag, latest_tag",
     "1 if a newer patch of the running tag exists, 0 if none does; no sample where that is not known.",
+    _CONTAINER,
+    ("latest_tag",),
 )
-_BEHIND = Family("mojaloop_image_patch_releases_behind", f"{_W}, image, tag", "How many newer patch releases exist.")
+_BEHIND = Family("mojaloop_image_patch_releases_behind", "How many newer patch releases exist.", _CONTAINER)
 _PUBLISHED = Family(
     "mojaloop_image_patch_published_timestamp_seconds",
-    f"{_W}, image, tag",
-    "When the first patch that the container misses was published; no sample where none is missed or its time is unknown.",
+    "When the first patch that the container misses was published; "
+    "no sample where none is missed or its time is unknown.",
+    _CONTAINER,
 )
 _FIRST_SEEN = Family(
     "mojaloop_image_patch_first_seen_timestamp_seconds",
-    f"{_W}, image, tag",
     "When the exporter first saw that a patch was missing.",
+    _CONTAINER,
 )
 _UPGRADE = Family(
     "mojaloop_image_upgrade_available",
-    f"{_W}, image, tag, latest_tag, strategy",
     "1 if a newer minor or major release exists, 0 if none does. A container with 0 patches and 1 here is not safe.",
+    _CONTAINER,
+    ("latest_tag", "strategy"),
 )
 _UNKNOWN = Family(
-    "mojaloop_image_status_unknown", f"{_W}, image, tag, reason", "1 for a container that cannot be judged, and why."
+    "mojaloop_image_status_unknown", "1 for a container that cannot be judged, and why.", _CONTAINER, ("reason",)
 )
 _INFO = Family(
     "mojaloop_image_info",
-    f"{_W}, image, tag, digest, reference, position",
     "1 for every watched container: its reference as written, its digest, its index in its list.",
+    _CONTAINER,
+    ("digest", "reference", "position"),
 )
 _LOOKUP = Family(
-    "mojaloop_image_lookup_timestamp_seconds", "registry, image", "Last successful lookup of a repository's tags."
+    "mojaloop_image_lookup_timestamp_seconds",
+    "Last successful lookup of a repository's tags.",
+    own=("registry", "image"),
 )
 _MANAGED = Family(
     "mojaloop_workload_managed_by",
-    "namespace, workload_kind, workload, manager, source",
     "1 where argocd, flux, helm or an operator owns the workload; the most specific owner.",
+    _WORKLOAD,
+    ("manager", "source"),
 )
 _ROLLOUT = Family(
     "mojaloop_workload_rollout_incomplete",
-    "namespace, workload_kind, workload",
-    "1 while pods of an older template still run; no sample else.",
+    "1 while pods of an older template still run; no sample otherwise.",
+    _WORKLOAD,
 )
 _SYNCED = Family(
     "mojaloop_exporter_synced",
-    "watched_namespace",
     "1 while every container that is watched there (* is everywhere) is judged, or unknown for a permanent reason.",
+    own=("watched_namespace",),
 )
 FAMILIES = (
     _AVAILABLE,
@@ -130,55 +169,48 @@ def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def _workload(key: WorkloadKey) -> str:
-    return f'namespace="{key.namespace}",workload_kind="{key.kind}",workload="{key.name}"'
-
-
 def _render(snapshot: Snapshot) -> dict[Family, bytes]:
     lines: dict[Family, list[str]] = {family: [] for family in FAMILIES}
     for finding in snapshot.findings:
         _render_finding(finding, lines)
     for key, state in snapshot.workloads.items():
-        if state.manager is not None:
-            lines[_MANAGED].append(
-                f'{_MANAGED.name}{{{_workload(key)},manager="{_escape(state.manager.name)}",source="{_escape(state.manager.source)}"}} 1.0\n'
-            )
+        workload = _WORKLOAD_PAIRS % (key.namespace, key.kind, key.name)
+        if (manager := state.manager) is not None:
+            lines[_MANAGED].append(_MANAGED.line % (workload, _escape(manager.name), _escape(manager.source), _YES))
         if state.rollout_incomplete:
-            lines[_ROLLOUT].append(f"{_ROLLOUT.name}{{{_workload(key)}}} 1.0\n")
+            lines[_ROLLOUT].append(_ROLLOUT.line % (workload, _YES))
     for repository, at in snapshot.lookups.items():
-        lines[_LOOKUP].append(f'{_LOOKUP.name}{{registry="{repository.registry}",image="{repository}"}} {at!r}\n')
+        lines[_LOOKUP].append(_LOOKUP.line % (repository.registry, repository, at))
     for namespace, synced in sorted(snapshot.synced.items()):
-        lines[_SYNCED].append(f'{_SYNCED.name}{{watched_namespace="{_escape(namespace)}"}} {float(synced)}\n')
+        lines[_SYNCED].append(_SYNCED.line % (_escape(namespace), float(synced)))
     # Popped one by one, so that text and bytes of all families are never held together.
     return {family: "".join(lines.pop(family)).encode() for family in FAMILIES}
 
 
 def _render_finding(finding: Finding, lines: dict[Family, list[str]]) -> None:
-    # Names and references were checked against grammars that hold no character to escape (checker, images).
-    labels = (
-        f'{_workload(finding.workload)},container="{finding.container}",container_type="{finding.container_type.value}"'
-        f',image="{finding.image}",tag="{finding.tag}"'
+    # Names and references were checked against grammars that hold no character to escape (evaluate, images).
+    key, tag = finding.workload, finding.tag
+    container = _CONTAINER_PAIRS % (
+        key.namespace,
+        key.kind,
+        key.name,
+        finding.container,
+        finding.container_type,
+        finding.image,
+        tag,
     )
     if finding.image:
-        lines[_INFO].append(
-            f'{_INFO.name}{{{labels},digest="{finding.digest}",reference="{finding.reference}",position="{finding.position}"}} 1.0\n'
-        )
+        values = (container, finding.digest, finding.reference, finding.position, _YES)
+        lines[_INFO].append(_INFO.line % values)
     if finding.reason is not None:
-        lines[_UNKNOWN].append(f'{_UNKNOWN.name}{{{labels},reason="{finding.reason.value}"}} 1.0\n')
+        lines[_UNKNOWN].append(_UNKNOWN.line % (container, finding.reason, _YES))
         return
-    lines[_AVAILABLE].append(
-        f'{_AVAILABLE.name}{{{labels},latest_tag="{finding.latest_tag}"}} {float(bool(finding.patch_available))}\n'
-    )
-    lines[_BEHIND].append(f"{_BEHIND.name}{{{labels}}} {float(finding.releases_behind or 0)}\n")
-    for family, value in _times(finding):
-        lines[family].append(f"{family.name}{{{labels}}} {value!r}\n")
-    for strategy, latest in (("minor", finding.minor), ("major", finding.major)):
-        newer = float(latest != finding.tag)
-        lines[_UPGRADE].append(f'{_UPGRADE.name}{{{labels},latest_tag="{latest}",strategy="{strategy}"}} {newer}\n')
-
-
-def _times(finding: Finding) -> Iterable[tuple[Family, float]]:
+    latest = finding.latest_tag
+    lines[_AVAILABLE].append(_AVAILABLE.line % (container, latest, _NO if latest == tag else _YES))
+    lines[_BEHIND].append(_BEHIND.line % (container, float(finding.releases_behind or 0)))
     if finding.published is not None:
-        yield _PUBLISHED, float(finding.published)
+        lines[_PUBLISHED].append(_PUBLISHED.line % (container, float(finding.published)))
     if finding.first_seen is not None:
-        yield _FIRST_SEEN, float(finding.first_seen)
+        lines[_FIRST_SEEN].append(_FIRST_SEEN.line % (container, float(finding.first_seen)))
+    for strategy, newest in (("minor", finding.minor), ("major", finding.major)):
+        lines[_UPGRADE].append(_UPGRADE.line % (container, newest, strategy, _NO if newest == tag else _YES))

@@ -1,50 +1,15 @@
-"""What we know of each container, and the immutable snapshot that every output is made of."""
+"""What is known of each container, and the immutable snapshot that every output is made from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from itertools import groupby
 from types import MappingProxyType
 
 from exporter.images import Repository
+from exporter.reasons import Reason
 from exporter.workloads import ContainerType, Manager, WorkloadKey
-
-
-class Reason(StrEnum):
-    """Why a container cannot be judged: a closed list, part of the metric contract."""
-
-    INVALID_REFERENCE = "invalid_reference"
-    INVALID_ANNOTATION = "invalid_annotation"
-    NOT_A_VERSION = "not_a_version"
-    FLOATING_TAG = "floating_tag"
-    DIGEST_ONLY = "digest_only"
-    REGISTRY_NOT_ALLOWED = "registry_not_allowed"
-    PRIVATE_ADDRESS = "private_address"
-    PENDING = "pending"
-    UNREACHABLE = "unreachable"
-    UNAUTHORIZED = "unauthorized"
-    NOT_FOUND = "not_found"
-    RATE_LIMITED = "rate_limited"
-    BAD_ANSWER = "bad_answer"
-
-    @property
-    def permanent(self) -> bool:
-        """Whether only somebody's change can end it; the others are transient."""
-        return self in _PERMANENT
-
-
-_PERMANENT = frozenset(
-    {
-        Reason.INVALID_REFERENCE,
-        Reason.INVALID_ANNOTATION,
-        Reason.NOT_A_VERSION,
-        Reason.FLOATING_TAG,
-        Reason.DIGEST_ONLY,
-        Reason.REGISTRY_NOT_ALLOWED,
-        Reason.PRIVATE_ADDRESS,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +24,11 @@ class Finding:
         tag: the running tag; empty where the reference is invalid or has a digest only.
         digest: the digest in the reference, or empty.
         reason: why it cannot be judged, or None; then the fields below are set.
-        latest_tag: the newest patch, equal to `tag` where there is none; None where not judged.
+        latest_tag: the newest patch; equal to `tag` if there is none, None if not judged.
         releases_behind: how many patches are missed.
-        published: epoch seconds when the first missed patch was published; None where there is none or it is unknown.
-        first_seen: epoch seconds when a missed patch was first seen; None where there is none.
-        minor, major: the newest tag by these strategies, equal to `tag` where there is none; None where not judged.
+        published: epoch seconds when the first missed patch was published; None if there is none, or it is unknown.
+        first_seen: epoch seconds when a missed patch was first seen; None if there is none.
+        minor, major: the newest tag by these strategies; equal to `tag` if there is none, None if not judged.
     """
 
     workload: WorkloadKey
@@ -84,27 +49,30 @@ class Finding:
 
     @property
     def patch_available(self) -> bool | None:
-        """Whether a newer patch exists; None where that is not known."""
+        """Whether a newer patch exists; None if that is not known."""
         return None if self.latest_tag is None else self.latest_tag != self.tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadState:
-    """What is known of a workload beside its containers."""
+    """What is known of a workload in addition to its containers."""
 
     manager: Manager | None = None
     rollout_incomplete: bool = False
 
 
+NO_STATE = WorkloadState()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything that is published, at one moment; outputs share it without locks.
+    """Everything that is published, at one moment; all outputs share it without locks.
 
     Attributes:
-        findings: sorted by workload, type, position, image, tag; ignored containers are not there.
-        workloads: per workload with a finding: its manager and rollout.
+        findings: sorted by workload, type, position, image, tag; without ignored containers.
+        workloads: for each workload with a finding, its manager and rollout.
         lookups: last successful lookup of each repository's tags, epoch seconds.
-        synced: per watched namespace (`*` or a name) whether all that is watched there is judged.
+        synced: for each watched namespace (`*` or a name), whether everything that is watched there is judged.
         ignored: how many containers an annotation or the configuration left out.
     """
 
@@ -113,3 +81,18 @@ class Snapshot:
     lookups: Mapping[Repository, float] = field(default_factory=lambda: MappingProxyType({}))
     synced: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     ignored: int = 0
+
+
+def patch_groups(snapshot: Snapshot) -> Iterator[tuple[list[Finding], WorkloadState]]:
+    """The findings that one command patches, with the workload's state.
+
+    Those are the ones of one workload, image and tag that miss a patch.
+    """
+
+    def key(finding: Finding) -> tuple[WorkloadKey, str, str]:
+        return finding.workload, finding.image, finding.tag
+
+    missing = (finding for finding in snapshot.findings if finding.patch_available)
+    for _, group in groupby(sorted(missing, key=key), key=key):
+        findings = list(group)
+        yield findings, snapshot.workloads.get(findings[0].workload, NO_STATE)

@@ -1,12 +1,12 @@
 """Image references, by the grammar of the OCI distribution specification v1.1.1.
 
-A reference is what stands in a pod template: `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`. The specification gives the grammar of
-`<name>` and of tags ("Pulling manifests"); that of digests is the OCI image specification's v1.1.1 ("Digests"). How a name is
-split into a host and a path, and what a missing host stands for, is the convention that container runtimes share
-(distribution/reference): the first part is a host if it holds a dot or a colon, or is `localhost`.
+A pod template holds references of the form `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`. The specification gives the grammar of
+`<name>` and of tags ("Pulling manifests"); the OCI image specification v1.1.1 gives that of digests ("Digests"). How a
+name is split into a host and a path, and what a missing host means, is a convention of container runtimes
+(distribution/reference): the first part is a host if it contains a dot or a colon, or is `localhost`.
 
-What does not match raises `InvalidReferenceError`. That is a security boundary: the parts of a reference become label
-values, and label values end up in shell commands that people paste.
+Anything else raises `InvalidReferenceError`. This is a security boundary: the parts of a reference become label values,
+and label values end up in shell commands that people paste.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 
 DOCKER_HUB = "docker.io"
-# Names that container runtimes take for Docker Hub.
+# Other names of Docker Hub, which container runtimes accept.
 _HUB_ALIASES = frozenset({"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
 
 # OCI distribution specification v1.1.1, "Pulling manifests".
@@ -30,7 +30,7 @@ _NAME_LIMIT = 255
 
 
 class InvalidReferenceError(ValueError):
-    """A text that is no image reference; the message says which part and why."""
+    """A text that is not an image reference; the message says which part is wrong, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Repository:
     """A repository of a registry: `docker.io` and `library/redis`.
 
     Attributes:
-        registry: the host in lower case, with its port where one was written.
+        registry: the host in lower case, with its port if one was written.
         path: the name within the registry.
     """
 
@@ -54,10 +54,10 @@ class Reference:
     """A parsed image reference.
 
     Attributes:
-        written: the text as it stands in the template; what patch and rollback commands start from.
+        written: the text as in the template; patch and rollback commands start from it.
         name: its part before tag and digest, as written (`redis`, `docker.io/library/redis`).
         repository: normalised (`redis` is `docker.io/library/redis`).
-        tag: None where none was written.
+        tag: None if none was written.
         digest: `sha256:...`, or None.
     """
 
@@ -76,19 +76,19 @@ def parse(text: str) -> Reference:
     """
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
-        raise InvalidReferenceError(f"{text!r}: the part behind @ is no sha256 or sha512 digest")
+        raise InvalidReferenceError(f"{text!r}: the part after @ is not a sha256 or sha512 digest")
     head, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
         name, tag_or_none = rest, None
     else:
         name, tag_or_none = head, tag
         if not _TAG.fullmatch(tag):
-            raise InvalidReferenceError(f"{text!r}: {tag!r} is no tag (letters, digits, '_', '.', '-'; at most 128)")
+            raise InvalidReferenceError(f"{text!r}: {tag!r} is not a tag (letters, digits, '_', '.', '-'; at most 128)")
     return Reference(text, name, parse_repository(name), tag_or_none, digest if at else None)
 
 
 def parse_repository(name: str) -> Repository:
-    """Read a repository's name, `redis` or `quay.io/cilium/cilium`, without tag and digest.
+    """Read the name of a repository, such as `redis` or `quay.io/cilium/cilium`, without tag and digest.
 
     Raises:
         InvalidReferenceError: it does not match the grammar.
@@ -101,12 +101,12 @@ def parse_repository(name: str) -> Repository:
     else:
         host, path = DOCKER_HUB, name
     if not is_host(host):
-        raise InvalidReferenceError(f"{name!r}: {host!r} is no host name with an optional port")
+        raise InvalidReferenceError(f"{name!r}: {host!r} is not a host name with an optional port")
     if host in _HUB_ALIASES:
         host = DOCKER_HUB
     if not _PATH.fullmatch(path):
         raise InvalidReferenceError(
-            f"{name!r}: {path!r} is no repository name (lower case letters, digits, '.', '_', '-', '/')"
+            f"{name!r}: {path!r} is not a repository name (lower case letters, digits, '.', '_', '-', '/')"
         )
     if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
@@ -114,7 +114,7 @@ def parse_repository(name: str) -> Repository:
 
 
 def is_host(text: str) -> bool:
-    """Whether a text is a host, a bracketed IPv6 address or either with a port, as a reference may begin with."""
+    """Whether a text is a host or a bracketed IPv6 address, with or without a port, as at the start of a reference."""
     if not _HOST.fullmatch(text):
         return False
     port = text.rpartition(":")[2] if not text.endswith("]") and ":" in text else "1"
@@ -122,10 +122,10 @@ def is_host(text: str) -> bool:
 
 
 def is_tag(text: str) -> bool:
-    """Whether a text is a tag by the specification's grammar; registries are not trusted to send nothing else."""
+    """Whether a text matches the specification's grammar of tags; registries may send anything."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a digest by the specification's grammar, of a registered algorithm."""
+    """Whether a text matches the specification's grammar of digests, with a registered algorithm."""
     return _DIGEST.fullmatch(text) is not None

@@ -1,7 +1,7 @@
 """What runs now: the workloads that inputs put here, which of them changed, and how far each input has come.
 
-State without I/O. The cluster's watchers (or the manifests) write, the checker reads; both live on one event loop, so that
-nothing here needs a lock, and whatever one call of a writer leaves behind is consistent.
+State without I/O. The cluster's reflectors (or the manifests) write and the checker reads. Both run on one event loop,
+so nothing here needs a lock, and the state is consistent after each call of a writer.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class Inventory:
         self._scopes: dict[tuple[str, str], ScopeState] = {}
 
     def put(self, workload: Workload) -> None:
-        """Hold a workload; one that equals what is held is no change."""
+        """Add or replace a workload; an equal one is no change."""
         if self._workloads.get(workload.key) == workload:
             return
         self._workloads[workload.key] = workload
         self._note(workload.key)
 
     def remove(self, key: WorkloadKey) -> None:
-        """Forget a workload; one that is not held is no change."""
+        """Remove a workload; one that is not there is no change."""
         if self._workloads.pop(key, None) is not None:
             self._note(key)
 
@@ -52,12 +52,12 @@ class Inventory:
         return MappingProxyType(self._workloads)
 
     def take_changes(self) -> set[WorkloadKey]:
-        """The keys changed or removed since this was called last."""
+        """The keys that were changed or removed since the last call."""
         changes, self._changes = self._changes, set()
         return changes
 
     def set_scope(self, kind: str, watched_namespace: str, state: ScopeState) -> None:
-        """Say how far a kind in a watched namespace (`*`: all) has come."""
+        """Set how far a kind in a watched namespace (`*`: all) has come."""
         if self._scopes.get((kind, watched_namespace)) is not state:
             self._scopes[kind, watched_namespace] = state
             self.changed.set()
@@ -67,7 +67,7 @@ class Inventory:
         return MappingProxyType(self._scopes)
 
     def synced(self) -> dict[str, bool]:
-        """By watched namespace, whether all of its kinds have been listed whole and may still be."""
+        """By watched namespace, whether all of its kinds were listed completely and may still be listed."""
         synced: dict[str, bool] = {}
         for (_, namespace), state in self._scopes.items():
             synced[namespace] = synced.get(namespace, True) and state is ScopeState.SYNCED

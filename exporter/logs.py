@@ -1,7 +1,7 @@
-"""One event a line, as text or JSON, on standard error.
+"""One event per line, as text or JSON, on standard error.
 
-httpx and httpcore are kept quiet at every level: at debug they write whole headers, and with them credentials, and the addresses of
-presigned redirects.
+httpx and httpcore stay at warning even if the level is debug: there they write complete headers, which hold
+credentials, and the addresses of presigned redirects.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import time
 from typing import TextIO
 
 _QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "uvicorn", "urllib3")
-# Whatever a terminal or a reader of lines may take for more than text, and halves of surrogate pairs, which no stream takes.
+# Characters that a terminal or a reader of lines would interpret, and lone surrogates, which no stream can encode.
 _BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# What it has to say, it says in the error that it raises as well.
+# The errors that it raises say the same.
 _SILENT = ("kubernetes",)
 
 
 class _Formatter(logging.Formatter):
     """The time in UTC, to the millisecond (RFC 3339)."""
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
 
     def parts(self, record: logging.LogRecord) -> tuple[str, str]:
-        """The message, and the traceback where there is one."""
+        """The message, and the traceback if there is one."""
         return record.getMessage(), self.formatException(record.exc_info) if record.exc_info else ""
 
 
@@ -35,7 +35,7 @@ class TextFormatter(_Formatter):
     """`2026-11-21T04:05:06.123Z WARNING exporter.checker message`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line; what would break it is escaped."""
+        """One line; characters that would break it are escaped."""
         message, error = self.parts(record)
         line = f"{self.formatTime(record)} {record.levelname} {record.name} {message}"
         if error:
@@ -47,7 +47,7 @@ class JsonFormatter(_Formatter):
     """`{"time": ..., "level": ..., "logger": ..., "message": ..., "error": ...}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line; `error` holds a traceback, where there is one."""
+        """One line; `error` holds the traceback if there is one."""
         message, error = self.parts(record)
         event = {
             "time": self.formatTime(record),
@@ -59,12 +59,12 @@ class JsonFormatter(_Formatter):
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Set logging up for this process.
+    """Set up logging for this process.
 
     Args:
         level: `debug`, `info`, `warning` or `error`.
         form: `text` or `json`.
-        stream: where to write; None is standard error.
+        stream: where to write; None means standard error.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())

@@ -1,7 +1,7 @@
-"""The HTTP server: the metrics, whether we live and are ready, and the findings as JSON.
+"""The HTTP server: the metrics, the findings as JSON, liveness and readiness.
 
-It reads what others hand it and touches no registry and no cluster: liveness must never depend on either, and a scrape takes as long as
-copying bytes.
+It only reads what it is given and contacts neither a registry nor the cluster: liveness must never depend on them, and
+a scrape takes as long as copying bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from exporter import __version__
 
-# A scrape that runs when we are told to end may finish; Kubernetes waits 30 s, people less.
+# A scrape in progress may finish when the process is asked to stop. Kubernetes waits 30 s, people less.
 _SHUTDOWN_SECONDS = 2
 _MOST_CONNECTIONS = 200
 _HEADERS = {
@@ -39,21 +39,21 @@ _PAGES = {
 
 
 class Page(Protocol):
-    """What `/metrics` is made of, rendered already; `collector.Exposition` is one."""
+    """The rendered content of `/metrics`, such as `collector.Exposition`."""
 
     def chunks(self, openmetrics: bool, /) -> Iterator[bytes]:  # noqa: FBT001
         """The page in parts, without its end."""
 
     def gzip(self, openmetrics: bool, tail: bytes, /) -> bytes:  # noqa: FBT001
-        """The page and its end, compressed."""
+        """The page followed by `tail`, compressed."""
 
 
 class ListenError(Exception):
-    """The address to listen on cannot be had."""
+    """The exporter cannot listen on the address."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; an empty host is every address, port 0 a free one.
+    """A listening socket. An empty host means every address, port 0 any free port.
 
     Raises:
         ListenError: in use, not an address of this machine, or not permitted.
@@ -64,16 +64,25 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, dualstack_ipv6=everywhere)
     except (OSError, OverflowError) as error:
         raise ListenError(f"cannot listen on {host}:{port}: {error}; name another address with --listen") from error
-    # Connections inherit it; asyncio sets it only where it made the socket, and a page comes in several writes.
+    # Connections inherit it. asyncio sets it only on sockets that it created, and a page is sent in several writes.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+class EmbeddedServer(uvicorn.Server):
+    """uvicorn without its signal handlers: it shares the process with other parts and is stopped with them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's signal handlers as they are."""
+        yield
 
 
 class Server:
     """Answers requests while `run` runs.
 
     Args:
-        listener: from `listen`; closed in the end.
+        listener: from `listen`; closed at the end.
         own: the exporter's own metrics.
         exposition: the page of the newest snapshot.
         findings: the JSON of the newest snapshot.
@@ -113,10 +122,10 @@ class Server:
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
-        self._server = _Uvicorn(config)
+        self._server = EmbeddedServer(config)
 
     async def run(self) -> None:
-        """Answer until cancelled; requests under way may finish."""
+        """Answer until cancelled; requests in progress may finish."""
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         try:
             await asyncio.shield(serving)
@@ -128,11 +137,11 @@ class Server:
     async def _metrics(self, request: Request) -> Response:
         encode, media = choose_encoder(request.headers.get("accept", ""))
         openmetrics = media.startswith("application/openmetrics-text")
-        # Its last line is OpenMetrics' `# EOF`, so that it comes behind the snapshot's.
+        # Its last line is OpenMetrics' `# EOF`, so it comes after the snapshot.
         own = encode(self._own)
         exposition = self._exposition()
         headers = {**_HEADERS, "Vary": "Accept, Accept-Encoding"}
-        if _takes_gzip(request.headers.get("accept-encoding", "")):
+        if _accepts_gzip(request.headers.get("accept-encoding", "")):
             headers["Content-Encoding"] = "gzip"
             return Response(exposition.gzip(openmetrics, own), media_type=media, headers=headers)
 
@@ -157,22 +166,15 @@ class Server:
             "body{font:1rem/1.6 system-ui,sans-serif;margin:3rem auto;max-width:40rem;padding:0 1rem;color:#222}"
             "@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8ab4f8}}"
             "</style></head><body><h1>Mojaloop image patch exporter</h1>"
-            f"<p>Which containers of this cluster miss a patch release of their image. Version {escape(__version__)}.</p>"
+            "<p>Which containers of this cluster miss a patch release of their image. "
+            f"Version {escape(__version__)}.</p>"
             f"<ul>{links}</ul></body></html>",
             headers=_HEADERS,
         )
 
 
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: whoever runs us says when to end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _takes_gzip(header: str) -> bool:
-    """Whether `Accept-Encoding` (RFC 9110, section 12.5.3) takes gzip."""
+def _accepts_gzip(header: str) -> bool:
+    """Whether `Accept-Encoding` (RFC 9110, section 12.5.3) accepts gzip."""
     for part in header.lower().split(","):
         coding, *parameters = (piece.strip() for piece in part.split(";"))
         if coding in ("gzip", "x-gzip", "*"):

@@ -1,4 +1,4 @@
-"""The exporter's own metrics, `mojaloop_exporter_*`: one instance a process, handed to whoever counts.
+"""The exporter's own metrics, `mojaloop_exporter_*`: one instance per process, passed to the parts that count.
 
 Counters start at 0 for every allowed registry and reason: a rate over a counter that appears with its first failure
 misses that failure.
@@ -9,16 +9,14 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
-
-# What may be said of a failed registry request: the transient reasons of `findings.Reason`, and a refused address.
-FAILURE_REASONS = ("unreachable", "unauthorized", "not_found", "rate_limited", "bad_answer", "private_address")
+from exporter.reasons import REQUEST_FAILURES
 
 
 class Telemetry:
     """The exporter's own metrics in a registry of their own (`registry`)."""
 
     def __init__(self) -> None:
-        # When a counter began is of no use to anybody here, and doubles the page.
+        # Nobody uses the time when a counter was created, and it would double the page.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -28,7 +26,7 @@ class Telemetry:
         self.build_info.labels(__version__).set(1)
         self.registry_requests = Counter(
             "mojaloop_exporter_registry_requests",
-            "HTTP requests sent to a registry or for it.",
+            "HTTP requests to a registry or on its behalf.",
             ["registry"],
             registry=self.registry,
         )
@@ -47,25 +45,25 @@ class Telemetry:
         )
         self.ratelimit_remaining = Gauge(
             "mojaloop_exporter_registry_ratelimit_remaining",
-            "Requests left, as the registry said last.",
+            "Requests left, as the registry reported last.",
             ["registry"],
             registry=self.registry,
         )
         self.watch_restarts = Counter(
             "mojaloop_exporter_kubernetes_watch_restarts",
-            "Watches that ended and were started anew.",
+            "Watches that ended and were started again.",
             ["kind", "reason"],
             registry=self.registry,
         )
         self.forbidden = Gauge(
             "mojaloop_exporter_kubernetes_forbidden",
-            "1 while a kind cannot be listed in a watched namespace (* is all) for missing rights.",
+            "1 while missing rights keep a kind from being listed in a watched namespace (* is all).",
             ["kind", "watched_namespace"],
             registry=self.registry,
         )
         self.last_sync = Gauge(
             "mojaloop_exporter_kubernetes_last_sync_timestamp_seconds",
-            "When a kind was last listed whole.",
+            "When a kind was last listed completely.",
             ["kind"],
             registry=self.registry,
         )
@@ -79,7 +77,7 @@ class Telemetry:
         )
         self.catalogue_resets = Counter(
             "mojaloop_exporter_catalogue_resets",
-            "Times a damaged catalogue was set aside and started anew.",
+            "Times a damaged catalogue was set aside and replaced by an empty one.",
             registry=self.registry,
         )
 
@@ -87,5 +85,5 @@ class Telemetry:
         """Start the counters of an allowed registry at 0."""
         self.registry_requests.labels(host)
         self.registry_duration.labels(host)
-        for reason in FAILURE_REASONS:
-            self.registry_failures.labels(host, reason)
+        for reason in REQUEST_FAILURES:
+            self.registry_failures.labels(host, reason.value)

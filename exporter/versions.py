@@ -2,8 +2,8 @@
 
 The rules are numbered as in docs/versions.md:
 
-1. Grammar: `[vV]? N(.N){0,4} suffix?`. N has no leading zero and at most nine digits; a suffix begins with `-`, `.` or `_`,
-   and one that begins with `.` does not go on with a digit (that would be a part of the number).
+1. Grammar: `[vV]? N(.N){0,4} suffix?`. N has no leading zero and at most nine digits; a suffix begins with `-`, `.` or
+   `_`, and one that begins with `.` does not go on with a digit (that would be a part of the number).
 2. One or two parts, and `latest`, move: nothing is said of them.
 3. Prefixes do not mix: `5.5.0` is never offered `v5.5.1`.
 4. A final has three parts or more and no suffix, and is only offered finals.
@@ -24,6 +24,8 @@ from typing import Any
 
 import semver
 
+from exporter.reasons import Reason
+
 
 class Strategy(StrEnum):
     """How far an offer may go: Z, Y or X of X.Y.Z may rise."""
@@ -31,13 +33,6 @@ class Strategy(StrEnum):
     PATCH = "patch"
     MINOR = "minor"
     MAJOR = "major"
-
-
-class Unjudgeable(StrEnum):
-    """Why nothing can be said of a tag."""
-
-    NOT_A_VERSION = "not_a_version"
-    FLOATING_TAG = "floating_tag"
 
 
 class _Kind(StrEnum):
@@ -59,7 +54,8 @@ _PRE_RELEASE = re.compile(
     r"[-._](snapshot|alpha|beta|rc|preview|pre|dev|milestone|nightly|canary)(?:[-._]?([0-9]{1,18}))?",
     re.ASCII | re.IGNORECASE,
 )
-# Words, an optional ticket, a dot and a number: `-hotfix.2`, `-iad-608.5`, `-fetch-all.4`; not `-ppg16.4-pgbouncer1.23.1`.
+# Words, an optional ticket, a dot and a number: `-hotfix.2`, `-iad-608.5`, `-fetch-all.4`; not
+# `-ppg16.4-pgbouncer1.23.1`.
 _BRANCH = re.compile(r"[-._]([A-Za-z]+(?:[-_][A-Za-z]+)*(?:[-_][0-9]{1,9})?)\.([0-9]{1,18})", re.ASCII)
 _BUILD = re.compile(r"[-_][0-9]{1,18}(?:[-._][0-9]{1,18})*", re.ASCII)
 _REVISION = re.compile(r"(.*)-r([0-9]{1,18})", re.ASCII | re.DOTALL)
@@ -71,8 +67,8 @@ _LONGEST_LONE_NUMBER = 4
 class _Version:
     """A tag that the grammar takes, of three parts or more.
 
-    `line` is what must be equal within a kind: the word of a pre-release, word and ticket of a branch build, a variant's suffix.
-    `number` orders versions of one core and line.
+    `line` is what must be equal within a kind: the word of a pre-release, word and ticket of a branch build, a
+    variant's suffix. `number` orders versions of one core and line.
     """
 
     tag: str
@@ -86,7 +82,8 @@ class _Version:
     def order(self) -> Any:
         """What sorts versions of one kind and line."""
         if self.kind is _Kind.PRE_RELEASE and len(self.core) == 3:
-            # Precedence by the Semantic Versioning specification 2.0.0, section 11: `-snapshot` < `-snapshot.0`, `.9` < `.34`.
+            # Precedence by the Semantic Versioning specification 2.0.0, section 11:
+            # `-snapshot` < `-snapshot.0`, `.9` < `.34`.
             major, minor, patch = self.core
             return semver.Version(major, minor, patch, prerelease=".".join([self.line, *map(str, self.number)]))
         return (self.core, self.number)
@@ -105,16 +102,16 @@ class Offer:
     missed: tuple[str, ...]
 
 
-def _parse(tag: str) -> _Version | Unjudgeable:
+def _parse(tag: str) -> _Version | Reason:
     match = _VERSION.fullmatch(tag)
     if match is None:
-        return Unjudgeable.FLOATING_TAG if tag == "latest" else Unjudgeable.NOT_A_VERSION
+        return Reason.FLOATING_TAG if tag == "latest" else Reason.NOT_A_VERSION
     prefix, digits, suffix = match.groups()
     core = tuple(map(int, digits.split(".")))
     if len(core) == 1 and len(digits) > _LONGEST_LONE_NUMBER:
-        return Unjudgeable.NOT_A_VERSION
+        return Reason.NOT_A_VERSION
     if len(core) < 3:
-        return Unjudgeable.FLOATING_TAG
+        return Reason.FLOATING_TAG
     if not suffix:
         return _Version(tag, prefix, core, _Kind.FINAL)
     if pre := _PRE_RELEASE.fullmatch(suffix):
@@ -128,10 +125,10 @@ def _parse(tag: str) -> _Version | Unjudgeable:
     return _Version(tag, prefix, core, _Kind.VARIANT, suffix)
 
 
-def unjudgeable(tag: str) -> Unjudgeable | None:
+def unjudgeable(tag: str) -> Reason | None:
     """Why nothing can be said of a running tag, or None where something can."""
     parsed = _parse(tag)
-    return parsed if isinstance(parsed, Unjudgeable) else None
+    return parsed if isinstance(parsed, Reason) else None
 
 
 class Tags:
@@ -161,7 +158,7 @@ class Tags:
             accept: which tags may be offered at all; None is all of them.
         """
         version = _parse(running)
-        if isinstance(version, Unjudgeable):
+        if isinstance(version, Reason):
             return Offer(running, ())
         fixed = version.core[: _FIXED_PARTS[strategy]]
         # Parts after the third are ticket numbers where a suffix follows; such a build has no line of patches (rule 5).
@@ -202,11 +199,11 @@ class Tags:
 
 
 def lowest(tags: Iterable[str]) -> str:
-    """The lowest of several running tags of one image: what is reported where a custom controller is in the middle of a rollout."""
+    """The lowest of several running tags of one image, as during a rollout of a custom controller."""
 
     def key(tag: str) -> tuple[Any, ...]:
         parsed = _parse(tag)
-        if isinstance(parsed, Unjudgeable):
+        if isinstance(parsed, Reason):
             return (1, (), False, (), tag)
         return (0, parsed.core, parsed.kind is _Kind.FINAL, parsed.number, tag)
 

@@ -4,9 +4,10 @@ import sqlite3
 
 import pytest
 
-from exporter.catalogue import FILE, Catalogue, CatalogueError, IncompleteListError, Question
+from exporter.catalogue import FILE, Catalogue, CatalogueError, IncompleteListError
 from exporter.images import Repository
 from exporter.telemetry import Telemetry
+from exporter.verdicts import Question
 
 pytestmark = pytest.mark.anyio
 LEDGER = Repository("docker.io", "mojaloop/central-ledger")
@@ -31,7 +32,7 @@ async def latest(catalogue, tag="v1.0.0"):
 async def test_what_was_stored_is_there_after_a_restart(tmp_path):
     async with await opened(tmp_path) as catalogue:
         assert await latest(catalogue) is None
-        assert await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1"], running=["v1.0.0"], etag='"x"')
+        assert (await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1"], running=["v1.0.0"], etag='"x"')).changed
         assert await latest(catalogue) == "v1.0.1"
     async with await opened(tmp_path) as catalogue:
         assert await latest(catalogue) == "v1.0.1"
@@ -62,9 +63,9 @@ async def test_a_running_tag_that_was_never_listed_does_not_block_a_list(tmp_pat
 async def test_a_tag_is_withdrawn_after_two_lists_without_it(tmp_path):
     async with await opened(tmp_path) as catalogue:
         await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1"], running=["v1.0.0"])
-        assert not await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"])
+        assert not (await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"])).changed
         assert await latest(catalogue) == "v1.0.1"
-        assert await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"])
+        assert (await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"])).changed
         assert await latest(catalogue) == "v1.0.0"
 
 
@@ -77,10 +78,10 @@ async def test_a_tag_that_comes_back_in_time_is_not_withdrawn(tmp_path):
 
 async def test_a_confirmed_list_counts_as_one_more_of_its_kind(tmp_path):
     async with await opened(tmp_path) as catalogue:
-        assert not await catalogue.confirm(LEDGER)
+        assert not (await catalogue.confirm(LEDGER)).changed
         await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1"], running=["v1.0.0"])
         await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"])
-        assert await catalogue.confirm(LEDGER)
+        assert (await catalogue.confirm(LEDGER)).changed
         assert await latest(catalogue) == "v1.0.0"
 
 

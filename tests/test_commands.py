@@ -11,8 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from exporter.commands import advice, patch_command, rollback_command
-from exporter.findings import Finding, Reason, WorkloadState
+from exporter.findings import Finding, WorkloadState
 from exporter.images import parse
+from exporter.reasons import Reason
 from exporter.workloads import ContainerType, Manager, WorkloadKey
 from tests.support.kube import METADATA_PATHS, need
 from tests.support.workloads import body

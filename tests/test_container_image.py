@@ -411,6 +411,6 @@ def test_serve_says_which_folder_it_cannot_write(contained, kube):
     done = ours.run()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"mojaloop-image-patch-exporter: {STATE}: Read-only file system; name a folder that can be written with --state-dir"
+        f"mojaloop-image-patch-exporter: {STATE}: Read-only file system; name a writable folder with --state-dir"
     )
     assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from exporter.cli import exporting
+from exporter.app import exporting
 from exporter.config import Configuration
 from exporter.demo import StandInSlack, pipeline, serving, stand_ins
 from exporter.demo.alerts import RULES

@@ -18,9 +18,9 @@ from exporter.demo import release, serving, stand_ins
 from exporter.demo.cluster import StandInCluster
 from exporter.demo.objects import RESOURCES, apply_json_patch
 from exporter.demo.registry import PAGE_TAGS, StandInRegistry
-from exporter.findings import Reason
 from exporter.images import Repository, parse
 from exporter.inventory import Inventory
+from exporter.reasons import Reason
 from exporter.registry import DEFAULT_ENTRIES, RegistryClient, RegistryError
 from exporter.telemetry import Telemetry
 from tests.support import scenarios

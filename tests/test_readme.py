@@ -13,8 +13,12 @@ from exporter.telemetry import Telemetry
 README = Path(__file__).parent.parent / "README.md"
 
 
+def names(labels):
+    return ", ".join(f"`{label}`" for label in labels)
+
+
 def metrics():
-    rows = [f"| `{family.name}` | `{family.labels.replace(', ', '`, `')}` | {family.help} |" for family in FAMILIES]
+    rows = [f"| `{family.name}` | {names(family.labels)} | {family.help} |" for family in FAMILIES]
     return "\n".join(["| metric | labels | value |", "| --- | --- | --- |", *rows])
 
 
@@ -23,7 +27,7 @@ def own():
     rows = []
     for metric in vars(Telemetry()).values():
         if isinstance(metric, MetricWrapperBase):
-            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            labels = names(metric._labelnames)
             name = metric._name + ("_total" if isinstance(metric, Counter) else "")
             rows.append(f"| `{name}` | {labels} | {metric._documentation} |")
     return "\n".join(["| metric | labels | value |", "| --- | --- | --- |", *rows])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.findings import Reason
+from exporter.reasons import Reason
 from exporter.registry import RegistryError
 from exporter.registry.body import decode, read
 

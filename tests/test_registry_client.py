@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from exporter.findings import Reason
 from exporter.images import Repository
+from exporter.reasons import Reason
 from exporter.registry import Api, Limits, RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
 from tests.support.bad_registries import BAD, endless

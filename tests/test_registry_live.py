@@ -8,9 +8,9 @@ import pytest
 
 from exporter.catalogue import Catalogue
 from exporter.checker import Checker, Settings
-from exporter.findings import Reason
 from exporter.images import Repository
 from exporter.inventory import Inventory, ScopeState
+from exporter.reasons import Reason
 from exporter.registry import RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
 from exporter.workloads import Container, ContainerType, Workload, WorkloadKey

@@ -7,8 +7,12 @@ import re
 import pytest
 from rich.console import Console
 
-from exporter.findings import Finding, Reason, Snapshot, WorkloadState
-from exporter.report import counts, render_commands, render_json, table, to_json, write
+from exporter.findings import Finding, Snapshot, WorkloadState
+from exporter.reasons import Reason
+from exporter.report import FORMATS, write
+from exporter.report.json_output import render_json, to_json
+from exporter.report.shell import render_commands
+from exporter.report.table import counts, table
 from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key
 
 DAY = 86400.0
@@ -20,9 +24,15 @@ def finding(
     tag="v1.0.0", latest="v1.0.2", *, key=LEDGER, name="main", init=False, published=NOW - 43 * DAY, reason=None, **more
 ):
     said = {
-        "workload": key, "container": name, "container_type": ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER, "position": 0,
-        "reference": f"mojaloop/ledger:{tag}", "image": "docker.io/mojaloop/ledger", "tag": tag, "reason": reason,
-    }  # fmt: skip
+        "workload": key,
+        "container": name,
+        "container_type": ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER,
+        "position": 0,
+        "reference": f"mojaloop/ledger:{tag}",
+        "image": "docker.io/mojaloop/ledger",
+        "tag": tag,
+        "reason": reason,
+    }
     if reason is None:
         behind = 0 if latest == tag else 2
         said |= {
@@ -199,3 +209,12 @@ def test_the_counts():
         " 2 unknown (1 floating tag, 1 invalid reference); 3 ignored."
     )
     assert counts(Snapshot()) == "0 containers checked; 0 miss a patch; 0 unknown."
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_every_format_names_what_is_missed(capsys, output):
+    write(SNAPSHOT, output, now=NOW)
+    text = capsys.readouterr().out
+    assert "mojaloop/ledger" in text
+    assert "v1.0.2" in text
+    assert text.endswith("\n")

@@ -201,7 +201,8 @@ def test_without_jobs_all_but_jobs_works(kube, namespace, hub, tmp_path):
 
 
 HOSTILE = [
-    "$(reboot)", "a'; rm -rf / #", 'a"b:v1.0.0', "a\nb", "a`id`:v1.0.0", "a/b:v1.0.0 --help", "a\\b:v1", "169.254.169.254/a/b:v1.0.0",
+    "$(reboot)", "a'; rm -rf / #", 'a"b:v1.0.0', "a\nb", "a`id`:v1.0.0", "a/b:v1.0.0 --help", "a\\b:v1",
+    "169.254.169.254/a/b:v1.0.0",
     "A/B:v1.0.0", "a/b:v1.0.0@sha256:abc", "é/b:v1.0.0", "{{ .Values.image }}",
 ]  # fmt: skip
 

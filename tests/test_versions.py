@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.versions import Strategy, Tags, Unjudgeable, lowest, unjudgeable
+from exporter.reasons import Reason
+from exporter.versions import Strategy, Tags, lowest, unjudgeable
 
 RECORDED = Path(__file__).parent.parent / "exporter" / "demo" / "data" / "tags"
 SERVICES = sorted(path.stem for path in RECORDED.glob("*.json"))
@@ -38,25 +39,25 @@ def offered(running: str, tags: str, strategy: Strategy = Strategy.PATCH) -> tup
         ("v10.5.2.0.0-pisp", None),
         ("2023.11.2", None),
         ("v1.9.0-release", None),
-        ("test-ci", Unjudgeable.NOT_A_VERSION),
-        ("v", Unjudgeable.NOT_A_VERSION),
-        ("RELEASE.2023-07-21T21-12-44Z", Unjudgeable.NOT_A_VERSION),
-        ("608111629", Unjudgeable.NOT_A_VERSION),
-        ("20230", Unjudgeable.NOT_A_VERSION),
-        ("1.2.03", Unjudgeable.NOT_A_VERSION),
-        ("1.2.1234567890", Unjudgeable.NOT_A_VERSION),
-        ("1.2.3.4.5.6", Unjudgeable.NOT_A_VERSION),
-        ("1.2.3+build", Unjudgeable.NOT_A_VERSION),
-        ("", Unjudgeable.NOT_A_VERSION),
-        ("v１.２.３", Unjudgeable.NOT_A_VERSION),
+        ("test-ci", Reason.NOT_A_VERSION),
+        ("v", Reason.NOT_A_VERSION),
+        ("RELEASE.2023-07-21T21-12-44Z", Reason.NOT_A_VERSION),
+        ("608111629", Reason.NOT_A_VERSION),
+        ("20230", Reason.NOT_A_VERSION),
+        ("1.2.03", Reason.NOT_A_VERSION),
+        ("1.2.1234567890", Reason.NOT_A_VERSION),
+        ("1.2.3.4.5.6", Reason.NOT_A_VERSION),
+        ("1.2.3+build", Reason.NOT_A_VERSION),
+        ("", Reason.NOT_A_VERSION),
+        ("v１.２.３", Reason.NOT_A_VERSION),
         # Rule 2: what moves.
-        ("latest", Unjudgeable.FLOATING_TAG),
-        ("6", Unjudgeable.FLOATING_TAG),
-        ("5.7", Unjudgeable.FLOATING_TAG),
-        ("v1.0", Unjudgeable.FLOATING_TAG),
-        ("1.28", Unjudgeable.FLOATING_TAG),
-        ("v3.3-snapshot-develop-PI3", Unjudgeable.FLOATING_TAG),
-        ("2023", Unjudgeable.FLOATING_TAG),
+        ("latest", Reason.FLOATING_TAG),
+        ("6", Reason.FLOATING_TAG),
+        ("5.7", Reason.FLOATING_TAG),
+        ("v1.0", Reason.FLOATING_TAG),
+        ("1.28", Reason.FLOATING_TAG),
+        ("v3.3-snapshot-develop-PI3", Reason.FLOATING_TAG),
+        ("2023", Reason.FLOATING_TAG),
     ],
 )
 def test_what_can_be_judged(tag, expected):
@@ -150,7 +151,7 @@ def test_only_accepted_tags_are_offered():
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        ("mysql:5.7", Unjudgeable.FLOATING_TAG),
+        ("mysql:5.7", Reason.FLOATING_TAG),
         ("mysql:8.0.30", "8.0.31"),
         ("bitnami/mysql:8.0.32-debian-11-r0", "8.0.33-debian-11-r0"),
         ("bitnami/kafka:3.3.1-debian-11-r1", "3.3.2-debian-11-r1"),
@@ -165,13 +166,13 @@ def test_only_accepted_tags_are_offered():
         ("quay.io/opstree/redis:v7.4.8", "v7.4.9"),
         ("quay.io/cilium/cilium:v1.20.0@sha256:" + "a" * 64, "v1.20.1"),
         ("rabbitmq:3.12.4-management-alpine", "3.12.5-management-alpine"),
-        ("minio/minio:RELEASE.2023-07-21T21-12-44Z", Unjudgeable.NOT_A_VERSION),
-        ("docker.redpanda.com/redpandadata/console:latest", Unjudgeable.FLOATING_TAG),
-        ("bowerswilkins/awaitpostgres:latest", Unjudgeable.FLOATING_TAG),
-        ("busybox:1.28", Unjudgeable.FLOATING_TAG),
+        ("minio/minio:RELEASE.2023-07-21T21-12-44Z", Reason.NOT_A_VERSION),
+        ("docker.redpanda.com/redpandadata/console:latest", Reason.FLOATING_TAG),
+        ("bowerswilkins/awaitpostgres:latest", Reason.FLOATING_TAG),
+        ("busybox:1.28", Reason.FLOATING_TAG),
         ("ghcr.io/mojaloop/vault-utils:0.0.6", "0.0.7"),
-        ("redis:6", Unjudgeable.FLOATING_TAG),
-        ("ghcr.io/a/b:1", Unjudgeable.FLOATING_TAG),
+        ("redis:6", Reason.FLOATING_TAG),
+        ("ghcr.io/a/b:1", Reason.FLOATING_TAG),
         ("mojaloop/merchant-acquirer-backend:1.0.1", "1.0.2"),
     ],
 )
@@ -180,7 +181,7 @@ def test_supporting_images(image, expected):
 
     tag = parse(image).tag
     why = unjudgeable(tag)
-    if isinstance(expected, Unjudgeable):
+    if isinstance(expected, Reason):
         assert why is expected
         return
     assert why is None

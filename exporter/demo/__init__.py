@@ -1,7 +1,7 @@
 """Stand-ins for a cluster and for registries, filled with a real Mojaloop release.
 
-They speak real HTTP on loopback ports, and the demo and the tests reach them through the clients that a hub uses, so that the product has
-no branch for either.
+They speak real HTTP on loopback ports. The demo and the tests reach them through the clients that a hub uses, so the
+product has no branch for either.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from exporter.demo.pipeline import MissingError, Pipeline, pipeline
 from exporter.demo.registry import StandInRegistry
 from exporter.demo.slack import StandInSlack
 from exporter.registry import RegistryEntry
+from exporter.server import EmbeddedServer
 
 __all__ = [
     "MissingError",
@@ -40,12 +41,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StandIns:
-    """What there is, and how to reach it.
+    """The running stand-ins, and how to reach them.
 
     Attributes:
         kubeconfig: for the cluster.
-        registries: the entries that are there by default, leading to the stand-in.
-        cluster, registry: the stand-ins, to change.
+        registries: the default entries, pointing to the stand-in.
+        cluster, registry: the stand-ins themselves, to change what they hold.
     """
 
     kubeconfig: Path
@@ -72,7 +73,7 @@ async def stand_ins() -> AsyncIterator[StandIns]:
 
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """An application at a free loopback port; yields its address."""
+    """An application on a free loopback port; yields its address."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -85,7 +86,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
         access_log=False,
         timeout_graceful_shutdown=1,
     )
-    server = _Uvicorn(config)
+    server = EmbeddedServer(config)
     running = asyncio.create_task(server.serve())
     while not server.started:
         if running.done():
@@ -97,11 +98,3 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await running
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

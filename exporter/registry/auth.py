@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from exporter.findings import Reason
 from exporter.images import DOCKER_HUB
+from exporter.reasons import Reason
 from exporter.registry import body, headers
 from exporter.registry.entries import RegistryEntry
 from exporter.registry.errors import RegistryError

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from exporter.findings import Reason
+from exporter.reasons import Reason
 from exporter.registry.errors import RegistryError
 
 _T = TypeVar("_T", bound=msgspec.Struct)

@@ -24,8 +24,8 @@ from exporter import __version__, lean  # noqa: F401 - lean before httpx
 import httpx  # isort: skip
 import msgspec  # isort: skip
 
-from exporter.findings import Reason
 from exporter.images import Repository, is_digest, is_tag
+from exporter.reasons import Reason
 from exporter.registry import body, headers
 from exporter.registry.auth import RegistryAuth
 from exporter.registry.entries import Api, RegistryEntries, RegistryEntry

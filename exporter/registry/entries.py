@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from exporter.findings import Reason
 from exporter.images import DOCKER_HUB, InvalidReferenceError, Repository, parse_repository
+from exporter.reasons import Reason
 from exporter.registry.errors import RegistryError
 
 # Docker Hub's registry does not answer under the name that its images carry.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.findings import Reason
+from exporter.reasons import Reason
 
 
 class RegistryError(Exception):

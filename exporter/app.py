@@ -1,0 +1,183 @@
+"""The exporter, assembled from its parts and run.
+
+`exporting` starts everything that `serve` needs, and the demo uses it too. `open_checker` and `build_cluster` make
+single parts from a configuration; `check` uses them without the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from exporter import __version__
+from exporter.catalogue import Catalogue
+from exporter.checker import Checker
+from exporter.cluster import Cluster, Connection, open_connection
+from exporter.collector import Exposition
+from exporter.config import Configuration
+from exporter.findings import Snapshot
+from exporter.inventory import Inventory, ScopeState
+from exporter.registry import RegistryClient
+from exporter.report.json_output import render_json
+from exporter.server import Server, listen
+from exporter.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+
+class CommandError(Exception):
+    """A command cannot do what it was asked to do; the message says why, in one line."""
+
+
+class SnapshotPublisher:
+    """The newest snapshot and its renderings, each made once, however many requests there are."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._snapshot = Snapshot()
+        self._exposition = Exposition(self._snapshot)
+        self._findings: bytes | None = None
+        self._ready = False
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Replace the snapshot."""
+        self._snapshot, self._findings = snapshot, None
+        self._exposition = Exposition(snapshot)
+        # Missing rights must not keep a Service from being scraped: metrics of their own report them.
+        scopes = self._inventory.scopes().values()
+        self._ready = self._ready or (bool(scopes) and ScopeState.PENDING not in scopes)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot."""
+        return self._snapshot
+
+    def complete(self) -> bool:
+        """Whether every container is judged, or unknown for a permanent reason."""
+        return bool(self._snapshot.synced) and all(self._snapshot.synced.values())
+
+    def dated(self) -> bool:
+        """Whether the publish time of every first missed patch is known."""
+        return all(finding.published is not None for finding in self._snapshot.findings if finding.patch_available)
+
+    def ready(self) -> bool:
+        """Whether everything that is watched has been listed once, or is known to be forbidden."""
+        return self._ready
+
+    def exposition(self) -> Exposition:
+        """The page of metrics."""
+        return self._exposition
+
+    def findings(self) -> bytes:
+        """The JSON of `check`."""
+        if self._findings is None:
+            self._findings = render_json(self._snapshot)
+        return self._findings
+
+
+async def serve(configuration: Configuration) -> None:
+    """Run the exporter until SIGTERM or SIGINT."""
+    async with exporting(configuration) as (address, _):
+        _log.info("version %s answers at %s", __version__, address)
+        # What is allocated by now stays; the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        await wait_for_signal()
+        _log.info("shutting down")
+
+
+@contextlib.asynccontextmanager
+async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
+    """Run the exporter while the context lasts; yields its address and what it publishes.
+
+    A part that fails cancels the other parts and the body of the context. An exporter that goes on without a part
+    reports stale values.
+    """
+    telemetry, inventory = Telemetry(), Inventory()
+    publisher = SnapshotPublisher(inventory)
+    async with AsyncExitStack() as opened:
+        listener = opened.enter_context(contextlib.closing(listen(*configuration.listen)))
+        connection = await opened.enter_async_context(connect(configuration))
+        checker = await opened.enter_async_context(
+            open_checker(configuration, telemetry=telemetry, inventory=inventory)
+        )
+        checker.on_snapshot = publisher.publish
+        cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
+        server = Server(
+            listener=listener,
+            own=telemetry.registry,
+            exposition=publisher.exposition,
+            findings=publisher.findings,
+            ready=publisher.ready,
+        )
+        async with asyncio.TaskGroup() as group:
+            parts = [
+                group.create_task(part.run(), name=name)
+                for name, part in (("cluster", cluster), ("checker", checker), ("server", server))
+            ]
+            try:
+                yield _address(listener), publisher
+            finally:
+                for part in parts:
+                    part.cancel()
+
+
+def connect(configuration: Configuration) -> contextlib.AbstractAsyncContextManager[Connection]:
+    """The connection to the cluster of a configuration."""
+    return open_connection(kubeconfig=configuration.kubeconfig, context=configuration.context)
+
+
+@contextlib.asynccontextmanager
+async def open_checker(
+    configuration: Configuration, *, telemetry: Telemetry, inventory: Inventory
+) -> AsyncIterator[Checker]:
+    """The checker over a catalogue and the registries, which are closed with the context."""
+    async with (
+        await Catalogue.open(configuration.state_dir, clock=time.time, telemetry=telemetry) as catalogue,
+        RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry,
+    ):
+        yield Checker(
+            inventory=inventory,
+            catalogue=catalogue,
+            registry=registry,
+            telemetry=telemetry,
+            clock=time.time,
+            settings=configuration.settings(),
+        )
+
+
+def build_cluster(
+    configuration: Configuration, connection: Connection, *, telemetry: Telemetry, inventory: Inventory
+) -> Cluster:
+    """What fills the inventory from a cluster."""
+    return Cluster(
+        connection=connection,
+        inventory=inventory,
+        telemetry=telemetry,
+        clock=time.time,
+        kinds=configuration.kinds,
+        namespaces=configuration.watched_namespaces,
+        exclude=lambda key: not configuration.selects(key),
+    )
+
+
+async def wait_for_signal() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    received, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received.set)
+    await received.wait()
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,162 @@
+"""From a workload to the findings of its containers. No I/O and no clock.
+
+`Evaluator.evaluate` reads a workload's references and annotations. A container then has a permanent reason, or a
+question to the catalogue; `Item.update` puts the answer, or the reason why there is none, into its finding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from exporter.annotations import InvalidAnnotationError, read_options
+from exporter.findings import Finding
+from exporter.images import InvalidReferenceError, Repository, parse
+from exporter.reasons import Reason
+from exporter.registry import RegistryError
+from exporter.verdicts import Question, Verdict
+from exporter.versions import Strategy, lowest, unjudgeable
+from exporter.workloads import Container, Workload, is_kind, is_object_name
+
+_log = logging.getLogger(__name__)
+
+
+class Ask(NamedTuple):
+    """A question and the repository whose tags answer it."""
+
+    repository: Repository
+    question: Question
+
+
+@dataclass(slots=True)
+class Item:
+    """A container: its finding so far, and what to ask for it; None if its reason is permanent."""
+
+    finding: Finding
+    ask: Ask | None = None
+    _verdict: Verdict | None = None
+
+    def update(self, verdict: Verdict | None, failure: Reason) -> None:
+        """Bring the finding up to date; an equal finding stays the same object.
+
+        Args:
+            verdict: the answer to `ask`, or None.
+            failure: why there is no answer.
+        """
+        if verdict is None:
+            if self.finding.reason is not failure:
+                self.finding = replace(self.finding, reason=failure)
+        elif verdict is not self._verdict:
+            self._verdict = verdict
+            self.finding = replace(
+                self.finding,
+                reason=None,
+                latest_tag=verdict.latest,
+                releases_behind=verdict.behind,
+                published=verdict.published,
+                first_seen=verdict.first_seen,
+                minor=verdict.minor,
+                major=verdict.major,
+            )
+
+
+class Evaluated(NamedTuple):
+    """The containers of a workload that are judged, and how many are left out."""
+
+    items: list[Item]
+    ignored: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluator:
+    """What holds for every workload.
+
+    Attributes:
+        strategy: for containers whose annotations name none.
+        selects_image: whether containers of a repository (by its name) are judged.
+        lookup_repository: the repository to ask for the tags of one, for mirrors; raises `RegistryError` where none
+            may be asked.
+    """
+
+    strategy: Strategy
+    selects_image: Callable[[str], bool]
+    lookup_repository: Callable[[Repository], Repository]
+
+    def evaluate(self, workload: Workload) -> Evaluated:
+        """Read a workload's references and annotations."""
+        items = [self._item(workload, container) for container in workload.containers]
+        judged = [item for item in items if item is not None]
+        return Evaluated(_only_lowest(judged), ignored=len(items) - len(judged))
+
+    def _item(self, workload: Workload, container: Container) -> Item | None:
+        """A container's item; None if the container is left out."""
+        if not _is_named(workload, container):
+            # The API server accepts no such name. A manifest may hold anything, and names end up in commands.
+            _log.warning("ignored: container %r of %r has an invalid name", container.name, tuple(workload.key))
+            return None
+        unknown = Finding(
+            workload=workload.key,
+            container=container.name,
+            container_type=container.type,
+            position=container.position,
+            reference="",
+            image="",
+            tag="",
+            reason=Reason.INVALID_REFERENCE,
+        )
+        try:
+            reference = parse(container.image)
+        except InvalidReferenceError:
+            return Item(unknown)
+        image = str(reference.repository)
+        if not self.selects_image(image):
+            return None
+        tag = reference.tag or ("" if reference.digest else "latest")
+        known = replace(
+            unknown,
+            reference=reference.written,
+            image=image,
+            tag=tag,
+            digest=reference.digest or "",
+            reason=Reason.PENDING,
+        )
+        try:
+            options = read_options(workload.annotations, container.name)
+        except InvalidAnnotationError as error:
+            _log.warning("%s, container %s: %s", workload.key, container.name, error)
+            return Item(replace(known, reason=Reason.INVALID_ANNOTATION))
+        if options.ignore:
+            return None
+        if (reason := unjudgeable(tag) if tag else Reason.DIGEST_ONLY) is not None:
+            return Item(replace(known, reason=reason))
+        try:
+            repository = self.lookup_repository(options.lookup or reference.repository)
+        except RegistryError as error:
+            return Item(replace(known, reason=error.reason))
+        question = Question(tag, options.strategy or self.strategy, options.include, options.exclude)
+        return Item(known, Ask(repository, question))
+
+
+def _is_named(workload: Workload, container: Container) -> bool:
+    key = workload.key
+    # A reference that is judged on its own has no kind and no names (`workloads.reference_key`).
+    return not key.kind or (
+        is_object_name(key.namespace)
+        and is_object_name(key.name)
+        and is_kind(key.kind)
+        and is_object_name(container.name)
+    )
+
+
+def _only_lowest(items: Iterable[Item]) -> list[Item]:
+    """Of several tags of one image in one container (a custom controller in the middle of a rollout) the lowest."""
+    places: dict[tuple[str, str, str], list[Item]] = {}
+    for item in items:
+        places.setdefault((item.finding.container, item.finding.container_type, item.finding.image), []).append(item)
+    kept: list[Item] = []
+    for place in places.values():
+        tag = lowest(item.finding.tag for item in place)
+        kept.append(next(item for item in place if item.finding.tag == tag))
+    return kept

@@ -1,0 +1,51 @@
+"""Why a container cannot be judged: a closed list, and a part of the metric contract.
+
+A permanent reason ends when somebody changes the workload or the configuration. A transient one may end by itself, so
+the alerting rules hold an alert while its container is unknown for one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The value of the label `reason`."""
+
+    INVALID_REFERENCE = "invalid_reference"
+    INVALID_ANNOTATION = "invalid_annotation"
+    NOT_A_VERSION = "not_a_version"
+    FLOATING_TAG = "floating_tag"
+    DIGEST_ONLY = "digest_only"
+    REGISTRY_NOT_ALLOWED = "registry_not_allowed"
+    PRIVATE_ADDRESS = "private_address"
+    PENDING = "pending"
+    UNREACHABLE = "unreachable"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    RATE_LIMITED = "rate_limited"
+    BAD_ANSWER = "bad_answer"
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the reason stays until somebody changes something; the others are transient."""
+        return self in _PERMANENT
+
+
+_PERMANENT = frozenset(
+    {
+        Reason.INVALID_REFERENCE,
+        Reason.INVALID_ANNOTATION,
+        Reason.NOT_A_VERSION,
+        Reason.FLOATING_TAG,
+        Reason.DIGEST_ONLY,
+        Reason.REGISTRY_NOT_ALLOWED,
+        Reason.PRIVATE_ADDRESS,
+    }
+)
+# How a request to a registry can fail. PENDING means that there was none yet; whether an address is private is only
+# known once the host is resolved.
+REQUEST_FAILURES = (
+    *(reason for reason in Reason if not reason.permanent and reason is not Reason.PENDING),
+    Reason.PRIVATE_ADDRESS,
+)

@@ -1,0 +1,122 @@
+"""Which question a container leads to, or which permanent reason."""
+
+import pytest
+
+from exporter.annotations import PREFIX
+from exporter.evaluate import Ask, Evaluator
+from exporter.images import Repository
+from exporter.reasons import Reason
+from exporter.registry import RegistryError
+from exporter.verdicts import Question, Verdict
+from exporter.versions import Strategy
+from exporter.workloads import Container, ContainerType, Workload, WorkloadKey, reference_key
+
+KEY = WorkloadKey("mojaloop", "Deployment", "ledger")
+LEDGER = Repository("docker.io", "mojaloop/central-ledger")
+VERDICT = Verdict(
+    latest="v1.0.2", behind=2, published=500.0, first_seen=1_000.0, undated=None, minor="v1.1.0", major="v2.0.0"
+)
+
+
+def lookup_repository(repository):
+    if repository.registry == "denied.example":
+        raise RegistryError("not on the allow list", reason=Reason.REGISTRY_NOT_ALLOWED)
+    return repository
+
+
+EVALUATOR = Evaluator(
+    strategy=Strategy.PATCH, selects_image=lambda name: "sidecar" not in name, lookup_repository=lookup_repository
+)
+
+
+def evaluate(*images, key=KEY, name="app", **annotations):
+    said = tuple((PREFIX + option.replace("_", "-"), value) for option, value in annotations.items())
+    containers = tuple(Container(name, ContainerType.CONTAINER, image, 0) for image in images)
+    return EVALUATOR.evaluate(Workload(key=key, containers=containers, annotations=said))
+
+
+def test_a_version_is_asked_of_its_repository():
+    (item,), ignored = evaluate("mojaloop/central-ledger:v1.0.0@sha256:" + "a" * 64)
+    assert (item.ask, ignored) == (Ask(LEDGER, Question("v1.0.0")), 0)
+    found = item.finding
+    assert (found.image, found.tag, found.digest) == (str(LEDGER), "v1.0.0", "sha256:" + "a" * 64)
+    assert (found.reason, found.patch_available) == (Reason.PENDING, None)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "ask"),
+    [
+        ({"strategy": "minor"}, Ask(LEDGER, Question("v1.0.0", Strategy.MINOR))),
+        (
+            {"include_tags": "v1.*", "exclude_tags": ".*2"},
+            Ask(LEDGER, Question("v1.0.0", include="v1.*", exclude=".*2")),
+        ),
+        ({"image": "quay.io/hub/ledger"}, Ask(Repository("quay.io", "hub/ledger"), Question("v1.0.0"))),
+    ],
+)
+def test_annotations_change_the_question_and_never_the_image(annotations, ask):
+    (item,), _ = evaluate("mojaloop/central-ledger:v1.0.0", **annotations)
+    assert (item.ask, item.finding.image) == (ask, str(LEDGER))
+
+
+@pytest.mark.parametrize(
+    ("image", "annotations", "reason"),
+    [
+        ("a/b:v1.0.0$(id)", {}, Reason.INVALID_REFERENCE),
+        ("redis:6", {}, Reason.FLOATING_TAG),
+        ("redis", {}, Reason.FLOATING_TAG),
+        ("a/b:test-ci", {}, Reason.NOT_A_VERSION),
+        ("a/b@sha256:" + "a" * 64, {}, Reason.DIGEST_ONLY),
+        ("denied.example/a/b:v1.0.0", {}, Reason.REGISTRY_NOT_ALLOWED),
+        ("mojaloop/central-ledger:v1.0.0", {"image": "denied.example/a/b"}, Reason.REGISTRY_NOT_ALLOWED),
+        ("mojaloop/central-ledger:v1.0.0", {"strategy": "newest"}, Reason.INVALID_ANNOTATION),
+    ],
+)
+def test_a_container_that_cannot_be_judged_has_a_permanent_reason_and_no_question(image, annotations, reason):
+    (item,), ignored = evaluate(image, **annotations)
+    assert (item.finding.reason, item.ask, ignored) == (reason, None, 0)
+    assert reason.permanent
+
+
+@pytest.mark.parametrize(
+    ("image", "more"),
+    [
+        ("mojaloop/central-ledger:v1.0.0", {"ignore": "true"}),
+        ("mojaloop/event-sidecar:v1.0.0", {}),
+        ("mojaloop/central-ledger:v1.0.0", {"name": "$(id)"}),
+        ("mojaloop/central-ledger:v1.0.0", {"key": KEY._replace(name="a b")}),
+        ("mojaloop/central-ledger:v1.0.0", {"key": KEY._replace(namespace="`id`")}),
+        ("mojaloop/central-ledger:v1.0.0", {"key": KEY._replace(kind="x;y")}),
+    ],
+    ids=["annotation", "configuration", "container", "workload", "namespace", "kind"],
+)
+def test_a_container_that_is_left_out_is_counted(image, more):
+    assert evaluate(image, **more) == ([], 1)
+
+
+def test_a_reference_without_a_workload_needs_no_names():
+    (item,), _ = evaluate("mojaloop/central-ledger:v1.0.0", key=reference_key(0), name="")
+    assert item.ask == Ask(LEDGER, Question("v1.0.0"))
+
+
+def test_of_several_tags_of_one_image_in_one_container_the_lowest_is_kept():
+    items, ignored = evaluate("a/b:v1.0.10", "a/b:v1.0.9", "c/d:v3.0.0")
+    assert [(item.finding.image, item.finding.tag) for item in items] == [
+        ("docker.io/a/b", "v1.0.9"),
+        ("docker.io/c/d", "v3.0.0"),
+    ]
+    assert ignored == 0
+
+
+def test_an_answer_replaces_the_reason_and_an_equal_one_leaves_the_finding_as_it_is():
+    (item,), _ = evaluate("mojaloop/central-ledger:v1.0.0")
+    item.update(None, Reason.UNREACHABLE)
+    assert item.finding.reason is Reason.UNREACHABLE
+    item.update(VERDICT, Reason.PENDING)
+    found = item.finding
+    assert (found.reason, found.latest_tag, found.releases_behind, found.published, found.first_seen) == (
+        None, "v1.0.2", 2, 500.0, 1_000.0,
+    )  # fmt: skip
+    assert (found.minor, found.major, found.patch_available) == ("v1.1.0", "v2.0.0", True)
+    item.update(VERDICT, Reason.PENDING)
+    assert item.finding is found
