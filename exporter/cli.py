@@ -21,6 +21,7 @@ from exporter.cluster import ClusterConfigurationError, ClusterError
 from exporter.config import Configuration, ConfigurationError
 from exporter.report import FORMATS
 from exporter.server import ListenError
+from exporter.versions import STRATEGY_NAMES
 
 PROG = "mojaloop-image-patch-exporter"
 # Reported in one line. Anything else is a bug of ours, and shows its traceback.
@@ -99,9 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="judge what these would run: a file, a folder, or - for standard input; may be given several times",
     )
-    check.add_argument(
-        "--strategy", choices=("patch", "minor", "major"), help="the highest part of a version that may rise"
-    )
+    check.add_argument("--strategy", choices=tuple(STRATEGY_NAMES), help="the highest part of a version that may rise")
     check.add_argument("--output", choices=FORMATS, default="table")
     check.add_argument(
         "--fail-on",

@@ -1,4 +1,4 @@
-"""What is written becomes a configuration, or an error that says where, what was found and what is expected."""
+"""A file and the environment are a configuration, or an error with the place, what was found and what is expected."""
 
 import dataclasses
 from ipaddress import ip_network
@@ -8,9 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.checker import Settings
 from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, load, parse_option
-from exporter.registry import DEFAULT_ENTRIES, Api, RegistryEntry
-from exporter.versions import Strategy
+from exporter.config.document import read as read_yaml
+from exporter.config.parsers import show_interval, show_listen
+from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
+from exporter.versions import STRATEGY_NAMES, Strategy
 from exporter.workloads import WorkloadKey
 
 DATA = Path(__file__).parent / "data" / "config"
@@ -42,6 +45,60 @@ def test_without_a_file_everything_has_its_default():
     assert loaded.watched_namespaces == ()
 
 
+# How the text of a default is written in YAML, where that is more than the text.
+IN_YAML = {"kubernetes.kinds": "[{}]", "registries": "{{{}: }}"}
+
+
+@pytest.mark.parametrize("key", [*KEYS, *REGISTRY_KEYS], ids=lambda key: key.name)
+def test_the_documented_default_is_the_value_that_the_code_uses(key):
+    model = Configuration() if key in KEYS else RegistryEntry(name="quay.io")
+    used = getattr(model, key.field)
+    if isinstance(used, Globs):
+        used = getattr(used, key.name.rpartition(".")[2])
+    assert key.value == used
+    if used in (None, ()):
+        assert key.default == key.unset
+        return
+    text = key.default.replace(", ", ": , ") if key.name == "registries" else key.default
+    assert key.parse(read_yaml(IN_YAML.get(key.name, "{}").format(text), "README")) == used
+
+
+def test_defaults_that_depend_on_the_machine_or_the_registry_are_as_documented():
+    (state_dir,) = (key for key in KEYS if key.name == "state_dir")
+    documented = state_dir.default.replace("$XDG_STATE_HOME", "/state")
+    assert load(None, {"XDG_STATE_HOME": "/state"}).state_dir == Path(documented)
+    (endpoint,) = (key for key in REGISTRY_KEYS if key.name == "endpoint")
+    assert str(RegistryEntry(name="quay.io").base) == endpoint.default.replace("HOST", "quay.io")
+
+
+def test_the_checker_has_the_same_defaults():
+    ours, theirs = Configuration().settings(), Settings()
+    assert (ours.strategy, ours.interval) == (theirs.strategy, theirs.interval)
+
+
+@pytest.mark.parametrize(("address", "text"), [(("::1", 80), "[::1]:80"), (("", 80), ":80"), (("a.b", 80), "a.b:80")])
+def test_an_address_is_shown_as_it_is_written(address, text):
+    assert show_listen(address) == text
+    assert parse_option("listen", text) == address
+
+
+@given(st.integers(min_value=60, max_value=10_000_000))
+def test_a_duration_is_shown_as_it_is_written(seconds):
+    assert parse_option("interval", show_interval(float(seconds))) == float(seconds)
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_every_name_of_a_strategy_is_accepted(tmp_path, name):
+    assert read(tmp_path, f"strategy: {name}").strategy is STRATEGY_NAMES[name]
+    assert parse_option("strategy", name) is STRATEGY_NAMES[name]
+
+
+@pytest.mark.parametrize("kind", REGISTRY_KINDS)
+def test_every_kind_of_registry_is_accepted(tmp_path, kind):
+    entries = {e.name: e for e in read(tmp_path, f"registries: {{a.example: {{api: {kind}}}}}").registries}
+    assert entries["a.example"].api == kind
+
+
 @pytest.mark.parametrize(
     ("environment", "folder"),
     [
@@ -50,16 +107,16 @@ def test_without_a_file_everything_has_its_default():
         ({"XDG_STATE_HOME": "", "HOME": ""}, "~/.local/state"),
     ],
 )
-def test_where_the_state_is_kept_by_default(environment, folder):
+def test_the_default_state_dir(environment, folder):
     assert load(None, environment).state_dir == Path(folder).expanduser() / "mojaloop-image-patch-exporter"
 
 
-def test_without_a_home_folder_the_state_has_to_be_given_one(monkeypatch):
+def test_without_a_home_directory_state_dir_has_no_default(monkeypatch):
     def homeless(_path):
         raise RuntimeError
 
     monkeypatch.setattr(Path, "expanduser", homeless)
-    with pytest.raises(ConfigurationError, match="state_dir: found no home folder"):
+    with pytest.raises(ConfigurationError, match="state_dir: there is no home directory"):
         load(None, {})
     assert load(None, {"IMAGE_PATCH_STATE_DIR": ""}).state_dir is None
 
@@ -98,7 +155,7 @@ def test_every_key_is_read():
         ca_file=Path("/etc/registries/ca.pem"),
         username_file=Path("/etc/registries/username"),
         password_file=Path("/etc/registries/password"),
-        api=Api.DOCKERHUB,
+        api="dockerhub",
         token_hosts=("auth.hub.example", "auth.hub.example:8443"),
         mirror_of="docker.io",
         allow_private=(ip_network("10.0.0.0/8"), ip_network("fd00::/8")),
@@ -120,11 +177,11 @@ def test_every_key_is_read():
     [
         ("[]", "[kube-*]", ()),
         ("[a, b]", "[b]", ("a",)),
-        ("[a, b]", "['*']", ("a", "b")),  # nothing is judged; that must not end in the whole cluster
+        ("[a, b]", "['*']", ("a", "b")),  # nothing is judged; it must not mean the whole cluster
         ("[a, 'b?']", "[]", ()),
     ],
 )
-def test_exact_names_are_listed_one_by_one_but_what_is_left_out(tmp_path, include, exclude, watched):
+def test_exact_names_that_are_not_excluded_are_watched_one_by_one(tmp_path, include, exclude, watched):
     loaded = read(tmp_path, f"namespaces: {{include: {include}, exclude: {exclude}}}")
     assert loaded.watched_namespaces == watched
 
@@ -133,7 +190,7 @@ def test_exact_names_are_listed_one_by_one_but_what_is_left_out(tmp_path, includ
     ("written", "address"),
     [("':9877'", ("", 9877)), ("'[::]:0'", ("::", 0)), ("localhost:80", ("localhost", 80))],
 )
-def test_where_to_listen(tmp_path, written, address):
+def test_addresses_to_listen_on(tmp_path, written, address):
     assert read(tmp_path, f"listen: {written}").listen == address
 
 
@@ -160,7 +217,7 @@ def test_the_example_of_the_documentation():
 def test_an_entry_is_merged_into_the_default_one(tmp_path):
     text = "registries: {docker.io: {username_file: /u, password_file: /p}, index.docker.io/mojaloop: {allow: false}, quay.io: }"
     entries = {entry.name: entry for entry in read(tmp_path, text).registries}
-    assert entries["docker.io"].api is Api.DOCKERHUB
+    assert entries["docker.io"].api == "dockerhub"
     assert entries["docker.io"].token_hosts == ("auth.docker.io",)
     assert entries["docker.io"].password_file == Path("/p")
     assert not entries["docker.io/mojaloop"].allow
@@ -168,7 +225,7 @@ def test_an_entry_is_merged_into_the_default_one(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "kubernetes:\nlog:\nlisten:\n"])
-def test_what_says_nothing_changes_nothing(tmp_path, text):
+def test_a_key_without_a_value_is_not_set(tmp_path, text):
     assert read(tmp_path, text) == load(None, {})
 
 
@@ -179,7 +236,7 @@ def test_durations(tmp_path, written, seconds):
     assert read(tmp_path, f"interval: {written}").interval == seconds
 
 
-def test_the_environment_goes_before_the_file(tmp_path):
+def test_the_environment_overrides_the_file(tmp_path):
     loaded = read(
         tmp_path,
         "strategy: minor\nnamespaces: {include: [a], exclude: [b]}",
@@ -197,12 +254,12 @@ def test_the_environment_goes_before_the_file(tmp_path):
     assert [entry.name for entry in loaded.registries if not entry.allow] == ["quay.io"]
 
 
-def test_a_bad_value_is_refused_also_where_the_environment_goes_before_it(tmp_path):
+def test_an_invalid_value_is_refused_even_if_the_environment_overrides_it(tmp_path):
     with pytest.raises(ConfigurationError, match="line 2: strategy"):
         read(tmp_path, "# \nstrategy: newest", IMAGE_PATCH_STRATEGY="major", IMAGE_PATCH_LISTEN="nowhere")
 
 
-def test_the_address_of_a_service_that_kubernetes_puts_there_is_no_key():
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored():
     address = {
         "IMAGE_PATCH_EXPORTER_SERVICE_HOST": "10.96.0.7",
         "IMAGE_PATCH_EXPORTER_SERVICE_PORT_HTTP": "9877",
@@ -210,18 +267,18 @@ def test_the_address_of_a_service_that_kubernetes_puts_there_is_no_key():
         "IMAGE_PATCH_EXPORTER_PORT_9877_TCP_ADDR": "10.96.0.7",
     }
     assert load(None, address) == load(None, {})
-    with pytest.raises(ConfigurationError, match="no such key"):
+    with pytest.raises(ConfigurationError, match="unknown key"):
         load(None, {"IMAGE_PATCH_EXPORTER_PORT": "9877"})
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("IMAGE_PATCH_LISEN", "x", "there is no such key; did you mean IMAGE_PATCH_LISTEN?"),
-        ("IMAGE_PATCH_INTERVAL", "1s", "interval: found '1s', expected 1m or more"),
-        ("IMAGE_PATCH_NAMESPACES_INCLUDE", "[a", "this is no YAML"),
-        ("IMAGE_PATCH_STATE_DIR", "/\udcff", "this is no YAML: a character that is not printable"),
-        ("IMAGE_PATCH_\n", "x", r"IMAGE_PATCH_\n: there is no such key"),
+        ("IMAGE_PATCH_LISEN", "x", "unknown key; did you mean IMAGE_PATCH_LISTEN?"),
+        ("IMAGE_PATCH_INTERVAL", "1s", "interval: found '1s', expected at least 1m"),
+        ("IMAGE_PATCH_NAMESPACES_INCLUDE", "[a", "invalid YAML"),
+        ("IMAGE_PATCH_STATE_DIR", "/\udcff", "invalid YAML: an unprintable character"),
+        ("IMAGE_PATCH_\n", "x", r"IMAGE_PATCH_\n: unknown key"),
     ],
 )
 def test_a_bad_variable(name, value, said):
@@ -232,7 +289,7 @@ def test_a_bad_variable(name, value, said):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"none\.yaml: No such file or directory, expected a file"):
+    with pytest.raises(ConfigurationError, match=r"none\.yaml: No such file or directory; expected a readable file"):
         load(tmp_path / "none.yaml", {})
     with pytest.raises(ConfigurationError, match="Is a directory"):
         load(tmp_path, {})
@@ -240,7 +297,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ConfigurationError, match="larger than"):
         load(tmp_path / "huge.yaml", {})
     (tmp_path / "deep.yaml").write_text("[" * 20_000)
-    with pytest.raises(ConfigurationError, match="no YAML"):
+    with pytest.raises(ConfigurationError, match="invalid YAML"):
         load(tmp_path / "deep.yaml", {})
 
 
@@ -251,7 +308,7 @@ def test_options_of_the_command_line():
 
 
 @given(st.text(max_size=200))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_is_a_configuration_or_an_error_that_says_so(tmp_path, text):
     (tmp_path / "any.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
     for file, environment in (
@@ -283,7 +340,7 @@ _pieces = st.sampled_from(
 
 
 @given(st.lists(_pieces, max_size=12).map("".join))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=500)
 def test_any_pieces_of_yaml_are_a_configuration_or_an_error_that_says_so(tmp_path, text):
     (tmp_path / "any.yaml").write_text(text, encoding="utf-8")
     loaded_or_refused(tmp_path / "any.yaml", {})
@@ -307,7 +364,7 @@ _values = st.recursive(
 
 
 @given(st.dictionaries(_words, _values, max_size=4))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_tree_of_known_words_is_a_configuration_or_an_error_that_says_so(tmp_path, tree):
     import yaml
 

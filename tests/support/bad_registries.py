@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 
-from exporter.findings import Reason
+from exporter.reasons import Reason
 from tests.support.web import reply
 
 
