@@ -245,7 +245,7 @@ class Checker:
         findings.sort(key=lambda f: (f.workload, f.container_type, f.position, f.container, f.image, f.tag))
         workloads = self._inventory.workloads()
         states = {
-            key: WorkloadState(manager=workloads[key].manager, rollout_incomplete=workloads[key].rollout_incomplete)
+            key: WorkloadState.of(workloads[key])
             for key in sorted(self._items)
             if self._items[key] and key in workloads
         }

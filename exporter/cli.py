@@ -21,15 +21,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import __version__, config, logs, manifests, report
+from exporter import __version__, config, logs, report
 from exporter.catalogue import Catalogue, CatalogueError
 from exporter.checker import Checker
-from exporter.cluster import Cluster, ClusterConfigurationError, ClusterError, Connection, open_connection
+from exporter.cluster import Cluster, ClusterConfigurationError, ClusterError, Connection, manifests, open_connection
+from exporter.cluster.manifests import ManifestError
 from exporter.collector import Exposition
 from exporter.config import Configuration, ConfigurationError
 from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
-from exporter.manifests import ManifestError
 from exporter.registry import RegistryClient
 from exporter.server import ListenError, Server, listen
 from exporter.telemetry import Telemetry
@@ -280,7 +280,7 @@ async def _check(parsed: argparse.Namespace, loaded: Configuration) -> int:
                 where = open_connection(kubeconfig=loaded.kubeconfig, context=loaded.context)
                 connection = await opened.enter_async_context(where)
                 await _cluster(loaded, connection, telemetry=telemetry, inventory=inventory).list_once()
-                if set(inventory.scopes().values()) == {ScopeState.FORBIDDEN}:
+                if set(inventory.scopes().values()) <= {ScopeState.FORBIDDEN, ScopeState.NOT_INSTALLED}:
                     raise ClusterError("may not list anything there, so that nothing can be said of it")
             for workload in _given(parsed):
                 inventory.put(workload)
@@ -288,8 +288,8 @@ async def _check(parsed: argparse.Namespace, loaded: Configuration) -> int:
     report.write(snapshot, parsed.output, now=time.time())
     found = {
         "patch": any(finding.patch_available for finding in snapshot.findings),
-        # What may not be listed is not known either.
-        "unknown": ScopeState.FORBIDDEN in inventory.scopes().values()
+        # What cannot be listed is not known either.
+        "unknown": not {ScopeState.FORBIDDEN, ScopeState.NOT_INSTALLED}.isdisjoint(inventory.scopes().values())
         or any(finding.reason is not None for finding in snapshot.findings),
     }
     return 3 if any(found[what] for what in parsed.fail_on) else 0

@@ -76,7 +76,7 @@ class Configuration:
     ca_file: Path | None = None
     kubeconfig: Path | None = None
     context: str | None = None
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = ()
     namespaces: Globs = Globs()
     workloads: Globs = Globs()
     images: Globs = Globs()
