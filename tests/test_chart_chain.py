@@ -26,7 +26,7 @@ from tests.support.chart import install_crds, kubectl
 from tests.support.exporter_process import local
 from tests.support.kube import Kube, free_port, need
 from tests.support.registries import registry
-from tests.test_cluster_live import body
+from tests.support.workloads import body
 from tools import find
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.exporter_process import local
 from tests.support.kube import READER
+from tests.support.manifests import DEPLOYMENT
 from tests.support.registries import registry
-from tests.test_cluster_live import body
-from tests.test_manifests import DEPLOYMENT
+from tests.support.workloads import body
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from exporter.workloads import WorkloadKey
+from tests.support.following import following
 from tests.support.kube import METADATA_PATHS, Kube
-from tests.test_cluster_live import body, following
+from tests.support.workloads import body
 
 pytestmark = pytest.mark.anyio
 IMAGE = "/spec/template/spec/containers/0/image"

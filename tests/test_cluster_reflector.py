@@ -15,7 +15,7 @@ from exporter.cluster.connection import ApiError, UnreachableError
 from exporter.cluster.reflector import Reflector, WatchContext
 from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
-from tests.test_cluster_live import Remembering
+from tests.support.following import Remembering
 
 pytestmark = pytest.mark.anyio
 

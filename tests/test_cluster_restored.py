@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from exporter.cluster.reflector import Reflector
+from tests.support.following import Following, following
 from tests.support.kube import Kube
-from tests.test_cluster_live import Following, body, following
+from tests.support.workloads import body
 
 pytestmark = pytest.mark.anyio
 

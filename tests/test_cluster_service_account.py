@@ -15,8 +15,9 @@ from kubernetes.aio.config import incluster_config
 from exporter.cluster import KINDS
 from exporter.cluster.retries import BACKOFF, Reason
 from exporter.inventory import ScopeState
+from tests.support.following import following
 from tests.support.kube import Kube
-from tests.test_cluster_live import body, following, owner
+from tests.support.workloads import body, owner
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from exporter.findings import Finding, Reason, WorkloadState
 from exporter.images import parse
 from exporter.workloads import ContainerType, Manager, WorkloadKey
 from tests.support.kube import METADATA_PATHS, need
-from tests.test_cluster_live import body
+from tests.support.workloads import body
 
 DIGEST = "@sha256:" + "0a" * 32
 NONE = WorkloadState()

@@ -31,7 +31,7 @@ from exporter import __version__
 from tests.support.exporter_process import Exporter, local
 from tests.support.kube import Kube, need
 from tests.support.registries import registry
-from tests.test_cluster_live import body
+from tests.support.workloads import body
 from tools import cache
 
 # The first run makes a base and fetches every dependency.

@@ -23,9 +23,10 @@ from exporter.images import Repository, parse
 from exporter.inventory import Inventory
 from exporter.registry import DEFAULT_ENTRIES, RegistryClient, RegistryError
 from exporter.telemetry import Telemetry
-from tests import test_cluster_live as live
+from tests.support import scenarios
+from tests.support.following import Following
 from tests.support.kube import ADMIN, METADATA_PATHS, need
-from tests.test_cluster_live import Following, body, owner
+from tests.support.workloads import body, owner, pod_spec
 
 pytestmark = pytest.mark.anyio
 
@@ -217,7 +218,7 @@ async def test_kubectl_works_on_the_stand_in(tmp_path):
         assert (status, said.count("pod/moja-simulator-")) == (0, said.count("\n")), said
         assert "rolled out" in (await run("rollout", "status", "deployment/moja-simulator"))[1]
         (tmp_path / "pod.json").write_text(
-            json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "new"}, "spec": live.pod_spec()})
+            json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "new"}, "spec": pod_spec()})
         )
         assert await run("create", "--filename", str(tmp_path / "pod.json")) == (0, "pod/new created\n")
         assert (await run("delete", "deployment/moja-simulator"))[0] == 0
@@ -259,20 +260,20 @@ async def standing(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_life_is_followed_as_on_a_real_api_server(standing, kind):
-    await live.test_life_cycle(standing, "test", kind)
+    await scenarios.life_cycle(standing, "test", kind)
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "watched"])
 async def test_owners_are_as_on_a_real_api_server(standing, listed):
-    await live.test_owners(standing, "test", listed)
+    await scenarios.owners(standing, "test", listed)
 
 
 async def test_a_finished_job_is_gone(standing):
-    await live.test_a_finished_job_is_gone(standing, "test")
+    await scenarios.a_finished_job_is_gone(standing, "test")
 
 
 async def test_a_list_expires_in_the_middle(standing, monkeypatch):
-    await live.test_a_list_expires_in_the_middle(standing, "test", monkeypatch)
+    await scenarios.a_list_expires_in_the_middle(standing, "test", monkeypatch)
 
 
 PATCH = "application/json-patch+json"

@@ -12,26 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.manifests import ManifestError, read
 from exporter.workloads import Manager
-
-DEPLOYMENT = """\
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: ledger
-  labels: {app.kubernetes.io/managed-by: Helm}
-  annotations: {meta.helm.sh/release-name: moja, meta.helm.sh/release-namespace: mojaloop}
-spec:
-  replicas: 2
-  template:
-    metadata:
-      annotations: {image-patch.mojaloop.io/strategy: minor, other: x}
-    spec:
-      initContainers:
-        - {name: migrate, image: "mojaloop/ledger:v1.0.0"}
-      containers:
-        - {name: main, image: "mojaloop/ledger:v1.0.0"}
-        - {name: sidecar, image: "mojaloop/event-sidecar:v14.0.0"}
-"""
+from tests.support.manifests import DEPLOYMENT
 
 
 def found(tmp_path, text, name="a.yaml", **more):

@@ -25,7 +25,7 @@ from exporter.workloads import ContainerType, WorkloadKey, is_kind, is_object_na
 from tests.support.exporter_process import exporter
 from tests.support.kube import METADATA_PATHS, free_port, need
 from tests.support.registries import registry
-from tests.test_cluster_live import body, owner, pod_spec
+from tests.support.workloads import body, owner, pod_spec
 
 pytestmark = pytest.mark.anyio
 NEVER = "100000000000"

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from tests.support.bad_registries import BAD
 from tests.support.exporter_process import Exporter, exporter, local
 from tests.support.kube import ADMIN, READER, free_port, need
 from tests.support.registries import registry
 from tests.support.web import web
-from tests.test_cluster_live import IMAGE_PATH, body, pod_spec
-from tests.test_registry_client import BAD
+from tests.support.workloads import IMAGE_PATH, body, pod_spec
 
 # Two seconds are promised; a machine that is busy with something else gets one more.
 WITHIN = 3.0

@@ -1,0 +1,96 @@
+"""The production client follows a cluster, and the test waits until its inventory holds what it should."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from exporter.cluster import Cluster, Connection, open_connection
+from exporter.inventory import Inventory, ScopeState
+from exporter.telemetry import Telemetry
+from exporter.workloads import Workload, WorkloadKey
+from tests.support.kube import Kube
+
+
+class Remembering(Inventory):
+    """An inventory that knows what it was ever told.
+
+    Attributes:
+        states: every state that a scope was said to be in, in order.
+        keys: every workload that was ever held.
+        rollouts: for each workload, whether its rollout was incomplete, at each change of that.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[ScopeState] = []
+        self.keys: set[WorkloadKey] = set()
+        self.rollouts: dict[WorkloadKey, list[bool]] = {}
+
+    def set_scope(self, kind: str, watched_namespace: str, state: ScopeState) -> None:
+        self.states.append(state)
+        super().set_scope(kind, watched_namespace, state)
+
+    def put(self, workload: Workload) -> None:
+        self.keys.add(workload.key)
+        rollouts = self.rollouts.setdefault(workload.key, [])
+        if rollouts[-1:] != [workload.rollout_incomplete]:
+            rollouts.append(workload.rollout_incomplete)
+        super().put(workload)
+
+
+class Following:
+    def __init__(self, inventory: Remembering, telemetry: Telemetry, connection: Connection, cluster: Cluster) -> None:
+        self.inventory, self.telemetry, self.connection, self.cluster = inventory, telemetry, connection, cluster
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 2.0) -> float:
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() - began > seconds:
+                raise AssertionError(
+                    f"not within {seconds} s; {self.inventory.workloads()} {dict(self.inventory.scopes())}"
+                )
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+    def images(self, namespace: str) -> dict[str, list[str]]:
+        return {
+            f"{key.kind}/{key.name}": [container.image for container in workload.containers]
+            for key, workload in self.inventory.workloads().items()
+            if key.namespace == namespace
+        }
+
+    async def until_images(self, namespace: str, images: dict[str, list[str]], seconds: float = 2.0) -> None:
+        try:
+            await self.until(lambda: self.images(namespace) == images, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{self.images(namespace)} != {images}") from error
+
+    def restarts(self, kind: str, reason: str) -> float:
+        return self.telemetry.watch_restarts.labels(kind, reason)._value.get()
+
+
+@asynccontextmanager
+async def following(kube: Kube | None, *namespaces: str, token: str | None = None, run: bool = True, **more: Any):
+    """A cluster that is followed: as the named user, or (without a server) as what the context configure."""
+    inventory, telemetry = Remembering(), Telemetry()
+    kubeconfig = (kube.kubeconfig(token) if token else kube.kubeconfig()) if kube else None
+    async with open_connection(kubeconfig=kubeconfig) as connection:
+        cluster = Cluster(
+            connection=connection, inventory=inventory, telemetry=telemetry, clock=time.time, namespaces=namespaces, **more
+        )  # fmt: skip
+        found = Following(inventory, telemetry, connection, cluster)
+        if not run:
+            yield found
+            return
+        task = asyncio.create_task(cluster.run())
+        try:
+            await found.until(lambda: all(s is not ScopeState.PENDING for s in inventory.scopes().values()), 10)
+            yield found
+            assert not task.done(), task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
