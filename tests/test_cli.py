@@ -109,7 +109,7 @@ def test_manifests(run, hub, tmp_path):
     (tmp_path / "bad.yaml").write_text("a: b: c")
     status, output, error = run("check", "--manifests", str(tmp_path / "bad.yaml"))
     assert (status, output, error.count("\n")) == (1, "", 1)
-    assert "bad.yaml, line 1: this is no YAML" in error
+    assert "bad.yaml, line 1: this is not valid YAML" in error
 
 
 def test_a_cluster(run, hub, kube, namespace):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.manifests import ManifestError, read
+from exporter.cluster.manifests import ManifestError, read
 from exporter.workloads import Manager
 from tests.support.manifests import DEPLOYMENT
 
@@ -161,25 +161,25 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: b: c", "a.yaml, line 1: this is no YAML"),
-        ("a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}", "a.yaml, document 2, line 5: this is no YAML: could not find expected ':'; this is a chart's template: run `helm template` first"),
+        ("a: b: c", "a.yaml, line 1: this is not valid YAML"),
+        ("a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}", "a.yaml, document 2, line 5: this is not valid YAML: could not find expected ':'; this is a chart's template: run `helm template` first"),
         (DEPLOYMENT.replace("name: ledger", 'name: "{{ .Release.Name }}"'), "run `helm template` first"),
         (DEPLOYMENT.replace("mojaloop/ledger:v1.0.0", "{{ .Values.image }}"), "run `helm template` first"),
         (DEPLOYMENT.replace("replicas: 2", 'replicas: "{{ .Values.replicas }}"'), "run `helm template` first"),
-        ("[" * 200_000, "this is no YAML: it is nested more than 500 deep"),
-        ("- " * 200_000, "this is no YAML: it is nested more than 500 deep"),
-        ('{"a":' * 200_000, "this is no YAML"),
-        ("a: b\n---\nb: \x00", "this is no YAML"),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: this is no Deployment"),
+        ("[" * 200_000, "this is not valid YAML: it is nested more than 500 deep"),
+        ("- " * 200_000, "this is not valid YAML: it is nested more than 500 deep"),
+        ('{"a":' * 200_000, "this is not valid YAML"),
+        ("a: b\n---\nb: \x00", "this is not valid YAML"),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: Deployment is not valid"),
         (
             "a: 1\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}",
-            "a.yaml, document 2, line 3: this is no Deployment: Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
+            "a.yaml, document 2, line 3: Deployment is not valid: Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
         ),
         (DEPLOYMENT.replace("strategy: minor", "ignore: true"), "annotations"),
-        (DEPLOYMENT.replace("  name: ledger\n", ""), "'' is no name"),
-        (DEPLOYMENT.replace("name: ledger", "name: Ledger"), "'Ledger' is no name"),
-        (DEPLOYMENT.replace("name: ledger", "namespace: a'b\n  name: ledger"), '"a\'b" is no namespace'),
-        (DEPLOYMENT.replace("name: sidecar", "name: side_car"), "'side_car' is no container's name"),
+        (DEPLOYMENT.replace("  name: ledger\n", ""), "'' is not a name"),
+        (DEPLOYMENT.replace("name: ledger", "name: Ledger"), "'Ledger' is not a name"),
+        (DEPLOYMENT.replace("name: ledger", "namespace: a'b\n  name: ledger"), '"a\'b" is not a namespace'),
+        (DEPLOYMENT.replace("name: sidecar", "name: side_car"), "'side_car' is not a container's name"),
         (DEPLOYMENT.replace("apiVersion: apps/v1\n", ""), "it has no apiVersion"),
     ],
     ids=[

@@ -76,6 +76,8 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
     if spec.workload_ref is not None:
         return _by_reference(kind, thing, key)
     template = _template(kind, thing)
+    if template is None and kind.optional:
+        return ()
     annotations = pod_annotations
     if isinstance(template, Template):
         annotations = template.metadata.annotations if template.metadata is not None else None
