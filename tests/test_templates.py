@@ -116,7 +116,7 @@ def test_nothing_in_it(spec: Any) -> None:
     ],
 )
 def test_owners(kind: str, metadata: dict[str, Any], covered: bool, key: str | None) -> None:
-    it = thing(metadata=metadata, spec={})
+    it = thing(metadata=metadata, spec={"template": TEMPLATE})
     assert is_covered(KINDS[kind], it.metadata) is covered
     workload = to_workload(kind, it)
     if key is None:
