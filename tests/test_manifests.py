@@ -73,6 +73,63 @@ metadata: {{name: somebody-elses}}
     assert workloads[2].annotations == (("image-patch.mojaloop.io/ignore", "true"),)
 
 
+OPENSHIFT = """\
+apiVersion: apps.openshift.io/v1
+kind: DeploymentConfig
+metadata: {name: ledger}
+spec:
+  triggers:
+    - type: ImageChange
+      imageChangeParams: {automatic: true, containerNames: [main], from: {kind: ImageStreamTag, name: "ledger:latest"}}
+  template: {spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}}
+"""
+ARGO = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web}
+spec: {template: {spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}}}
+"""
+REFERENCE = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: canary}
+spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: ledger}}
+"""
+FOREIGN = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: a, ownerReferences: [{apiVersion: x.io/v1, kind: Deployment, name: ledger, uid: "1", controller: true}]}
+spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}
+"""
+
+
+def test_custom_resources_of_known_kinds_are_judged(tmp_path):
+    config, rollout = found(tmp_path, f"{OPENSHIFT}---\n{ARGO}---\n{ARGO.replace('argoproj', 'example')}")
+    assert (config.key.kind, config.image_triggers, config.containers[0].image) == (
+        "DeploymentConfig",
+        ("main",),
+        "a/b:v1.0.0",
+    )
+    assert (rollout.key.kind, rollout.declared, rollout.containers[0].image) == ("Rollout", True, "a/b:v1.0.0")
+
+
+def test_a_rollout_that_refers_to_a_deployment_counts_nothing_twice(tmp_path):
+    documents = [REFERENCE, DEPLOYMENT]
+    for order in (documents, documents[::-1]):
+        (workload,) = found(tmp_path, "---\n".join(order))
+        assert workload.key.kind == "Deployment"
+        assert workload.annotations
+        assert workload == found(tmp_path, DEPLOYMENT)[0]
+    assert found(tmp_path, REFERENCE) == []
+
+
+def test_a_foreign_deployment_is_not_the_real_one_of_its_name(tmp_path):
+    assert {str(w.key): w.declared for w in found(tmp_path, f"{FOREIGN}---\n{DEPLOYMENT}")} == {
+        "default/Deployment.x.io/ledger": False,
+        "default/Deployment/ledger": True,
+    }
+
+
 def test_lists_and_json(tmp_path):
     item = {
         "metadata": {"name": "a"},

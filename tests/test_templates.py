@@ -187,7 +187,10 @@ FLUX_KUSTOMIZE = {"kustomize.toolkit.fluxcd.io/name": "ml", "kustomize.toolkit.f
             {"labels": FLUX_HELM, "annotations": {"argocd.argoproj.io/tracking-id": "hub:apps/Deployment:ns/thing"}},
             ("argocd", "hub"),
         ),
-        ({"labels": ARGO_LABEL, **owned("Prometheus", "monitoring.coreos.com/v1")}, ("operator", "Prometheus.monitoring.coreos.com/boss")),
+        (
+            {"labels": ARGO_LABEL, **owned("Prometheus", "monitoring.coreos.com/v1")},
+            ("operator", "Prometheus.monitoring.coreos.com/boss"),
+        ),
         (owned("Prometheus", "v1"), ("operator", "Prometheus/boss")),
         (owned("Prometheus", "monitoring.coreos.com/v1", controller=False), None),
     ],
@@ -244,7 +247,7 @@ def test_what_a_foreign_kind_controls_says_nothing_of_who_manages_that() -> None
     ],
 )
 def test_rollout_incomplete(kind: str, generation: int, status: dict[str, Any], incomplete: bool) -> None:
-    workload = to_workload(kind, thing(metadata={"generation": generation}, status=status))
+    workload = to_workload(kind, thing(metadata={"generation": generation}, spec={"template": TEMPLATE}, status=status))
     assert workload is not None
     assert workload.rollout_incomplete is incomplete
 

@@ -22,7 +22,11 @@ def status_fields(**types: str) -> dict[str, Any]:
 # Types of the fields that we read, as in the manifests of Argo Rollouts 1.8; OpenShift's API server knows them without a definition.
 STATUS = {
     "Rollout": status_fields(
-        observedGeneration="string", replicas="integer", updatedReplicas="integer", stableRS="string", currentPodHash="string"
+        observedGeneration="string",
+        replicas="integer",
+        updatedReplicas="integer",
+        stableRS="string",
+        currentPodHash="string",
     ),
     "DeploymentConfig": status_fields(observedGeneration="integer", replicas="integer", updatedReplicas="integer"),
 }
