@@ -58,6 +58,11 @@ class Kind:
         return "." in self.group
 
     @property
+    def api_version(self) -> str:
+        """What an object of this kind has as its `apiVersion`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
     def resource(self) -> str:
         """The type as kubectl reads it without ambiguity: `deployment`, `rollout.argoproj.io`."""
         return f"{self.name.lower()}.{self.group}" if self.custom else self.name.lower()
@@ -69,7 +74,7 @@ class Kind:
 
     def path(self, namespace: str) -> str:
         """The path of its list at the API server: in one namespace, or in all for `*`."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
         return f"{root}/{self.plural}" if namespace == "*" else f"{root}/namespaces/{namespace}/{self.plural}"
 
 
