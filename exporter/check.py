@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from exporter import manifests, report
+from exporter import report
 from exporter.app import CommandError, build_cluster, connect, open_checker
-from exporter.cluster import ClusterError
+from exporter.cluster import ClusterError, manifests
 from exporter.config import Configuration, Globs
 from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
@@ -19,6 +19,7 @@ from exporter.workloads import Container, ContainerType, Workload, reference_key
 
 FOUND = 3
 """The exit status if something that `--fail-on` names was found."""
+_UNLISTED = frozenset({ScopeState.FORBIDDEN, ScopeState.NOT_INSTALLED})
 
 
 async def check(
@@ -63,8 +64,8 @@ async def check(
             show("listing the cluster", 0, 0)
             connection = await opened.enter_async_context(connect(configuration))
             await build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory).list_once()
-            if set(inventory.scopes().values()) == {ScopeState.FORBIDDEN}:
-                raise ClusterError("may not list anything there, so that nothing can be said of it")
+            if set(inventory.scopes().values()) <= _UNLISTED:
+                raise ClusterError("not permitted to list any workloads")
         for workload in _workloads(references, paths, namespace=namespace or "default"):
             inventory.put(workload)
         snapshot = await checker.check_once(lambda done, total: show("looking tags up", done, total))
@@ -87,7 +88,7 @@ def _found(snapshot: Snapshot, inventory: Inventory) -> dict[str, bool]:
     """For each value of `--fail-on`, whether there is one."""
     return {
         "patch": any(finding.patch_available for finding in snapshot.findings),
-        # What may not be listed is not known either.
-        "unknown": ScopeState.FORBIDDEN in inventory.scopes().values()
+        # What cannot be listed is unknown, too.
+        "unknown": not _UNLISTED.isdisjoint(inventory.scopes().values())
         or any(finding.reason is not None for finding in snapshot.findings),
     }

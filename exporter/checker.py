@@ -171,7 +171,7 @@ class Checker:
     def _states(self) -> dict[WorkloadKey, WorkloadState]:
         workloads = self._inventory.workloads()
         return {
-            key: WorkloadState(manager=workloads[key].manager, rollout_incomplete=workloads[key].rollout_incomplete)
+            key: WorkloadState.of(workloads[key])
             for key in sorted(self._evaluated)
             if self._evaluated[key].items and key in workloads
         }

@@ -1,13 +1,13 @@
 """The command to paste: a guarded `kubectl patch` for the containers of one workload that run one image, and the way back.
 
-`kubectl patch --type json` with a `test` of each container's name and present image before its `replace`: a command that has grown stale
-fails as a whole, where a strategic merge patch would add a container whose name is gone. Where no patch can work (a Job's template is
-immutable, a bare pod is nobody's, a custom kind has a shape of its own) or none would last (Argo CD, Flux or an operator put the old image back), there is no
-command, and `advice` says what to change instead.
+`kubectl patch --type json` with a `test` of each container's name and present image before its `replace`: a stale command fails as a
+whole, where a strategic merge patch would add a container whose name is gone, and custom resources support no such patch. Where no
+patch can work (a Job's template is immutable, nothing controls a bare pod, a foreign kind has a shape of its own) or none would last
+(Argo CD, Flux or an operator put the old image back), there is no command, and `advice` says what to change instead.
 
 Names and references were checked against grammars without any character that a shell or JSON would read (`workloads`, `images`).
-The name of a manager was not: it may come from an annotation, which anybody who creates a workload writes, and `advice` stands beside
-commands that people paste. One that is more than a name is left out.
+The name of a manager was not: it may come from an annotation, which anybody who creates a workload writes, and `advice` is shown
+next to commands that people paste. One that is more than a name is left out. The names of triggers are only compared.
 """
 
 from __future__ import annotations
@@ -19,17 +19,9 @@ from collections.abc import Callable, Sequence
 
 from exporter.findings import Finding, WorkloadState
 from exporter.images import parse
+from exporter.kinds import KINDS
 from exporter.workloads import ContainerType
 
-_TEMPLATE = "/spec/template/spec"
-# Where each kind keeps its pod's specification.
-_PATHS = {
-    "Deployment": _TEMPLATE,
-    "StatefulSet": _TEMPLATE,
-    "DaemonSet": _TEMPLATE,
-    "ReplicaSet": _TEMPLATE,
-    "CronJob": "/spec/jobTemplate/spec/template/spec",
-}
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
 # Who puts back what a patch changes, at once or within minutes.
 _REVERTING = frozenset({"argocd", "flux", "operator"})
@@ -56,7 +48,7 @@ def rollback_command(findings: Sequence[Finding], state: WorkloadState) -> str |
 
 
 def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
-    """What to do beside the command, or in place of it; a sentence, or None where nothing is to be said.
+    """What to do in addition to the command, or instead of it: a few sentences, or None.
 
     Args:
         findings: as for `patch_command`.
@@ -75,21 +67,30 @@ def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
             "operator": ("its owner", "its owner"),
         }[manager.name]
         return f"A patch would be put back: set the image to {new} in the sources of {named + source if source else unnamed}."
+    known = KINDS.get(kind)
     if kind == "Job":
         return f"A Job's template cannot be changed: delete {name} and create it again with {new}, or change what makes it."
     if kind == "Pod":
         return f"Nothing looks after a bare pod: delete {name} and create it again with {new}."
-    if kind not in _PATHS:
+    if known is None or not state.declared:
         return f"Set the image to {new} where {kind} {name} is configured; its pods are not patched by themselves."
-    if kind == "ReplicaSet":
-        return "Running pods keep the old image until they are deleted."
+    sentences = []
+    if known.revision:
+        sentences.append("Running pods keep the old image until they are deleted.")
+    if triggered := {finding.container for finding in missing}.intersection(state.image_triggers):
+        sentences.append(
+            f"An ImageChange trigger of the DeploymentConfig sets the image of {', '.join(sorted(triggered))} from an image stream "
+            f"tag and may put the old image back: import {new} into that tag, or remove the trigger."
+        )
     if manager is not None and manager.name == "helm":
-        return f"The next upgrade of the Helm release{source} puts the old image back, unless its values name {new}."
-    return None
+        sentences.append(
+            f"The next upgrade of the Helm release{source} puts the old image back, unless its values name {new}."
+        )
+    return " ".join(sentences) or None
 
 
 def _missing(findings: Sequence[Finding]) -> list[Finding]:
-    """Those that miss a patch: beside them, an annotation may keep a container of the same image as it is."""
+    """Those that miss a patch: an annotation may keep another container of the same image as it is."""
     return [finding for finding in findings if finding.patch_available]
 
 
@@ -105,18 +106,20 @@ def _command(
     if not missing:
         return None
     key = missing[0].workload
-    path = _PATHS.get(key.kind)
-    if path is None or (state.manager is not None and state.manager.name in _REVERTING):
+    kind = KINDS.get(key.kind)
+    if kind is None or not kind.patchable or not state.declared:
+        return None
+    if state.manager is not None and state.manager.name in _REVERTING:
         return None
     operations: list[dict[str, str]] = []
     for finding in missing:
         before, after = change(finding)
-        place = f"{path}/{_LISTS[finding.container_type]}/{finding.position}"
+        place = f"{kind.pod_spec}/{_LISTS[finding.container_type]}/{finding.position}"
         operations += [
             {"op": "test", "path": f"{place}/name", "value": finding.container},
             {"op": "test", "path": f"{place}/image", "value": before},
             {"op": "replace", "path": f"{place}/image", "value": after},
         ]
     patch = json.dumps(operations, separators=(",", ":"))
-    words = ["kubectl", "--namespace", key.namespace, "patch", f"{key.kind.lower()}/{key.name}", "--type", "json"]
+    words = ["kubectl", "--namespace", key.namespace, "patch", f"{kind.resource}/{key.name}", "--type", "json"]
     return shlex.join([*words, "--patch", patch])

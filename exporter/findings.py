@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from exporter.images import Repository
 from exporter.reasons import Reason
-from exporter.workloads import ContainerType, Manager, WorkloadKey
+from exporter.workloads import ContainerType, Manager, Workload, WorkloadKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +55,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadState:
-    """What is known of a workload in addition to its containers."""
+    """What is known of a workload in addition to its containers; the attributes are those of `workloads.Workload`."""
 
     manager: Manager | None = None
     rollout_incomplete: bool = False
+    declared: bool = True
+    image_triggers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, workload: Workload) -> WorkloadState:
+        """The state of a workload that runs."""
+        return cls(
+            manager=workload.manager,
+            rollout_incomplete=workload.rollout_incomplete,
+            declared=workload.declared,
+            image_triggers=workload.image_triggers,
+        )
 
 
 NO_STATE = WorkloadState()

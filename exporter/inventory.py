@@ -20,6 +20,7 @@ class ScopeState(StrEnum):
     PENDING = "pending"
     SYNCED = "synced"
     FORBIDDEN = "forbidden"
+    NOT_INSTALLED = "not_installed"
 
 
 class Inventory:
@@ -60,6 +61,11 @@ class Inventory:
         """Set how far a kind in a watched namespace (`*`: all) has come."""
         if self._scopes.get((kind, watched_namespace)) is not state:
             self._scopes[kind, watched_namespace] = state
+            self.changed.set()
+
+    def drop_scope(self, kind: str, watched_namespace: str) -> None:
+        """Say that a kind is not watched there: a cluster need not have every kind."""
+        if self._scopes.pop((kind, watched_namespace), None) is not None:
             self.changed.set()
 
     def scopes(self) -> Mapping[tuple[str, str], ScopeState]:

@@ -61,12 +61,16 @@ class Workload:
     """A workload as the cluster or a manifest declares it.
 
     Attributes:
-        key: namespace, kind and name of the top controller.
+        key: namespace, kind and name of the top controller. The kind has its API group (`StrimziPodSet.core.strimzi.io`) unless it
+            is one of `kinds.KINDS` or of the core group.
         containers: in the order of the template, init containers first. For a custom controller, the union over its
-            pods: then one name may stand there with several images.
+            pods: then one name may have several images.
         annotations: of the pod template, those under `annotations.PREFIX` only, sorted by key.
         manager: the most specific owner, or None.
         rollout_incomplete: pods of an older template still run.
+        declared: the workload's own template was read, so that a patch can change it. False where the objects that it controls
+            were read instead, because we do not read its kind.
+        image_triggers: the names of the containers whose image OpenShift sets from an image stream.
     """
 
     key: WorkloadKey
@@ -74,11 +78,14 @@ class Workload:
     annotations: tuple[tuple[str, str], ...] = ()
     manager: Manager | None = None
     rollout_incomplete: bool = False
+    declared: bool = True
+    image_triggers: tuple[str, ...] = ()
 
 
-# RFC 1123 names, as Kubernetes allows them for objects (subdomains) and containers (labels). Kinds are CamelCase.
+# RFC 1123 names, as Kubernetes allows them for objects (subdomains) and containers (labels). Kinds are CamelCase;
+# those of a foreign group have the group behind them, as kubectl writes it.
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-_KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}")
+_KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}(?:\.[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)?")
 
 
 def is_object_name(text: str) -> bool:
@@ -87,5 +94,5 @@ def is_object_name(text: str) -> bool:
 
 
 def is_kind(text: str) -> bool:
-    """Whether a text can be a Kubernetes kind."""
+    """Whether a text can be a Kubernetes kind, with or without an API group: `Job`, `Job.batch.volcano.sh`."""
     return _KIND.fullmatch(text) is not None

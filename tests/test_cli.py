@@ -111,7 +111,7 @@ def test_manifests(run, hub, tmp_path):
     (tmp_path / "bad.yaml").write_text("a: b: c")
     status, output, error = run("check", "--manifests", str(tmp_path / "bad.yaml"))
     assert (status, output, error.count("\n")) == (1, "", 1)
-    assert "bad.yaml, line 1: this is no YAML" in error
+    assert "bad.yaml, line 1: this is not valid YAML" in error
 
 
 def test_a_cluster(run, hub, kube, namespace):
@@ -130,7 +130,7 @@ def test_a_cluster_that_may_not_be_read_is_said_and_never_all_well(run, kube, na
     where = ["--kubeconfig", str(kube.kubeconfig(READER)), "--namespace", namespace]
     status, output, error = run("check", "--cluster", *where)
     assert "may not list or watch Deployment" in error
-    assert "may not list anything" in error
+    assert "not permitted to list any workloads" in error
     assert (status, output) == (1, "")
 
 

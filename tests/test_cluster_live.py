@@ -13,6 +13,7 @@ from exporter.cluster.retries import BACKOFF, Reason
 from exporter.inventory import ScopeState
 from exporter.telemetry import Telemetry
 from tests.support import scenarios
+from tests.support.definitions import installed
 from tests.support.following import Following, Remembering, following
 from tests.support.kube import READER, Kube
 from tests.support.workloads import body, owner, pod_spec
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_life_cycle(kube: Kube, namespace: str, kind: str) -> None:
-    await scenarios.life_cycle(kube, namespace, kind)
+    with installed(kube, kind):
+        await scenarios.life_cycle(kube, namespace, kind)
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "watched"])
@@ -138,10 +140,10 @@ async def test_a_pod_made_anew_under_its_name_has_its_new_image(kube: Kube, name
     pod = {"metadata": {"name": "kafka-0", "ownerReferences": owner("StrimziPodSet", "kafka")}}
     kube.create("Pod", namespace, {**pod, "spec": pod_spec("kafka:1.0.0")})
     async with following(kube, namespace, kinds=["Pod"]) as found:
-        assert found.images(namespace) == {"StrimziPodSet/kafka": ["kafka:1.0.0"]}
+        assert found.images(namespace) == {"StrimziPodSet.example.org/kafka": ["kafka:1.0.0"]}
         if listed:
             kube.stop_apiserver()
             await asyncio.to_thread(kube.start_apiserver)
         kube.delete("Pod", namespace, "kafka-0")
         kube.create("Pod", namespace, {**pod, "spec": pod_spec("kafka:1.0.1")})
-        await found.until_images(namespace, {"StrimziPodSet/kafka": ["kafka:1.0.1"]}, 20)
+        await found.until_images(namespace, {"StrimziPodSet.example.org/kafka": ["kafka:1.0.1"]}, 20)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import urllib.error
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kubernetes.aio.config import incluster_config
 from exporter.cluster import KINDS
 from exporter.cluster.retries import BACKOFF, Reason
 from exporter.inventory import ScopeState
+from tests.support.definitions import installed
 from tests.support.following import following
 from tests.support.kube import Kube
 from tests.support.workloads import body, owner
@@ -23,11 +25,13 @@ pytestmark = pytest.mark.anyio
 
 # By group, what is listed and watched, and what is read one by one as well: the README's "Permissions".
 LISTED = {
-    "": ["pods"],
+    "": ["pods", "replicationcontrollers"],
     "apps": ["deployments", "statefulsets", "daemonsets", "replicasets"],
     "batch": ["cronjobs", "jobs"],
+    "argoproj.io": ["rollouts"],
+    "apps.openshift.io": ["deploymentconfigs"],
 }
-READ = {"": ["pods"], "apps": ["replicasets"]}
+READ = {"": ["pods", "replicationcontrollers"], "apps": ["replicasets"]}
 RBAC = "rbac.authorization.k8s.io"
 
 
@@ -81,6 +85,13 @@ class Account:
 
 
 @pytest.fixture
+def every_kind(kube: Kube) -> Iterator[None]:
+    """The optional kinds, installed."""
+    with installed(kube):
+        yield
+
+
+@pytest.fixture
 def account(kube: Kube, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Account:
     """A service account without rights, and what its pod would find."""
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
@@ -98,6 +109,7 @@ def owned(kind: str, name: str, by: list[dict[str, Any]]) -> dict[str, Any]:
     return document
 
 
+@pytest.mark.usefixtures("every_kind")
 async def test_the_rights_of_the_readme_in_two_namespaces_are_enough_there(
     kube: Kube, namespace: str, account: Account
 ) -> None:
@@ -110,12 +122,12 @@ async def test_the_rights_of_the_readme_in_two_namespaces_are_enough_there(
             kube.create(kind, place, body(kind))
         kube.create("ReplicaSet", place, owned("ReplicaSet", "rollout", owner("Rollout", "web")))
         kube.create("Pod", place, owned("Pod", "kafka-0", owner("StrimziPodSet", "kafka")))
-    whole = {f"{kind}/thing" for kind in KINDS} | {"Rollout/web", "StrimziPodSet/kafka"}
+    whole = {f"{kind}/thing" for kind in KINDS} | {"Rollout.example.org/web", "StrimziPodSet.example.org/kafka"}
     async with following(None, namespace, other) as found:
         assert found.inventory.synced() == {namespace: True, other: True}
         assert set(found.images(namespace)) == set(found.images(other)) == whole
         kube.create("Pod", other, owned("Pod", "zoo-0", owner("StrimziPodSet", "zoo")))
-        await found.until(lambda: "StrimziPodSet/zoo" in found.images(other))
+        await found.until(lambda: "StrimziPodSet.example.org/zoo" in found.images(other))
     async with following(None, namespace, forbidden) as found:
         assert found.inventory.synced() == {namespace: True, forbidden: False}
         assert set(found.images(namespace)) == whole
@@ -153,11 +165,12 @@ async def test_a_token_that_is_no_good_any_more_is_read_again(kube: Kube, namesp
         await found.until(lambda: found.restarts("Pod", "unauthorized") >= 2, 30)
         assert found.inventory.synced() == {namespace: True}, "what is known stays"
         new = account.token()
-        await found.until(lambda: "StrimziPodSet/kafka" in found.images(namespace), 30)
+        await found.until(lambda: "StrimziPodSet.example.org/kafka" in found.images(namespace), 30)
         assert new != old
         assert found.connection.credentials_generation >= 3
 
 
+@pytest.mark.usefixtures("every_kind")
 async def test_without_rights_for_jobs_all_but_jobs_works_and_is_said_once(
     kube: Kube, namespace: str, account: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

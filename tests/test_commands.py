@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from exporter.commands import advice, patch_command, rollback_command
 from exporter.findings import Finding, WorkloadState
 from exporter.images import parse
+from exporter.kinds import KINDS
 from exporter.reasons import Reason
 from exporter.workloads import ContainerType, Manager, WorkloadKey
+from tests.support.definitions import installed
 from tests.support.kube import METADATA_PATHS, need
 from tests.support.workloads import body
 
@@ -82,14 +84,24 @@ def test_main_and_init_containers_are_patched_by_one_command():
     [
         (finding(kind="Job"), NONE, "A Job's template cannot be changed"),
         (finding(kind="Pod"), NONE, "Nothing looks after a bare pod"),
-        (finding(kind="StrimziPodSet"), NONE, "where StrimziPodSet thing is configured"),
+        (
+            finding(kind="StrimziPodSet.core.strimzi.io"),
+            NONE,
+            "where StrimziPodSet.core.strimzi.io thing is configured",
+        ),
+        (finding(kind="Deployment.x.io"), NONE, "where Deployment.x.io thing is configured"),
+        (finding(kind="Rollout"), WorkloadState(declared=False), "where Rollout thing is configured"),
         (finding(), WorkloadState(manager=Manager("argocd", "hub")), "Argo CD Application hub"),
         (
             finding(),
             WorkloadState(manager=Manager("flux", "HelmRelease flux-system/hub")),
             "HelmRelease flux-system/hub",
         ),
-        (finding(), WorkloadState(manager=Manager("operator", "Kafka/hub")), "Kafka/hub"),
+        (
+            finding(),
+            WorkloadState(manager=Manager("operator", "Kafka.kafka.strimzi.io/hub")),
+            "Kafka.kafka.strimzi.io/hub",
+        ),
     ],
 )
 def test_where_no_patch_can_work_it_is_said_what_to_change(found, state, said):
@@ -104,6 +116,43 @@ def test_helm_is_reminded_of_beside_the_command():
     assert patch_command([finding()], state) is not None
     assert "mojaloop/moja" in advice([finding()], state)
     assert advice([finding()], NONE) is None
+
+
+def test_an_image_change_trigger_is_named_where_it_sets_a_container_that_is_patched():
+    state = WorkloadState(image_triggers=("main", "other"))
+    config = finding(kind="DeploymentConfig")
+    assert advice([config], state) == (
+        "An ImageChange trigger of the DeploymentConfig sets the image of main from an image stream tag and may put the old image "
+        "back: import mojaloop/ledger:v1.0.2 into that tag, or remove the trigger."
+    )
+    assert patch_command([config], state) is not None
+    both = [replace(config, container="other"), config, replace(config, container="third")]
+    assert "the image of main, other from" in advice(both, state)
+    assert advice([finding(kind="DeploymentConfig", name="third")], state) is None
+    assert advice([replace(config, latest_tag="v1.0.0"), finding(kind="DeploymentConfig", name="third")], state) is None
+    helm = advice([config], replace(state, manager=HELM.manager))
+    assert "ImageChange" in helm
+    assert "Helm release mojaloop/moja" in helm
+
+
+@pytest.mark.parametrize(
+    ("kind", "resource"),
+    [
+        ("Deployment", "deployment"),
+        ("ReplicationController", "replicationcontroller"),
+        ("Rollout", "rollout.argoproj.io"),
+        ("DeploymentConfig", "deploymentconfig.apps.openshift.io"),
+    ],
+)
+def test_a_command_names_the_group_of_a_custom_resource(kind, resource):
+    words, done = operations(patch_command([finding(kind=kind)], NONE))
+    assert words[2] == f"{resource}/thing"
+    assert done[2]["path"] == "/spec/template/spec/containers/0/image"
+
+
+@pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
+def test_pods_of_a_revision_are_not_replaced(kind):
+    assert advice([finding(kind=kind)], NONE) == "Running pods keep the old image until they are deleted."
 
 
 def test_nothing_to_patch_is_no_command():
@@ -209,8 +258,13 @@ def made(kube, kind, namespace, reference):
     return [finding(reference, **common), finding(reference, name="wait", init=True, position=1, **common)]
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "CronJob"])
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS.values() if kind.patchable])
 def test_patch_and_rollback_on_a_real_api_server(kube, namespace, shell, kind):
+    with installed(kube, kind):
+        patched_and_rolled_back(kube, namespace, shell, kind)
+
+
+def patched_and_rolled_back(kube, namespace, shell, kind):
     reference = f"mojaloop/ledger:v1.0.0{DIGEST}"
     found = made(kube, kind, namespace, reference)
     status, said = shell(patch_command(found, NONE))

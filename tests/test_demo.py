@@ -16,15 +16,18 @@ from starlette.responses import JSONResponse, RedirectResponse
 from exporter.cluster import KINDS, ApiError, Cluster, open_connection
 from exporter.demo import release, serving, stand_ins
 from exporter.demo.cluster import StandInCluster
-from exporter.demo.objects import RESOURCES, apply_json_patch
+from exporter.demo.objects import apply_json_patch
 from exporter.demo.registry import PAGE_TAGS, StandInRegistry
 from exporter.images import Repository, parse
-from exporter.inventory import Inventory
+from exporter.inventory import Inventory, ScopeState
+from exporter.kinds import KINDS as TABLE
 from exporter.reasons import Reason
 from exporter.registry import DEFAULT_ENTRIES, RegistryClient, RegistryError
 from exporter.telemetry import Telemetry
 from tests.support import scenarios
+from tests.support.definitions import CUSTOM
 from tests.support.following import Following
+from tests.support.following import following as following_server
 from tests.support.kube import ADMIN, METADATA_PATHS, need
 from tests.support.workloads import body, owner, pod_spec
 
@@ -66,7 +69,7 @@ async def test_the_whole_release_runs_there():
             "CronJob",
             "Job",
             "Pod",
-            "StrimziPodSet",
+            "StrimziPodSet.core.strimzi.io",
         }
         managers = {w.manager.name for w in workloads.values() if w.manager}
         assert managers == {"helm", "argocd", "flux"}
@@ -121,7 +124,7 @@ async def test_a_patch_a_deletion_and_a_compaction_are_seen():
 
 async def test_a_watch_that_is_behind_is_gone():
     async with stand_ins() as there, following(there.kubeconfig) as found:
-        reflector = next(w for w in found.cluster._reflectors if w.kind == "Deployment")
+        reflector = next(w for w in found.cluster._reflectors if w.kind.name == "Deployment")
         there.cluster.forget()
         reflector._version = "1"
         with pytest.raises(ApiError, match="410"):
@@ -235,9 +238,8 @@ class Standing:
         return self._kubeconfig
 
     def create(self, kind, namespace, document):
-        version = next(r.api_version for r in RESOURCES.values() if r.kind == kind)
         metadata = {**document["metadata"], "namespace": namespace}
-        self._cluster.put({"kind": kind, "apiVersion": version, **document, "metadata": metadata})
+        self._cluster.put({"kind": kind, "apiVersion": TABLE[kind].api_version, **document, "metadata": metadata})
 
     def patch(self, kind, namespace, name, operations, *, subresource=""):
         self._cluster.put(apply_json_patch(self._cluster.get(f"{kind.lower()}s", namespace, name), operations))
@@ -260,6 +262,7 @@ async def standing(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_life_is_followed_as_on_a_real_api_server(standing, kind):
+    standing._cluster.install(kind)
     await scenarios.life_cycle(standing, "test", kind)
 
 
@@ -361,6 +364,51 @@ async def test_the_stand_in_answers_as_a_real_api_server_does(kube, namespace):
         ours = await asked(address, {})
     differing = [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other]
     assert not differing, "\n".join(f"ours   {one}\ntheirs {other}" for one, other in differing)
+
+
+PATHS = [
+    "/apis/argoproj.io/v1alpha1/rollouts",
+    "/apis/argoproj.io/v1alpha1/rollouts?watch=true&timeoutSeconds=1",
+    "/apis/argoproj.io/v1alpha1/namespaces/default/rollouts/web",
+    "/apis/argoproj.io/v1alpha1",
+    "/apis/apps.openshift.io/v1/deploymentconfigs?limit=1",
+    "/apis/apps/v1/nones",
+    "/apis/apps/v2/deployments",
+    "/api/v1/nones",
+]
+
+
+async def test_what_is_not_installed_is_not_found_as_on_a_real_api_server(kube):
+    async def asked(address, headers):
+        async with httpx.AsyncClient(verify=False, headers=headers, timeout=10) as client:
+            answers = [(path, await client.get(address + path)) for path in PATHS]
+        return {
+            path: (
+                answer.status_code,
+                media := answer.headers["content-type"],
+                answer.json() if "json" in media else answer.text,
+            )
+            for path, answer in answers
+        }
+
+    theirs = await asked(kube.url, {"Authorization": f"Bearer {ADMIN}"})
+    async with serving(StandInCluster().app) as address:
+        assert await asked(address, {}) == theirs
+
+
+@pytest.mark.parametrize("kind", CUSTOM)
+async def test_a_kind_is_installed_and_removed(standing, kind):
+    cluster = standing._cluster
+    async with following_server(standing, "test", recheck=0.1) as found:
+        assert found.inventory.synced() == {"test": True}
+        assert (kind, "test") not in found.inventory.scopes()
+        cluster.install(kind)
+        standing.create(kind, "test", body(kind))
+        await found.until_images("test", {f"{kind}/thing": ["mojaloop/central-ledger:v1.0.0"]}, 10)
+        assert found.inventory.scopes()[kind, "test"] is ScopeState.SYNCED
+        cluster.uninstall(kind)
+        await found.until_images("test", {}, 10)
+        await found.until(lambda: (kind, "test") not in found.inventory.scopes(), 10)
 
 
 def _names(listed):

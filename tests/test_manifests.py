@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.manifests import ManifestError, read
+from exporter.cluster.manifests import ManifestError, read
 from exporter.workloads import Manager
 from tests.support.manifests import DEPLOYMENT
 
@@ -71,6 +71,63 @@ metadata: {{name: somebody-elses}}
         "default/Job/onboard",
     ]
     assert workloads[2].annotations == (("image-patch.mojaloop.io/ignore", "true"),)
+
+
+OPENSHIFT = """\
+apiVersion: apps.openshift.io/v1
+kind: DeploymentConfig
+metadata: {name: ledger}
+spec:
+  triggers:
+    - type: ImageChange
+      imageChangeParams: {automatic: true, containerNames: [main], from: {kind: ImageStreamTag, name: "ledger:latest"}}
+  template: {spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}}
+"""
+ARGO = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web}
+spec: {template: {spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}}}
+"""
+REFERENCE = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: canary}
+spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: ledger}}
+"""
+FOREIGN = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: a, ownerReferences: [{apiVersion: x.io/v1, kind: Deployment, name: ledger, uid: "1", controller: true}]}
+spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}
+"""
+
+
+def test_custom_resources_of_known_kinds_are_judged(tmp_path):
+    config, rollout = found(tmp_path, f"{OPENSHIFT}---\n{ARGO}---\n{ARGO.replace('argoproj', 'example')}")
+    assert (config.key.kind, config.image_triggers, config.containers[0].image) == (
+        "DeploymentConfig",
+        ("main",),
+        "a/b:v1.0.0",
+    )
+    assert (rollout.key.kind, rollout.declared, rollout.containers[0].image) == ("Rollout", True, "a/b:v1.0.0")
+
+
+def test_a_rollout_that_refers_to_a_deployment_counts_nothing_twice(tmp_path):
+    documents = [REFERENCE, DEPLOYMENT]
+    for order in (documents, documents[::-1]):
+        (workload,) = found(tmp_path, "---\n".join(order))
+        assert workload.key.kind == "Deployment"
+        assert workload.annotations
+        assert workload == found(tmp_path, DEPLOYMENT)[0]
+    assert found(tmp_path, REFERENCE) == []
+
+
+def test_a_foreign_deployment_is_not_the_real_one_of_its_name(tmp_path):
+    assert {str(w.key): w.declared for w in found(tmp_path, f"{FOREIGN}---\n{DEPLOYMENT}")} == {
+        "default/Deployment.x.io/ledger": False,
+        "default/Deployment/ledger": True,
+    }
 
 
 def test_lists_and_json(tmp_path):
@@ -161,25 +218,25 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: b: c", "a.yaml, line 1: this is no YAML"),
-        ("a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}", "a.yaml, document 2, line 5: this is no YAML: could not find expected ':'; this is a chart's template: run `helm template` first"),
+        ("a: b: c", "a.yaml, line 1: this is not valid YAML"),
+        ("a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}", "a.yaml, document 2, line 5: this is not valid YAML: could not find expected ':'; this is a chart's template: run `helm template` first"),
         (DEPLOYMENT.replace("name: ledger", 'name: "{{ .Release.Name }}"'), "run `helm template` first"),
         (DEPLOYMENT.replace("mojaloop/ledger:v1.0.0", "{{ .Values.image }}"), "run `helm template` first"),
         (DEPLOYMENT.replace("replicas: 2", 'replicas: "{{ .Values.replicas }}"'), "run `helm template` first"),
-        ("[" * 200_000, "this is no YAML: it is nested more than 500 deep"),
-        ("- " * 200_000, "this is no YAML: it is nested more than 500 deep"),
-        ('{"a":' * 200_000, "this is no YAML"),
-        ("a: b\n---\nb: \x00", "this is no YAML"),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: this is no Deployment"),
+        ("[" * 200_000, "this is not valid YAML: it is nested more than 500 deep"),
+        ("- " * 200_000, "this is not valid YAML: it is nested more than 500 deep"),
+        ('{"a":' * 200_000, "this is not valid YAML"),
+        ("a: b\n---\nb: \x00", "this is not valid YAML"),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: Deployment is not valid"),
         (
             "a: 1\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}",
-            "a.yaml, document 2, line 3: this is no Deployment: Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
+            "a.yaml, document 2, line 3: Deployment is not valid: Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
         ),
         (DEPLOYMENT.replace("strategy: minor", "ignore: true"), "annotations"),
-        (DEPLOYMENT.replace("  name: ledger\n", ""), "'' is no name"),
-        (DEPLOYMENT.replace("name: ledger", "name: Ledger"), "'Ledger' is no name"),
-        (DEPLOYMENT.replace("name: ledger", "namespace: a'b\n  name: ledger"), '"a\'b" is no namespace'),
-        (DEPLOYMENT.replace("name: sidecar", "name: side_car"), "'side_car' is no container's name"),
+        (DEPLOYMENT.replace("  name: ledger\n", ""), "'' is not a name"),
+        (DEPLOYMENT.replace("name: ledger", "name: Ledger"), "'Ledger' is not a name"),
+        (DEPLOYMENT.replace("name: ledger", "namespace: a'b\n  name: ledger"), '"a\'b" is not a namespace'),
+        (DEPLOYMENT.replace("name: sidecar", "name: side_car"), "'side_car' is not a container's name"),
         (DEPLOYMENT.replace("apiVersion: apps/v1\n", ""), "it has no apiVersion"),
     ],
     ids=[

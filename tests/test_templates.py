@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from exporter.cluster.aggregator import ObjectRef, WorkloadAggregator
 from exporter.cluster.decode import Object, decode_object
-from exporter.cluster.templates import is_covered, merge, to_workload, workload_key
+from exporter.cluster.templates import is_covered, merge, to_workloads, workload_keys
 from exporter.inventory import Inventory, ScopeState
+from exporter.kinds import KINDS
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
 
 
 def thing(**fields: Any) -> Object:
     metadata = {"name": "thing", "namespace": "ns", **fields.pop("metadata", {})}
     return decode_object(json.dumps({"metadata": metadata, **fields}).encode())
+
+
+def to_workload(kind: str, it: Object, **more: Any) -> Workload | None:
+    """The only part of an object that counts for one workload, or None."""
+    parts = to_workloads(KINDS[kind], it, **more)
+    assert len(parts) <= 1
+    return parts[0] if parts else None
 
 
 def owned(kind: str, api_version: str, *, controller: bool = True) -> dict[str, Any]:
@@ -49,6 +58,9 @@ CONTAINERS = (
         ("ReplicaSet", {"template": TEMPLATE, "replicas": 1}),
         ("Job", {"template": TEMPLATE}),
         ("CronJob", {"jobTemplate": {"spec": {"template": TEMPLATE}}}),
+        ("ReplicationController", {"template": TEMPLATE, "replicas": 1}),
+        ("Rollout", {"template": TEMPLATE, "replicas": 0}),
+        ("DeploymentConfig", {"template": TEMPLATE}),
         ("Pod", TEMPLATE["spec"]),
     ],
 )
@@ -83,26 +95,36 @@ def test_nothing_in_it(spec: Any) -> None:
         ("Pod", owned("Job", "batch/v1"), True, None),
         ("Pod", owned("StatefulSet", "apps/v1"), True, None),
         ("Pod", owned("DaemonSet", "apps/v1"), True, None),
-        ("Pod", owned("Job", "batch.volcano.sh/v1alpha1"), False, "Job/boss"),
-        ("Pod", owned("StrimziPodSet", "core.strimzi.io/v1beta2"), False, "StrimziPodSet/boss"),
+        ("Pod", owned("Job", "batch.volcano.sh/v1alpha1"), False, "Job.batch.volcano.sh/boss"),
+        ("Pod", owned("StatefulSet", "apps.kruise.io/v1beta1"), False, "StatefulSet.apps.kruise.io/boss"),
+        ("Pod", owned("StrimziPodSet", "core.strimzi.io/v1beta2"), False, "StrimziPodSet.core.strimzi.io/boss"),
+        ("Pod", owned("Deployment", "x.io/v1"), False, "Deployment.x.io/boss"),
+        ("Pod", owned("Deployment", "v1"), False, "Pod/thing"),
+        ("Pod", owned("Special", "v1"), False, "Special/boss"),
+        ("Pod", owned("Node", "metal.example.org/v1"), False, "Node.metal.example.org/boss"),
         ("Pod", owned("ReplicationController", "v1"), False, "ReplicationController/boss"),
+        ("Pod", owned("Rollout", "argoproj.io/v2"), False, "Rollout/boss"),
         ("ReplicaSet", {}, False, "ReplicaSet/thing"),
         ("ReplicaSet", owned("Deployment", "apps/v1"), True, None),
         ("ReplicaSet", owned("Rollout", "argoproj.io/v1alpha1"), False, "Rollout/boss"),
         ("Job", owned("CronJob", "batch/v1"), True, None),
-        ("Job", owned("Workflow", "argoproj.io/v1alpha1"), False, "Workflow/boss"),
+        ("ReplicaSet", owned("Rollout", "example.org/v1"), False, "Rollout.example.org/boss"),
+        ("ReplicaSet", owned("Rollout", "v1"), False, "ReplicaSet/thing"),
+        ("Job", owned("Workflow", "argoproj.io/v1alpha1"), False, "Workflow.argoproj.io/boss"),
+        ("Rollout", owned("Application", "example.org/v1"), False, "Rollout/thing"),
         ("Deployment", owned("Prometheus", "monitoring.coreos.com/v1"), False, "Deployment/thing"),
     ],
 )
 def test_owners(kind: str, metadata: dict[str, Any], covered: bool, key: str | None) -> None:
-    it = thing(metadata=metadata, spec={})
-    assert is_covered(kind, it.metadata) is covered
+    it = thing(metadata=metadata, spec={"template": TEMPLATE})
+    assert is_covered(KINDS[kind], it.metadata) is covered
     workload = to_workload(kind, it)
     if key is None:
         assert workload is None
     else:
         assert workload is not None
-        assert workload.key == workload_key(kind, it.metadata) == WorkloadKey("ns", *key.split("/"))
+        assert (workload.key,) == workload_keys(KINDS[kind], it.metadata) == (WorkloadKey("ns", *key.split("/")),)
+        assert workload.declared is (key == f"{kind}/thing")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +187,11 @@ FLUX_KUSTOMIZE = {"kustomize.toolkit.fluxcd.io/name": "ml", "kustomize.toolkit.f
             {"labels": FLUX_HELM, "annotations": {"argocd.argoproj.io/tracking-id": "hub:apps/Deployment:ns/thing"}},
             ("argocd", "hub"),
         ),
-        ({"labels": ARGO_LABEL, **owned("Prometheus", "monitoring.coreos.com/v1")}, ("operator", "Prometheus/boss")),
+        (
+            {"labels": ARGO_LABEL, **owned("Prometheus", "monitoring.coreos.com/v1")},
+            ("operator", "Prometheus.monitoring.coreos.com/boss"),
+        ),
+        (owned("Prometheus", "v1"), ("operator", "Prometheus/boss")),
         (owned("Prometheus", "monitoring.coreos.com/v1", controller=False), None),
     ],
 )
@@ -195,10 +221,33 @@ def test_what_a_foreign_kind_controls_says_nothing_of_who_manages_that() -> None
         ("DaemonSet", 1, {"observedGeneration": 1, "currentNumberScheduled": 2, "updatedNumberScheduled": 1}, True),
         ("DaemonSet", 1, {"observedGeneration": 1, "currentNumberScheduled": 2, "updatedNumberScheduled": 2}, False),
         ("ReplicaSet", 1, {"observedGeneration": 1, "replicas": 3}, False),
+        ("DeploymentConfig", 1, {"observedGeneration": 1, "replicas": 4, "updatedReplicas": 1}, True),
+        ("DeploymentConfig", 1, {"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3}, False),
+        ("Rollout", 1, {"observedGeneration": "1", "replicas": 3, "updatedReplicas": 3, "currentPodHash": "a"}, False),
+        ("Rollout", 1, {"observedGeneration": "1", "replicas": 3, "stableRS": "a", "currentPodHash": "a"}, False),
+        # Blue-green keeps the old pods for a while after everything has switched over.
+        (
+            "Rollout",
+            1,
+            {"observedGeneration": "1", "replicas": 6, "updatedReplicas": 3, "stableRS": "b", "currentPodHash": "b"},
+            False,
+        ),
+        # A canary that is paused, or was aborted.
+        (
+            "Rollout",
+            1,
+            {"observedGeneration": "1", "replicas": 4, "updatedReplicas": 1, "stableRS": "a", "currentPodHash": "b"},
+            True,
+        ),
+        ("Rollout", 2, {"observedGeneration": "1", "replicas": 3, "stableRS": "a", "currentPodHash": "a"}, True),
+        ("Rollout", 2, {"observedGeneration": "1", "stableRS": "a", "currentPodHash": "a"}, False),
+        # Before version 0.10 it was a hash.
+        ("Rollout", 2, {"observedGeneration": "6d7f", "replicas": 3}, False),
+        ("Rollout", 2, {"observedGeneration": "9" * 30, "replicas": 3}, False),
     ],
 )
 def test_rollout_incomplete(kind: str, generation: int, status: dict[str, Any], incomplete: bool) -> None:
-    workload = to_workload(kind, thing(metadata={"generation": generation}, status=status))
+    workload = to_workload(kind, thing(metadata={"generation": generation}, spec={"template": TEMPLATE}, status=status))
     assert workload is not None
     assert workload.rollout_incomplete is incomplete
 
@@ -220,12 +269,13 @@ def test_annotations_are_the_templates() -> None:
     assert workload.annotations == kept
 
 
-KEY = WorkloadKey("ns", "StrimziPodSet", "kafka")
+KEY = WorkloadKey("ns", "StrimziPodSet.core.strimzi.io", "kafka")
 
 
-def part(*images: str, key: WorkloadKey = KEY) -> Workload:
+def part(*images: str, key: WorkloadKey = KEY, **more: Any) -> Workload:
     return Workload(
         key=key,
+        **{"declared": False, **more},
         containers=tuple(Container(f"c{i}", ContainerType.CONTAINER, image, i) for i, image in enumerate(images)),
     )
 
@@ -241,21 +291,107 @@ def test_shares() -> None:
     inventory = Inventory()
     aggregator = WorkloadAggregator(inventory)
     first, second = ObjectRef("Pod", "ns", "kafka-0"), ObjectRef("Pod", "ns", "kafka-1")
-    aggregator.put(first, part("a:1.0.0"))
-    aggregator.put(second, part("a:1.0.1"))
+    aggregator.put(first, (part("a:1.0.0"),))
+    aggregator.put(second, (part("a:1.0.1"),))
     assert [c.image for c in inventory.workloads()[KEY].containers] == ["a:1.0.0", "a:1.0.1"]
     assert inventory.take_changes() == {KEY}
-    aggregator.put(first, part("a:1.0.0"))
-    aggregator.put(ObjectRef("Pod", "ns", "nobody"), None)
+    aggregator.put(first, (part("a:1.0.0"),))
+    aggregator.put(ObjectRef("Pod", "ns", "nobody"), ())
     assert inventory.take_changes() == set()
     other = WorkloadKey("ns", "Pod", "kafka-0")  # recreated under the same name, without an owner
-    aggregator.put(first, part("a:1.0.0", key=other))
+    aggregator.put(first, (part("a:1.0.0", key=other),))
     assert {key: len(workload.containers) for key, workload in inventory.workloads().items()} == {KEY: 1, other: 1}
-    aggregator.put(second, None)
+    aggregator.put(second, ())
     assert list(inventory.workloads()) == [other]
     assert inventory.take_changes() == {KEY, other}
-    assert aggregator.get(second) is None
-    assert aggregator.get(first) == part("a:1.0.0", key=other)
+    assert aggregator.get(second) == ()
+    assert aggregator.get(first) == (part("a:1.0.0", key=other),)
+
+
+def test_a_workloads_own_template_goes_before_what_it_controls_whichever_comes_first() -> None:
+    key = WorkloadKey("ns", "Rollout", "web")
+    own, old = part("a:1.0.1", key=key, declared=True), part("a:1.0.0", key=key)
+    progress = part(key=key, rollout_incomplete=True)
+    for parts in ((own, old), (old, own)):
+        assert merge(parts) == own
+        assert merge((*parts, progress)) == part("a:1.0.1", key=key, declared=True, rollout_incomplete=True)
+    assert merge((progress, old)) == part("a:1.0.0", key=key, rollout_incomplete=True)
+    inventory = Inventory()
+    aggregator = WorkloadAggregator(inventory)
+    rollout, replica_set = ObjectRef("Rollout", "ns", "web"), ObjectRef("ReplicaSet", "ns", "web-1")
+    for ref, it in ((replica_set, old), (rollout, own)):
+        aggregator.put(ref, (it,))
+    assert inventory.workloads() == {key: own}
+    aggregator.put(rollout, ())
+    assert inventory.workloads() == {key: old}, "its definition was removed"
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"template": None}])
+def test_an_optional_kind_without_a_template_is_judged_by_what_it_controls(spec: Any) -> None:
+    assert to_workload("Rollout", thing(spec=spec)) is None
+    assert to_workload("DeploymentConfig", thing(spec=spec)) is None
+
+
+def refers(**reference: str) -> Object:
+    return thing(
+        spec={"workloadRef": reference, "replicas": 3},
+        status={"replicas": 3, "observedGeneration": "1", "stableRS": "a", "currentPodHash": "b"},
+    )
+
+
+def test_a_rollout_that_refers_to_a_deployment_tells_of_its_progress_and_covers_its_replica_sets() -> None:
+    deployment, rollout = WorkloadKey("ns", "Deployment", "web"), WorkloadKey("ns", "Rollout", "thing")
+    parts = to_workloads(KINDS["Rollout"], refers(apiVersion="apps/v1", kind="Deployment", name="web"))
+    assert set(parts) == {
+        Workload(key=rollout, containers=()),
+        Workload(key=deployment, containers=(), declared=False, rollout_incomplete=True),
+    }
+    inventory = Inventory()
+    aggregator = WorkloadAggregator(inventory)
+    aggregator.put(ObjectRef("ReplicaSet", "ns", "thing-1"), (part("a:1.0.0", key=rollout),))
+    aggregator.put(ObjectRef("Rollout", "ns", "thing"), parts)
+    assert inventory.workloads() == {}
+    template = part("a:1.0.1", key=deployment, declared=True, manager=Manager("helm", "ns/web"))
+    aggregator.put(ObjectRef("Deployment", "ns", "web"), (template,))
+    assert inventory.workloads() == {deployment: replace(template, rollout_incomplete=True)}
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web"},
+        {"apiVersion": "v1", "kind": "PodTemplate", "name": "web"},
+        {"apiVersion": "x.io/v1", "kind": "Deployment", "name": "web"},
+        {},
+    ],
+)
+def test_a_rollout_that_refers_to_anything_else_is_judged_by_what_it_controls(reference: dict[str, str]) -> None:
+    assert to_workloads(KINDS["Rollout"], refers(**reference)) == ()
+
+
+def test_a_replication_controller_counts_for_its_deployment_config_and_covers_its_pods() -> None:
+    own, key = WorkloadKey("ns", "ReplicationController", "thing"), WorkloadKey("ns", "DeploymentConfig", "boss")
+    it = {"metadata": owned("DeploymentConfig", "apps.openshift.io/v1"), "spec": {"template": TEMPLATE}}
+    covering = Workload(key=own, containers=())
+    parts = to_workloads(KINDS["ReplicationController"], thing(**it))
+    assert parts == (Workload(key=key, containers=CONTAINERS, declared=False), covering)
+    it["spec"] = {"template": TEMPLATE, "replicas": 0}
+    assert to_workloads(KINDS["ReplicationController"], thing(**it)) == (covering,)
+    assert to_workloads(KINDS["ReplicationController"], thing(spec=it["spec"])) == (covering,)
+
+
+def test_the_containers_of_image_change_triggers_are_known_by_name() -> None:
+    triggers = [
+        {"type": "ConfigChange"},
+        {"type": "ImageChange", "imageChangeParams": {"automatic": True, "containerNames": ["b", "a"]}},
+        {"type": "ImageChange", "imageChangeParams": {"containerNames": ["a", "c"]}},
+        {"type": "ImageChange", "imageChangeParams": {"containerNames": None}},
+        {"type": "ImageChange"},
+    ]
+    workload = to_workload("DeploymentConfig", thing(spec={"template": TEMPLATE, "triggers": triggers}))
+    assert workload is not None
+    assert workload.image_triggers == ("a", "b", "c")
+    assert workload.containers == CONTAINERS
 
 
 def test_scopes() -> None:
@@ -271,5 +407,15 @@ def test_scopes() -> None:
     assert not inventory.changed.is_set()
     inventory.set_scope("Job", "a", ScopeState.SYNCED)
     assert inventory.changed.is_set()
-    inventory.set_scope("Pod", "b", ScopeState.FORBIDDEN)
-    assert inventory.synced() == {"a": True, "b": False}
+    for state in (ScopeState.FORBIDDEN, ScopeState.NOT_INSTALLED):
+        inventory.set_scope("Pod", "b", state)
+        assert inventory.synced() == {"a": True, "b": False}
+    inventory.set_scope("Rollout", "a", ScopeState.PENDING)
+    assert inventory.synced()["a"] is False
+    inventory.changed.clear()
+    inventory.drop_scope("Rollout", "a")
+    assert inventory.changed.is_set()
+    assert inventory.synced()["a"] is True
+    inventory.changed.clear()
+    inventory.drop_scope("Rollout", "a")
+    assert not inventory.changed.is_set()

@@ -18,8 +18,17 @@ from exporter.cluster.connection import (
     UnreachableError,
     open_connection,
 )
-from exporter.cluster.reflector import KINDS, SILENCE_SECONDS, WATCH_SECONDS, Reflector, WatchContext
+from exporter.cluster.reflector import (
+    RECHECK_SECONDS,
+    SILENCE_SECONDS,
+    UNLISTED,
+    WATCH_SECONDS,
+    Reflector,
+    WatchContext,
+)
+from exporter.cluster.retries import reason_of
 from exporter.inventory import Inventory
+from exporter.kinds import KINDS as TABLE
 from exporter.telemetry import Telemetry
 from exporter.workloads import WorkloadKey
 
@@ -34,6 +43,8 @@ __all__ = [
     "open_connection",
 ]
 
+# The names of the kinds that can be watched.
+KINDS = tuple(TABLE)
 # Specifications fetched at a time, over all kinds and namespaces.
 FETCHES = 16
 
@@ -49,12 +60,14 @@ class Cluster:
         connection: see `open_connection`.
         inventory: where workloads and scopes are put.
         telemetry: where restarts and missing rights are counted.
-        kinds: among `KINDS`; what is left out is not judged, and neither is what it owns.
+        kinds: among `KINDS`, and each is required. What is left out is not judged; what it controls is not either, unless the kind is
+            optional. None at all: every kind, the optional ones where they are installed and we are permitted to list them.
         namespaces: the namespaces to list one by one; none: the whole cluster.
         clock: the time of day.
         exclude: whether a workload is not of interest, and is not held at all.
         silence: the seconds without event or bookmark after which a watch counts as broken.
         watch_seconds: how long a watch lasts, at random between two bounds.
+        recheck: the seconds after which a kind that was not installed is looked for again.
     """
 
     def __init__(
@@ -64,11 +77,12 @@ class Cluster:
         inventory: Inventory,
         telemetry: Telemetry,
         clock: Callable[[], float],
-        kinds: Sequence[str] = KINDS,
+        kinds: Sequence[str] = (),
         namespaces: Sequence[str] = (),
         exclude: Callable[[WorkloadKey], bool] | None = None,
         silence: float = SILENCE_SECONDS,
         watch_seconds: tuple[float, float] = WATCH_SECONDS,
+        recheck: float = RECHECK_SECONDS,
     ) -> None:
         unknown = set(kinds) - set(KINDS)
         if unknown:
@@ -83,34 +97,38 @@ class Cluster:
             fetching=asyncio.Semaphore(FETCHES),
             silence=silence,
             watch_seconds=watch_seconds,
+            recheck=recheck,
         )
         self._reflectors = [
-            Reflector(kind=kind, watched_namespace=namespace, context=context)
+            Reflector(kind=TABLE[kind], watched_namespace=namespace, required=bool(kinds), context=context)
             for namespace in dict.fromkeys(namespaces or ("*",))
-            for kind in dict.fromkeys(kinds)
+            for kind in dict.fromkeys(kinds or KINDS)
         ]
 
     async def run(self) -> None:
         """Follow the cluster for ever."""
         async with asyncio.TaskGroup() as group:
             for reflector in self._reflectors:
-                group.create_task(reflector.run(), name=f"watch {reflector.kind} in {reflector.watched_namespace}")
+                group.create_task(reflector.run(), name=f"watch {reflector.kind.name} in {reflector.watched_namespace}")
 
     async def list_once(self) -> None:
-        """List everything once; what may not be listed is left to the inventory's scopes.
+        """List everything once; what is forbidden or not installed is left to the inventory's scopes.
 
         Raises:
-            ClusterError: something could not be listed for another reason than missing rights.
+            ClusterError: something could not be listed for another reason.
         """
         outcomes = await asyncio.gather(
             *(reflector.list_once() for reflector in self._reflectors), return_exceptions=True
         )
         for reflector, outcome in zip(self._reflectors, outcomes, strict=True):
-            if isinstance(outcome, ApiError) and outcome.status == 403:
-                reflector.forbidden(outcome)
+            if (
+                isinstance(outcome, ApiError)
+                and (reason := reason_of(outcome, custom=reflector.kind.custom)) in UNLISTED
+            ):
+                reflector.unlist(reason, outcome)
             elif isinstance(outcome, (ApiError, UnreachableError, msgspec.MsgspecError, ClusterConfigurationError)):
                 raise ClusterError(
-                    f"cannot list {reflector.kind} in namespace {reflector.watched_namespace}: {outcome}"
+                    f"cannot list {reflector.kind.name} in namespace {reflector.watched_namespace}: {outcome}"
                 ) from outcome
             elif isinstance(outcome, BaseException):
                 raise outcome

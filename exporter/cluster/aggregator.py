@@ -1,7 +1,7 @@
 """Many objects, one workload: what counts for whom.
 
-A custom controller's workload is the union over its pods, a Rollout's over its ReplicaSets; a Deployment's is one object. What each
-object contributes is kept by the object, so that one that goes takes only its own share along.
+A custom controller's workload is the union over its pods, a Deployment's is one object. What each object contributes is kept by the
+object, so that one that goes takes only its own part with it.
 """
 
 from __future__ import annotations
@@ -26,30 +26,35 @@ class WorkloadAggregator:
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
+        self._objects: dict[ObjectRef, tuple[Workload, ...]] = {}
         self._parts: dict[WorkloadKey, dict[ObjectRef, Workload]] = {}
-        self._keys: dict[ObjectRef, WorkloadKey] = {}
 
-    def put(self, ref: ObjectRef, part: Workload | None) -> None:
-        """Set what an object contributes, None for nothing (any more)."""
-        before = self._keys.pop(ref, None)
-        if before is not None and (part is None or part.key != before):
-            parts = self._parts[before]
-            del parts[ref]
-            self._sum(before)
-        if part is not None:
-            self._keys[ref] = part.key
+    def put(self, ref: ObjectRef, parts: tuple[Workload, ...]) -> None:
+        """Set what an object contributes, at most one part for a workload; without any it is forgotten."""
+        before = self._objects.pop(ref, ())
+        if parts:
+            self._objects[ref] = parts
+        if parts == before:
+            return
+        keys = {part.key for part in parts}
+        for part in before:
+            if part.key not in keys:
+                del self._parts[part.key][ref]
+                self._sum(part.key)
+        for part in parts:
             self._parts.setdefault(part.key, {})[ref] = part
             self._sum(part.key)
 
-    def get(self, ref: ObjectRef) -> Workload | None:
+    def get(self, ref: ObjectRef) -> tuple[Workload, ...]:
         """What an object contributes."""
-        key = self._keys.get(ref)
-        return self._parts[key][ref] if key is not None else None
+        return self._objects.get(ref, ())
 
     def _sum(self, key: WorkloadKey) -> None:
         parts = self._parts[key]
-        if parts:
-            self._inventory.put(merge(parts.values()))
-        else:
+        if not parts:
             del self._parts[key]
+            self._inventory.remove(key)
+        elif (workload := merge(parts.values())).containers:
+            self._inventory.put(workload)
+        else:
             self._inventory.remove(key)

@@ -92,12 +92,35 @@ class JobTemplate(msgspec.Struct, frozen=True):
     spec: JobSpec | None = None
 
 
+class WorkloadRef(msgspec.Struct, frozen=True, rename="camel"):
+    """The object whose template a Rollout runs instead of one of its own (Argo Rollouts)."""
+
+    kind: str = ""
+    name: str = ""
+    api_version: str = ""
+
+
+class ImageChange(msgspec.Struct, frozen=True, rename="camel"):
+    """Which containers follow a tag of an image stream (OpenShift)."""
+
+    container_names: tuple[str, ...] | None = None
+
+
+class Trigger(msgspec.Struct, frozen=True, rename="camel"):
+    """What makes a DeploymentConfig roll out (OpenShift)."""
+
+    type: str = ""
+    image_change_params: ImageChange | None = None
+
+
 class Spec(PodSpec, frozen=True, rename="camel"):
-    """A specification: a pod's own containers, a template, or a CronJob's template of Jobs."""
+    """A specification: a pod's own containers, a template, a reference to one, or a CronJob's template of Jobs."""
 
     replicas: int | None = None
     template: Template | None = None
     job_template: JobTemplate | None = None
+    workload_ref: WorkloadRef | None = None
+    triggers: tuple[Trigger, ...] | None = None
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -108,13 +131,15 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """How far a rollout is, and whether a Job or pod has finished."""
+    """How far a rollout is, and whether a Job or pod has finished. Argo Rollouts writes its generation as text."""
 
-    observed_generation: int | None = None
+    observed_generation: int | str | None = None
     replicas: int = 0
     updated_replicas: int = 0
     current_number_scheduled: int = 0
     updated_number_scheduled: int = 0
+    current_pod_hash: str = ""
+    stable_rs: str = msgspec.field(default="", name="stableRS")
     phase: str = ""
     conditions: tuple[Condition, ...] | None = None
 
@@ -125,6 +150,12 @@ class Object(msgspec.Struct, frozen=True):
     metadata: Metadata
     spec: Spec | None = None
     status: Status | None = None
+
+
+class MetadataOnly(msgspec.Struct, frozen=True):
+    """Which object it is, and nothing else."""
+
+    metadata: Metadata
 
 
 class PodMetadata(msgspec.Struct, frozen=True):
@@ -166,6 +197,9 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 decode_page = msgspec.json.Decoder(Page[Object]).decode
+# For kinds whose API server may not check what is in a template: one object that we cannot read must not hide the others.
+decode_raw_page = msgspec.json.Decoder(Page[msgspec.Raw]).decode
+decode_metadata = msgspec.json.Decoder(MetadataOnly).decode
 decode_object = msgspec.json.Decoder(Object).decode
 decode_pod_metadata = msgspec.json.Decoder(PodMetadata).decode
 decode_event = msgspec.json.Decoder(Event).decode

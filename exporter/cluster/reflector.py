@@ -22,24 +22,24 @@ import msgspec
 from exporter.cluster.aggregator import ObjectRef, WorkloadAggregator
 from exporter.cluster.connection import ApiError, ClusterConfigurationError, Connection, UnreachableError
 from exporter.cluster.decode import (
+    ListMetadata,
     Object,
     decode_event,
     decode_failure,
+    decode_metadata,
     decode_object,
     decode_page,
     decode_pod_metadata,
+    decode_raw_page,
 )
 from exporter.cluster.retries import Reason, Retries, reason_of
-from exporter.cluster.templates import GROUPS, is_covered, to_workload, workload_key
+from exporter.cluster.templates import is_covered, to_workloads, workload_keys
 from exporter.inventory import Inventory, ScopeState
+from exporter.kinds import Kind
 from exporter.telemetry import Telemetry
 from exporter.workloads import Workload, WorkloadKey
 
 log = logging.getLogger(__name__)
-
-# Of these we list metadata only: a hub has thousands, and nearly all are covered by a template.
-METADATA_ONLY = frozenset({"ReplicaSet", "Pod"})
-KINDS = (*GROUPS, "Pod")
 
 PAGE_ITEMS = 500
 WATCH_SECONDS = (240, 300)
@@ -47,6 +47,8 @@ WATCH_SECONDS = (240, 300)
 SILENCE_SECONDS = 150.0
 # A watch that lasted this long ended for no fault.
 LIVELY_SECONDS = 30.0
+# How soon a kind that was not installed is looked for again: somebody may install it at any time.
+RECHECK_SECONDS = 180.0
 # Several lists may expire in the middle of their pages while etcd is compacted; more than this is a fault of another kind.
 LIST_ATTEMPTS = 3
 
@@ -60,7 +62,11 @@ class ObjectRevision(NamedTuple):
     generation: int
 
 
-_NO_REVISION = ObjectRevision("", 0)
+Parts = dict[ObjectRef, tuple[ObjectRevision, tuple[Workload, ...]]]
+
+_NOTHING: tuple[ObjectRevision, tuple[Workload, ...]] = (ObjectRevision("", 0), ())
+# What a kind cannot be listed for, however often we ask: somebody has to give rights, or install it.
+UNLISTED = frozenset({Reason.FORBIDDEN, Reason.NOT_INSTALLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,26 +82,35 @@ class WatchContext:
     fetching: asyncio.Semaphore
     silence: float = SILENCE_SECONDS
     watch_seconds: tuple[float, float] = WATCH_SECONDS
+    recheck: float = RECHECK_SECONDS
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 class Reflector:
-    """One kind in one watched namespace, `*` for all."""
+    """One kind in one watched namespace, `*` for all.
 
-    def __init__(self, *, kind: str, watched_namespace: str, context: WatchContext) -> None:
+    Args:
+        kind: what to list and watch.
+        watched_namespace: where.
+        required: whether `mojaloop_exporter_synced` has to wait for it, although the kind is optional.
+        context: what it shares with the others.
+    """
+
+    def __init__(self, *, kind: Kind, watched_namespace: str, required: bool = True, context: WatchContext) -> None:
         self.kind = kind
         self.watched_namespace = watched_namespace
+        self._required = required or not kind.optional
         self._context = context
-        self._path = _path(kind, watched_namespace)
-        self._metadata_only = kind in METADATA_ONLY
+        self._path = kind.path(watched_namespace)
         # By what we hold, its uid and generation: a change of status alone does not need the specification again.
         self._held: dict[ObjectRef, ObjectRevision] = {}
         self._version: str | None = None
         # Whether the API server was away since `_version` was right: it may have come back with an older etcd, or still be starting.
         self._doubtful = False
         self._retries = Retries()
+        self._unlisted: Reason | None = None
         for reason in Reason:
-            context.telemetry.watch_restarts.labels(kind, reason.value)
+            context.telemetry.watch_restarts.labels(kind.name, reason.value)
         self._say(ScopeState.PENDING)
 
     async def run(self) -> NoReturn:
@@ -115,15 +130,19 @@ class Reflector:
                 # A server (or a proxy) that ends every watch at once must not be asked without pause.
                 delay = self._retries.delay(reason)
             except (ApiError, UnreachableError, msgspec.MsgspecError) as error:
-                reason = reason_of(error)
+                reason = reason_of(error, custom=self.kind.custom)
                 self._doubtful |= reason is Reason.UNREACHABLE
                 fleeting = self._retries.is_fleeting(reason, starting=self._doubtful)
                 if not fleeting:
                     self._version = None
                 delay = self._retries.delay(reason, error)
-                if reason is not Reason.FORBIDDEN or not fleeting:
+                if reason not in UNLISTED:
                     await self._note(reason, error, credentials)
-            self._context.telemetry.watch_restarts.labels(self.kind, reason.value).inc()
+                elif not fleeting:
+                    self.unlist(reason, error)
+                    delay = self._context.recheck if reason is Reason.NOT_INSTALLED else delay
+            if self._required or reason is not Reason.NOT_INSTALLED:
+                self._context.telemetry.watch_restarts.labels(self.kind.name, reason.value).inc()
             await self._context.sleep(delay)
 
     async def list_once(self) -> None:
@@ -144,32 +163,72 @@ class Reflector:
                 break
         aggregator = self._context.aggregator
         for ref in self._held.keys() - parts.keys():
-            aggregator.put(ref, None)
-        for ref, (_, part) in parts.items():
-            aggregator.put(ref, part)
+            aggregator.put(ref, ())
+        for ref, (_, workloads) in parts.items():
+            aggregator.put(ref, workloads)
         self._held = {ref: revision for ref, (revision, _) in parts.items()}
         self._version = version
-        self._context.telemetry.last_sync.labels(self.kind).set(self._context.clock())
+        self._context.telemetry.last_sync.labels(self.kind.name).set(self._context.clock())
+        self._unlisted = None
         self._say(ScopeState.SYNCED)
 
-    def forbidden(self, error: ApiError) -> None:
-        """Say, once, that rights are missing. What was known stays: rights that went prove nothing about what runs."""
-        if self._context.inventory.scopes()[self.kind, self.watched_namespace] is not ScopeState.FORBIDDEN:
-            log.warning("may not list or watch %s in namespace %s: %s", self.kind, self.watched_namespace, error)
-            self._say(ScopeState.FORBIDDEN)
+    def unlist(self, reason: Reason, error: Exception) -> None:
+        """Take note, and log once, that the kind cannot be listed: `reason` is one of `UNLISTED`.
 
-    async def _pages(self) -> tuple[str, dict[ObjectRef, tuple[ObjectRevision, Workload]]]:
-        params = {"limit": str(PAGE_ITEMS), **self._selector()}
-        parts: dict[ObjectRef, tuple[ObjectRevision, Workload]] = {}
-        while True:
-            page = decode_page(
-                await self._context.connection.get(self._path, params=params, accept=self._accept(many=True))
+        What is known of a required kind stays, because rights that went prove nothing about what runs. An optional kind is no longer
+        watched, and what it controls is judged instead.
+        """
+        if self._unlisted is reason:
+            return
+        self._unlisted = reason
+        forbidden = reason is Reason.FORBIDDEN
+        place = (self.kind.name, self.watched_namespace)
+        if self._required:
+            log.warning(
+                "%s %s in namespace %s: %s", "may not list or watch" if forbidden else "cannot find", *place, error
             )
-            found = await self._parts(page.items or ())
-            parts.update((ref, (revision, part)) for ref, (revision, part) in found.items() if part is not None)
-            if not page.metadata.continue_:
-                return page.metadata.resource_version, parts
-            params["continue"] = page.metadata.continue_
+            self._say(ScopeState.FORBIDDEN if forbidden else ScopeState.NOT_INSTALLED)
+            return
+        what = "we are not permitted to" if forbidden else "it is not installed"
+        log.info("%s in namespace %s is not watched, %s: %s", *place, what, error)
+        for ref in self._held:
+            self._context.aggregator.put(ref, ())
+        self._held.clear()
+        self._context.inventory.drop_scope(*place)
+        self._context.telemetry.forbidden.labels(*place).set(1 if forbidden else 0)
+
+    async def _pages(self) -> tuple[str, Parts]:
+        params = {"limit": str(PAGE_ITEMS), **self._selector()}
+        parts: Parts = {}
+        while True:
+            body = await self._context.connection.get(self._path, params=params, accept=self._accept(many=True))
+            metadata, things = self._page(body)
+            found = await self._parts(things)
+            parts.update((ref, part) for ref, part in found.items() if part[1])
+            if not metadata.continue_:
+                return metadata.resource_version, parts
+            params["continue"] = metadata.continue_
+
+    def _page(self, body: bytes) -> tuple[ListMetadata, Sequence[Object]]:
+        if not self.kind.custom:
+            page = decode_page(body)
+            return page.metadata, page.items or ()
+        raw = decode_raw_page(body)
+        return raw.metadata, [self._object(item) for item in raw.items or ()]
+
+    def _object(self, raw: msgspec.Raw) -> Object:
+        """An object of a watch or a list.
+
+        A definition may let anybody write anything into a custom resource: one that we cannot read counts as one without a template.
+        """
+        try:
+            return decode_object(raw)
+        except msgspec.ValidationError as error:
+            if not self.kind.custom:
+                raise
+            metadata = decode_metadata(raw).metadata
+            log.warning("cannot read %s %s/%s: %s", self.kind.name, metadata.namespace, metadata.name, error)
+            return Object(metadata=metadata)
 
     async def _check(self, version: str) -> None:
         """Ask whether the API server still has what came before: etcd may have been restored from a backup.
@@ -179,7 +238,7 @@ class Reflector:
         """
         params = {"limit": "1", **self._selector()}
         body = await self._context.connection.get(self._path, params=params, accept=self._accept(many=True))
-        newest = decode_page(body).metadata.resource_version
+        newest = decode_raw_page(body).metadata.resource_version
         if _is_before(newest, version) is not False:
             raise _gone_back(newest, version)
 
@@ -220,30 +279,32 @@ class Reflector:
                 self._version = None
                 failure = decode_failure(event.object)
                 raise ApiError(failure.code, failure.message)
-            thing = decode_object(event.object)
+            thing = self._object(event.object)
             version = thing.metadata.resource_version or version
             if event.type != "BOOKMARK":
                 last[self._ref(thing)] = None if event.type == "DELETED" else thing
         parts = await self._parts([thing for thing in last.values() if thing is not None])
         for ref in last:
-            revision, part = parts.get(ref, (_NO_REVISION, None))
-            self._context.aggregator.put(ref, part)
-            if part is None:
-                self._held.pop(ref, None)
-            else:
+            revision, workloads = parts.get(ref, _NOTHING)
+            self._context.aggregator.put(ref, workloads)
+            if workloads:
                 self._held[ref] = revision
+            else:
+                self._held.pop(ref, None)
         return version
 
-    async def _parts(self, things: Sequence[Object]) -> dict[ObjectRef, tuple[ObjectRevision, Workload | None]]:
+    async def _parts(self, things: Sequence[Object]) -> Parts:
         """What each object contributes, with its revision; specifications are fetched where no template covers them."""
-        parts: dict[ObjectRef, tuple[ObjectRevision, Workload | None]] = {}
+        parts: Parts = {}
         missing: list[ObjectRef] = []
         for thing in things:
-            if is_covered(self.kind, thing.metadata) or self._context.exclude(workload_key(self.kind, thing.metadata)):
+            if is_covered(self.kind, thing.metadata):
+                continue
+            if all(self._context.exclude(key) for key in workload_keys(self.kind, thing.metadata)):
                 continue
             ref, revision = self._ref(thing), _revision(thing)
-            if not self._metadata_only:
-                parts[ref] = (revision, to_workload(self.kind, thing))
+            if not self.kind.metadata_only:
+                parts[ref] = (revision, self._kept(to_workloads(self.kind, thing)))
             elif revision.generation and self._held.get(ref) == revision:
                 parts[ref] = (revision, self._context.aggregator.get(ref))
             else:
@@ -256,48 +317,49 @@ class Reflector:
                 parts[ref] = answer
         return parts
 
-    async def _fetch(self, ref: ObjectRef) -> tuple[ObjectRevision, Workload | None]:
+    async def _fetch(self, ref: ObjectRef) -> tuple[ObjectRevision, tuple[Workload, ...]]:
         async with self._context.fetching:
             try:
-                body = await self._context.connection.get(f"{_path(self.kind, ref.namespace)}/{ref.name}")
+                body = await self._context.connection.get(f"{self.kind.path(ref.namespace)}/{ref.name}")
             except ApiError as error:
                 if error.status == 404:  # gone meanwhile; the watch will say so too
-                    return _NO_REVISION, None
+                    return _NOTHING
                 raise
         thing = decode_object(body)
-        annotations = decode_pod_metadata(body).metadata.annotations if self.kind == "Pod" else None
-        return _revision(thing), to_workload(self.kind, thing, pod_annotations=annotations)
+        annotations = decode_pod_metadata(body).metadata.annotations if not self.kind.template else None
+        return _revision(thing), self._kept(to_workloads(self.kind, thing, pod_annotations=annotations))
+
+    def _kept(self, workloads: tuple[Workload, ...]) -> tuple[Workload, ...]:
+        return tuple(workload for workload in workloads if not self._context.exclude(workload.key))
 
     def _ref(self, thing: Object) -> ObjectRef:
-        return ObjectRef(self.kind, thing.metadata.namespace, thing.metadata.name)
+        return ObjectRef(self.kind.name, thing.metadata.namespace, thing.metadata.name)
 
     def _selector(self) -> dict[str, str]:
-        return {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"} if self.kind == "Pod" else {}
+        return {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"} if not self.kind.template else {}
 
     def _accept(self, *, many: bool) -> str:
-        if not self._metadata_only:
+        if not self.kind.metadata_only:
             return "application/json"
         return _METADATA_ACCEPT.format("List" if many else "")
 
     async def _note(self, reason: Reason, error: Exception, credentials: int) -> None:
         """Do and say what a failure asks for."""
-        if isinstance(error, ApiError) and reason is Reason.FORBIDDEN:
-            self.forbidden(error)
-        elif reason is Reason.UNAUTHORIZED:
+        if reason is Reason.UNAUTHORIZED:
             log.warning("the API server refused our credentials, reading them again: %s", error)
             try:
                 await self._context.connection.read_credentials(refused=credentials)
             except ClusterConfigurationError as unreadable:  # a plugin may fail for a while, a file may be half written
                 log.warning("%s", unreadable)
         elif reason is Reason.EXPIRED:
-            log.info("%s in namespace %s are listed anew: %s", self.kind, self.watched_namespace, error)
+            log.info("%s in namespace %s are listed again: %s", self.kind.name, self.watched_namespace, error)
         else:
             level = logging.WARNING if self._retries.is_first(reason) else logging.DEBUG
-            log.log(level, "the watch of %s in namespace %s broke: %s", self.kind, self.watched_namespace, error)
+            log.log(level, "the watch of %s in namespace %s broke: %s", self.kind.name, self.watched_namespace, error)
 
     def _say(self, state: ScopeState) -> None:
-        self._context.inventory.set_scope(self.kind, self.watched_namespace, state)
-        gauge = self._context.telemetry.forbidden.labels(self.kind, self.watched_namespace)
+        self._context.inventory.set_scope(self.kind.name, self.watched_namespace, state)
+        gauge = self._context.telemetry.forbidden.labels(self.kind.name, self.watched_namespace)
         gauge.set(1 if state is ScopeState.FORBIDDEN else 0)
 
 
@@ -315,9 +377,3 @@ def _is_before(version: str, other: str) -> bool | None:
 
 def _gone_back(version: str, stood: str) -> ApiError:
     return ApiError(410, f"resource version {version!r} does not follow {stood!r}; was etcd restored from a backup?")
-
-
-def _path(kind: str, namespace: str) -> str:
-    root = f"/apis/{GROUPS[kind]}/v1" if kind in GROUPS else "/api/v1"
-    plural = f"{kind.lower()}s"
-    return f"{root}/{plural}" if namespace == "*" else f"{root}/namespaces/{namespace}/{plural}"

@@ -13,7 +13,7 @@ STARTING_ATTEMPTS = 3
 
 
 class Reason(StrEnum):
-    """Why a watch was started anew."""
+    """Why a watch was started again."""
 
     ENDED = "ended"
     SILENT = "silent"
@@ -21,6 +21,7 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
+    NOT_INSTALLED = "not_installed"
     BAD_ANSWER = "bad_answer"
     SERVER_ERROR = "server_error"
 
@@ -55,8 +56,9 @@ class Retries:
             reason: of this failure, which is not counted yet.
             starting: whether the API server was away just before.
         """
-        if reason is Reason.FORBIDDEN:
-            # For a moment after its start an API server has not read the roles yet, and refuses whom it will let in.
+        if reason in (Reason.FORBIDDEN, Reason.NOT_INSTALLED):
+            # For a moment after its start an API server has not read the roles and resource definitions yet,
+            # and refuses whom it will let in.
             return starting and self._attempts[reason] < STARTING_ATTEMPTS
         if reason is Reason.SERVER_ERROR:
             return self._attempts[reason] < STARTING_ATTEMPTS
@@ -72,10 +74,12 @@ class Retries:
         return max(delay, (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0)
 
 
-def reason_of(error: Exception) -> Reason:
-    """What a failure of a list or watch counts as."""
+def reason_of(error: Exception, *, custom: bool = False) -> Reason:
+    """What a failure of a list or watch counts as; only a kind that is a custom resource can be missing."""
     if isinstance(error, UnreachableError):
         return Reason.UNREACHABLE
     if not isinstance(error, ApiError):
         return Reason.BAD_ANSWER
+    if custom and error.status == 404:
+        return Reason.NOT_INSTALLED
     return {401: Reason.UNAUTHORIZED, 403: Reason.FORBIDDEN, 410: Reason.EXPIRED}.get(error.status, Reason.SERVER_ERROR)

@@ -1,27 +1,25 @@
-"""From an object to the workload that it stands for: pure rules over what was decoded.
+"""From an object to the workloads that it counts for: pure rules over what was decoded.
 
 A template covers the pods made from it, so that pods and ReplicaSets matter only where no template is read: bare ones, and those
-of an owner whose kind we do not read. Kinds that Kubernetes itself brings are never judged by their children: one that the
-configuration leaves out was left out on purpose, and one that we may not list is said to be forbidden, not guessed at.
+of an owner whose kind we do not read. Kinds that every cluster has are never judged by what they control: one that the
+configuration leaves out was left out on purpose, and one that we are not permitted to list is reported as forbidden. An optional
+kind is judged by its template where we read it, and by what it controls where we do not, as every foreign kind is. Whether we read
+it may change at any time, so that both parts are always there and `merge` chooses.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
+from typing import Any, cast
 
+from exporter import kinds
 from exporter.annotations import PREFIX
-from exporter.cluster.decode import Metadata, Object, OwnerReference, PodSpec, Status, Template
+from exporter.cluster.decode import Metadata, Object, OwnerReference, PodSpec, Spec, Status, Template
+from exporter.kinds import Kind, Progress
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
-
-# By kind, the API group. A foreign kind may bear the same name (Volcano's Job), hence the group.
-GROUPS = {
-    "Deployment": "apps",
-    "StatefulSet": "apps",
-    "DaemonSet": "apps",
-    "ReplicaSet": "apps",
-    "CronJob": "batch",
-    "Job": "batch",
-}
 
 
 def controller(metadata: Metadata) -> OwnerReference | None:
@@ -29,93 +27,143 @@ def controller(metadata: Metadata) -> OwnerReference | None:
     return next((owner for owner in metadata.owner_references or () if owner.controller), None)
 
 
-def is_covered(kind: str, metadata: Metadata) -> bool:
-    """Whether the template of a built-in owner speaks for this pod, ReplicaSet or Job."""
-    if kind not in ("Pod", "ReplicaSet", "Job"):
-        return False
+def is_covered(kind: Kind, metadata: Metadata) -> bool:
+    """Whether the template of an owner that every cluster knows covers this pod, ReplicaSet or Job."""
     owner = controller(metadata)
-    return owner is not None and GROUPS.get(owner.kind) == owner.api_version.partition("/")[0]
+    if owner is None or not kind.owned:
+        return False
+    known = kinds.find(owner.kind, owner.api_version)
+    return known is not None and not known.optional
 
 
-def workload_key(kind: str, metadata: Metadata) -> WorkloadKey:
-    """Whom an object counts for: itself, or for a pod, ReplicaSet or Job that a foreign kind controls, that one."""
+def workload_keys(kind: Kind, metadata: Metadata) -> tuple[WorkloadKey, ...]:
+    """The workloads that an object concerns; the first is the one that its containers count for.
+
+    That is the object itself, or the controller of one that is owned. Of an optional kind it also concerns the object: its own
+    template covers what it controls.
+    """
+    own = WorkloadKey(metadata.namespace, kind.name, metadata.name)
     owner = controller(metadata)
     # The kubelet shows the static pods of its node as pods that the node controls: mirror pods.
-    if (
-        owner is None
-        or kind not in ("Pod", "ReplicaSet", "Job")
-        or (owner.kind == "Node" and owner.api_version == "v1")
-    ):
-        return WorkloadKey(metadata.namespace, kind, metadata.name)
-    return WorkloadKey(metadata.namespace, owner.kind, owner.name)
+    if owner is None or not kind.owned or (owner.kind == "Node" and owner.api_version == "v1"):
+        return (own,)
+    try:
+        key = WorkloadKey(metadata.namespace, kinds.published(owner.kind, owner.api_version), owner.name)
+    except LookupError:
+        return (own,)
+    return (key, own) if kind.optional else (key,)
 
 
-def to_workload(kind: str, thing: Object, *, pod_annotations: dict[str, str] | None = None) -> Workload | None:
-    """The workload that an object stands for, or None: covered by a template, finished, or (a ReplicaSet) without replicas.
+def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] | None = None) -> tuple[Workload, ...]:
+    """What an object says about workloads; nothing if it is covered by a template or finished.
 
     Args:
         kind: of the object.
         thing: the whole object, not its metadata alone.
         pod_annotations: those of a pod, which has no template.
+
+    Returns:
+        Parts for `merge`. One without containers only says that what the object controls is covered, or how its rollout is.
     """
-    if is_covered(kind, thing.metadata) or _is_over(kind, thing):
-        return None
-    key = workload_key(kind, thing.metadata)
-    template = _template(thing)
-    if template is None:
-        containers = _containers(thing.spec)
-        annotations = pod_annotations
-    else:
-        containers = _containers(template.spec)
+    if is_covered(kind, thing.metadata):
+        return ()
+    spec = thing.spec or Spec()
+    key, *covering = workload_keys(kind, thing.metadata)
+    covers = tuple(Workload(key=own, containers=()) for own in covering)
+    if _is_over(kind, thing):
+        # The pods of a ReplicationController end a little later than its count of replicas says.
+        return covers or ((Workload(key=key, containers=()),) if kind.optional else ())
+    if spec.workload_ref is not None:
+        return _by_reference(kind, thing, key)
+    template = _template(kind, thing)
+    if template is None and kind.optional:
+        return ()
+    annotations = pod_annotations
+    if isinstance(template, Template):
         annotations = template.metadata.annotations if template.metadata is not None else None
-    return Workload(
+    declared = (key.kind, key.name) == (kind.name, thing.metadata.name)
+    workload = Workload(
         key=key,
-        containers=containers,
+        containers=_containers(template.spec if template is not None else None),
         annotations=tuple(sorted(item for item in (annotations or {}).items() if item[0].startswith(PREFIX))),
-        # What a foreign kind controls bears labels of its own, which say nothing about who manages the owner.
-        manager=_manager(thing.metadata) if (key.kind, key.name) == (kind, thing.metadata.name) else None,
+        # What a foreign kind controls has labels of its own, which say nothing about who manages the owner.
+        manager=_manager(thing.metadata) if declared else None,
         rollout_incomplete=_rollout_incomplete(kind, thing),
+        declared=declared,
+        image_triggers=_image_triggers(spec),
     )
+    return (workload, *covers)
+
+
+def _by_reference(kind: Kind, thing: Object, key: WorkloadKey) -> tuple[Workload, ...]:
+    """A Rollout that runs the template of a Deployment, which Argo scales to zero: the Deployment is what a patch has to change.
+
+    So the Deployment is published, with the Rollout's progress, and what the Rollout controls counts for nothing more.
+    """
+    ref = thing.spec.workload_ref if thing.spec is not None else None
+    target = kinds.find(ref.kind, ref.api_version) if ref is not None else None
+    # Argo Rollouts also takes the template of a ReplicaSet or a PodTemplate, which we do not judge when nothing runs from it.
+    if ref is None or target is None or target.owned or target.optional:
+        return ()
+    progress = Workload(
+        key=WorkloadKey(key.namespace, target.name, ref.name),
+        containers=(),
+        rollout_incomplete=_rollout_incomplete(kind, thing),
+        declared=False,
+    )
+    return Workload(key=key, containers=()), progress
 
 
 def merge(parts: Iterable[Workload]) -> Workload:
-    """One workload from the objects that count for it, at least one: the union of their containers.
+    """One workload from the parts that count for it, at least one.
 
-    In the middle of a rollout one container stands there with several images.
+    A workload's own template goes before what it controls. Without one it is the union of their containers: in the middle of a
+    rollout a container is there with several images.
     """
-    first, *others = parts
+    first, *others = parts = tuple(parts)
     if not others:
         return first
+    rollout_incomplete = any(part.rollout_incomplete for part in parts)
     # Whichever came first, the outcome is the same.
-    first, *others = sorted((first, *others), key=repr)
+    first, *others = sorted(
+        [part for part in parts if part.declared] or [p for p in parts if p.containers] or parts, key=repr
+    )
     containers = {container for part in (first, *others) for container in part.containers}
-    return Workload(
-        key=first.key,
+    return replace(
+        first,
         containers=tuple(
             sorted(containers, key=lambda c: (c.type is not ContainerType.INIT_CONTAINER, c.position, c.name, c.image))
-        ),
-        annotations=first.annotations,
-        manager=first.manager,
-        rollout_incomplete=any(part.rollout_incomplete for part in (first, *others)),
+        )
+        if others
+        else first.containers,
+        rollout_incomplete=rollout_incomplete,
     )
 
 
-def _is_over(kind: str, thing: Object) -> bool:
+def _is_over(kind: Kind, thing: Object) -> bool:
     status = thing.status or Status()
-    if kind == "Job":
+    if kind.name == "Job":
         return any(c.type in ("Complete", "Failed") and c.status == "True" for c in status.conditions or ())
-    if kind == "Pod":
+    if kind.name == "Pod":
         return status.phase in ("Succeeded", "Failed")
-    # Old ReplicaSets are kept for a rollback, and run nothing. Templates scaled to zero stay: they are what will run.
-    return kind == "ReplicaSet" and thing.spec is not None and thing.spec.replicas == 0
+    # Old revisions are kept for a rollback, and run nothing. Templates scaled to zero stay: they are what will run.
+    return kind.revision and thing.spec is not None and thing.spec.replicas == 0
 
 
-def _template(thing: Object) -> Template | None:
-    if thing.spec is None:
-        return None
-    if thing.spec.job_template is not None:
-        return thing.spec.job_template.spec.template if thing.spec.job_template.spec is not None else None
-    return thing.spec.template
+def _template(kind: Kind, thing: Object) -> Template | Object | None:
+    """What `kind.template` leads to: a template, the object itself for a pod, or None where a key is missing."""
+    found: Any = thing
+    for attribute in _attributes(kind.template):
+        found = getattr(found, attribute)
+        if found is None:
+            return None
+    return cast("Template | Object", found)
+
+
+@cache
+def _attributes(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """The attributes of the decoded structures for keys of JSON: `jobTemplate` is `job_template`."""
+    return tuple(re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", key) for key in keys)
 
 
 def _containers(spec: PodSpec | None) -> tuple[Container, ...]:
@@ -133,7 +181,7 @@ def _manager(metadata: Metadata) -> Manager | None:
     """Who would undo a patch, the quickest first: a controller in the cluster does at once, Helm at its next release."""
     owner = controller(metadata)
     if owner is not None:
-        return Manager("operator", f"{owner.kind}/{owner.name}") if owner.kind != "Node" else None
+        return Manager("operator", f"{_published(owner)}/{owner.name}") if owner.kind != "Node" else None
     labels, annotations = metadata.labels, metadata.annotations
     # The tracking ID is APPLICATION:GROUP/KIND:NAMESPACE/NAME.
     if annotations is not None and annotations.argocd_tracking:
@@ -153,15 +201,48 @@ def _manager(metadata: Metadata) -> Manager | None:
     return None
 
 
-def _rollout_incomplete(kind: str, thing: Object) -> bool:
+def _published(owner: OwnerReference) -> str:
+    try:
+        return kinds.published(owner.kind, owner.api_version)
+    except LookupError:
+        return owner.kind
+
+
+def _image_triggers(spec: Spec) -> tuple[str, ...]:
+    """The containers that an ImageChange trigger of a DeploymentConfig names, each once, sorted.
+
+    A trigger that is not `automatic` counts too: `oc rollout latest` obeys it.
+    """
+    return tuple(
+        sorted(
+            {
+                name
+                for trigger in spec.triggers or ()
+                if trigger.type == "ImageChange" and trigger.image_change_params is not None
+                for name in trigger.image_change_params.container_names or ()
+            }
+        )
+    )
+
+
+def _rollout_incomplete(kind: Kind, thing: Object) -> bool:
     """Whether pods of an older template still run, or the controller has not looked at the newest template yet."""
     status = thing.status
-    if status is None or kind not in ("Deployment", "StatefulSet", "DaemonSet"):
+    if status is None or kind.progress is None:
         return False
     running, updated = (
         (status.current_number_scheduled, status.updated_number_scheduled)
-        if kind == "DaemonSet"
+        if kind.progress is Progress.SCHEDULED
         else (status.replicas, status.updated_replicas)
     )
-    unseen = status.observed_generation is not None and status.observed_generation < thing.metadata.generation
-    return updated < running or (unseen and running > 0)
+    outdated = (
+        status.stable_rs not in ("", status.current_pod_hash) if kind.progress is Progress.STABLE else updated < running
+    )
+    return outdated or (running > 0 and _is_unseen(status.observed_generation, thing.metadata.generation))
+
+
+def _is_unseen(observed: int | str | None, generation: int) -> bool:
+    if isinstance(observed, str):
+        # Argo Rollouts before 0.10 put a hash there.
+        observed = int(observed) if observed.isascii() and observed.isdecimal() and len(observed) < 20 else None
+    return observed is not None and observed < generation

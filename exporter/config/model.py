@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.checker import Settings
-from exporter.cluster import KINDS
 from exporter.config.globs import Globs
 from exporter.registry import DEFAULT_ENTRIES, RegistryEntry
 from exporter.versions import Strategy
@@ -29,7 +28,7 @@ class Configuration:
         proxy: the URL of an HTTP proxy for registries.
         ca_file: further trusted certificates (PEM), which `load` puts into entries without a `ca_file` of their own.
         kubeconfig, context: how to reach the cluster; None is what kubectl would use.
-        kinds: kinds to watch.
+        kinds: kinds to watch, each required; none: every kind, the optional ones where they are installed.
         namespaces, workloads, images: what is judged.
         registries: what may be done with each registry.
         log_level, log_format: as the keys `log.level` and `log.format`.
@@ -43,7 +42,7 @@ class Configuration:
     ca_file: Path | None = None
     kubeconfig: Path | None = None
     context: str | None = None
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = ()
     namespaces: Globs = _ALL
     workloads: Globs = _ALL
     images: Globs = _ALL

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from exporter.cluster import KINDS
 from exporter.config import globs, parsers
 from exporter.config.key import Key, default_of, show
 from exporter.config.model import Configuration
@@ -92,6 +93,7 @@ KEYS = (
         parsers.kinds,
         "The kinds to watch. Pods of other kinds are not judged.",
         field="kinds",
+        unset=", ".join(KINDS),
     ),
     _key(
         "namespaces.include",

@@ -17,13 +17,14 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from exporter.demo.discovery import discovery_routes
 from exporter.demo.objects import RESOURCES, Document, Objects, apply_json_patch
+from exporter.kinds import KINDS
 
-_VERBS = ["create", "delete", "get", "list", "patch", "watch"]
 _BOOKMARK_SECONDS = 5.0
 # Lists that were begun and whose further pages may still be asked for.
 _KEPT_LISTS = 100
@@ -66,17 +67,11 @@ class StandInCluster(Objects):
         # By token: the version of a list, and what is left of it.
         self._lists: dict[str, tuple[int, list[Document]]] = {}
         self._list_numbers = count(1)
-        routes = [
-            Route("/version", _constant({"major": "1", "minor": "35", "gitVersion": "v1.35.0-standin"})),
-            Route("/api", _constant({"kind": "APIVersions", "versions": ["v1"]})),
-            Route("/apis", _constant(_groups())),
-            Route("/openapi/v3", _constant({"paths": {p: {"serverRelativeURL": f"/openapi/v3/{p}"} for p in _PATHS}})),
-            *(Route(f"/openapi/v3/{path}", _constant(_openapi(group))) for path, group in _PATHS.items()),
-            *(Route(f"/{path}", _constant(_resources(group))) for path, group in _PATHS.items()),
-        ]
+        self._installed = {kind for kind in KINDS.values() if not kind.custom}
+        routes = discovery_routes(lambda: self._installed)
         # kubectl asks for the namespace of what it does not find.
         routes.append(Route("/api/v1/namespaces/{namespace}", self._namespace))
-        for base in ("/api/v1", "/apis/{group}/v1"):
+        for base in ("/api/{version}", "/apis/{group}/{version}"):
             many = f"{base}/namespaces/{{namespace}}/{{plural}}"
             routes += [
                 Route(f"{base}/{{plural}}", self._many, methods=["GET"]),
@@ -107,6 +102,18 @@ class StandInCluster(Objects):
         self._lists.clear()
         super().forget()
 
+    def install(self, kind: str) -> None:
+        """Serve a kind that was not there, as once its definition was created."""
+        self._installed.add(KINDS[kind])
+
+    def uninstall(self, kind: str) -> None:
+        """Serve a kind no longer; its objects go, and its watches end."""
+        plural = KINDS[kind].plural
+        for thing in self.of(plural):
+            self.remove(plural, thing["metadata"]["namespace"], thing["metadata"]["name"])
+        self._installed.discard(KINDS[kind])
+        self._wake()
+
     def close(self) -> None:
         """End the watches, which would hold a server up that wants to end."""
         self._closed = True
@@ -119,6 +126,16 @@ class StandInCluster(Objects):
         else:
             await self._routes(scope, receive, send)
 
+    def _plural(self, request: Request) -> str:
+        plural: str = request.path_params["plural"]
+        kind = RESOURCES.get(plural)
+        of = (request.path_params.get("group", ""), request.path_params["version"])
+        if kind in self._installed and (kind.group, kind.version) == of:
+            return plural
+        if any(not other.custom and other.group == of[0] for other in self._installed):
+            raise _RefusedError(404, "NotFound", "the server could not find the requested resource", {})
+        raise HTTPException(404)
+
     async def _namespace(self, request: Request) -> Response:
         name = request.path_params["namespace"]
         if not any(thing["metadata"]["namespace"] == name for plural in RESOURCES for thing in self.of(plural)):
@@ -126,7 +143,7 @@ class StandInCluster(Objects):
         return JSONResponse({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}})
 
     async def _many(self, request: Request) -> Response:
-        plural, selected = _plural(request), _selected(request)
+        plural, selected = self._plural(request), _selected(request)
         if request.query_params.get("watch") in ("true", "1"):
             return self._watch(request, plural, selected)
         if token := request.query_params.get("continue"):
@@ -143,7 +160,7 @@ class StandInCluster(Objects):
             while len(self._lists) > _KEPT_LISTS:
                 del self._lists[next(iter(self._lists))]
         convert, resource = _conversion(request), RESOURCES[plural]
-        kind, api_version = f"{resource.kind}List", resource.api_version
+        kind, api_version = f"{resource.name}List", resource.api_version
         if convert is _as_metadata:
             kind, api_version = "PartialObjectMetadataList", "meta.k8s.io/v1"
         items = [convert(thing) for thing in found[:limit]]
@@ -182,7 +199,7 @@ class StandInCluster(Objects):
             for thing in [thing for thing in self.of(plural) if selected(thing)]:
                 yield "ADDED", thing
             yield "BOOKMARK", _bookmark(plural, stands, **{_INITIAL_EVENTS_END: "true"})
-        while (left := end - loop.time()) > 0 and not self._closed:
+        while (left := end - loop.time()) > 0 and not self._closed and RESOURCES[plural] in self._installed:
             if stands < self.oldest:
                 gone = _RefusedError(410, "Expired", f"too old resource version: {stands} ({self.oldest})")
                 yield "ERROR", gone.status
@@ -200,7 +217,7 @@ class StandInCluster(Objects):
                     yield "BOOKMARK", _bookmark(plural, stands)
 
     async def _create(self, request: Request) -> Response:
-        plural, namespace = _plural(request), request.path_params["namespace"]
+        plural, namespace = self._plural(request), request.path_params["namespace"]
         document = await _body(request, "application/json")
         metadata = document.get("metadata") if isinstance(document, dict) else None
         if not isinstance(metadata, dict) or not metadata.get("name"):
@@ -208,11 +225,11 @@ class StandInCluster(Objects):
         if self.get(plural, namespace, metadata["name"]) is not None:
             raise _about(409, "AlreadyExists", plural, metadata["name"], "already exists")
         metadata["namespace"] = namespace
-        document |= {"kind": RESOURCES[plural].kind, "apiVersion": RESOURCES[plural].api_version}
+        document |= {"kind": RESOURCES[plural].name, "apiVersion": RESOURCES[plural].api_version}
         return JSONResponse(self.put(document), status_code=201)
 
     async def _one(self, request: Request) -> Response:
-        plural, place = _plural(request), (request.path_params["namespace"], request.path_params["name"])
+        plural, place = self._plural(request), (request.path_params["namespace"], request.path_params["name"])
         # What is sent is read before what is there: between a patch's test and its change nothing may happen.
         operations = await _body(request, "application/json-patch+json") if request.method == "PATCH" else None
         thing = self.get(plural, *place)
@@ -246,13 +263,6 @@ def _patched(plural: str, thing: Document, operations: Any) -> Document:
     if metadata.get("resourceVersion") != thing["metadata"]["resourceVersion"]:
         raise _about(409, "Conflict", plural, metadata["name"], "has been modified")
     return patched
-
-
-def _plural(request: Request) -> str:
-    plural: str = request.path_params["plural"]
-    if plural not in RESOURCES or RESOURCES[plural].group != request.path_params.get("group", ""):
-        raise _RefusedError(404, "NotFound", "the server could not find the requested resource", {})
-    return plural
 
 
 def _number(request: Request, name: str) -> int:
@@ -327,7 +337,7 @@ def _whole(thing: Document) -> Document:
 
 def _bookmark(plural: str, version: int, **annotations: str) -> Document:
     metadata = {"resourceVersion": str(version), "creationTimestamp": None, "annotations": annotations}
-    return {"kind": RESOURCES[plural].kind, "apiVersion": RESOURCES[plural].api_version, "metadata": metadata}
+    return {"kind": RESOURCES[plural].name, "apiVersion": RESOURCES[plural].api_version, "metadata": metadata}
 
 
 def _line(event: str, thing: Document) -> bytes:
@@ -352,61 +362,10 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 async def _no_such_path(_: Request, error: Exception) -> Response:
-    code, reason = (405, "MethodNotAllowed") if getattr(error, "status_code", 404) == 405 else (404, "NotFound")
-    refusal = _RefusedError(code, reason, "the server could not find the requested resource", {})
-    return JSONResponse(refusal.status, status_code=code)
-
-
-# Discovery.
-
-_PATHS = {"api/v1": "", "apis/apps/v1": "apps", "apis/batch/v1": "batch"}
-
-
-def _constant(document: Document) -> Any:
-    async def answer(_: Request) -> Response:
-        return JSONResponse(document)
-
-    return answer
-
-
-def _groups() -> Document:
-    groups = []
-    for group in ("apps", "batch"):
-        version = {"groupVersion": f"{group}/v1", "version": "v1"}
-        groups.append({"name": group, "versions": [version], "preferredVersion": version})
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
-
-
-def _resources(group: str) -> Document:
-    resources = [
-        {
-            "name": plural,
-            "singularName": resource.kind.lower(),
-            "namespaced": True,
-            "kind": resource.kind,
-            "shortNames": [resource.short],
-            "verbs": _VERBS,
-        }
-        for plural, resource in RESOURCES.items()
-        if resource.group == group
-    ]
-    version = f"{group}/v1" if group else "v1"
-    return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}
-
-
-def _openapi(group: str) -> Document:
-    """What kubectl looks up before `create -f`: that the server checks fields itself, so that it need not."""
-    parameters = [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]
-    paths = {
-        f"/{path}/namespaces/{{namespace}}/{plural}/{{name}}": {
-            "patch": {
-                "parameters": parameters,
-                "x-kubernetes-group-version-kind": {"group": group, "version": "v1", "kind": resource.kind},
-                "responses": {},
-            }
-        }
-        for path, of in _PATHS.items()
-        for plural, resource in RESOURCES.items()
-        if of == group == resource.group
-    }
-    return {"openapi": "3.0.0", "info": {"title": "stand-in", "version": "v1"}, "paths": paths}
+    """A group that is not served gets no `Status`, so that a kind which is not installed looks like any wrong path."""
+    if getattr(error, "status_code", 404) == 405:
+        refusal = _RefusedError(
+            405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}
+        )
+        return JSONResponse(refusal.status, status_code=405)
+    return PlainTextResponse("404 page not found\n", status_code=404)

@@ -15,35 +15,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from exporter.kinds import KINDS
+
 Document = dict[str, Any]
 
 
-class Resource(NamedTuple):
-    """A kind, as discovery tells of it."""
-
-    group: str
-    kind: str
-    short: str
-
-    @property
-    def api_version(self) -> str:
-        """What an object of this kind says of itself."""
-        return f"{self.group}/v1" if self.group else "v1"
-
-
-RESOURCES = {
-    "pods": Resource("", "Pod", "po"),
-    "deployments": Resource("apps", "Deployment", "deploy"),
-    "replicasets": Resource("apps", "ReplicaSet", "rs"),
-    "statefulsets": Resource("apps", "StatefulSet", "sts"),
-    "daemonsets": Resource("apps", "DaemonSet", "ds"),
-    "cronjobs": Resource("batch", "CronJob", "cj"),
-    "jobs": Resource("batch", "Job", "job"),
-}
-_PLURALS = {resource.kind: plural for plural, resource in RESOURCES.items()}
+RESOURCES = {kind.plural: kind for kind in KINDS.values()}
 # A watch from further back is 410 Gone, as after etcd's compaction.
 _KEPT_EVENTS = 2000
 _NODES = 2
+# What the controller manager makes pods of. Argo's and OpenShift's controllers are not there.
+_ROLLED_OUT = ("deployments", "replicasets", "statefulsets", "daemonsets", "replicationcontrollers")
 
 
 class Event(NamedTuple):
@@ -95,7 +77,7 @@ class Objects:
 
     def put(self, document: Document) -> Document:
         """Create an object, or replace one; what it controls follows. One that is as it was keeps its version."""
-        plural = _PLURALS[document["kind"]]
+        plural = KINDS[document["kind"]].plural
         stored = copy.deepcopy(document)
         metadata = stored.setdefault("metadata", {})
         place = (metadata.setdefault("namespace", "default"), metadata["name"])
@@ -149,7 +131,7 @@ class Objects:
         """What the controller manager makes of a template: a ReplicaSet for each, and pods, which run at once."""
         spec, metadata = thing.get("spec", {}), thing["metadata"]
         template = spec.get("template")
-        if template is None or plural not in ("deployments", "replicasets", "statefulsets", "daemonsets"):
+        if template is None or plural not in _ROLLED_OUT:
             return
         if plural == "deployments":
             short = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:10]
@@ -226,7 +208,7 @@ def _child(owner: Document, plural: str, name: str, spec: Document) -> Document:
     }
     return {
         "apiVersion": resource.api_version,
-        "kind": resource.kind,
+        "kind": resource.name,
         "metadata": {"name": name, "namespace": metadata["namespace"], "ownerReferences": [reference]},
         "spec": spec,
     }
@@ -242,7 +224,7 @@ def _set_status(plural: str, thing: Document) -> None:
     spec, status = thing.get("spec", {}), thing.setdefault("status", {})
     if plural == "pods":
         status.setdefault("phase", "Running")
-    if plural not in ("deployments", "replicasets", "statefulsets", "daemonsets"):
+    if plural not in _ROLLED_OUT:
         return
     status["observedGeneration"] = thing["metadata"]["generation"]
     count = spec.get("replicas", 1)
@@ -251,7 +233,7 @@ def _set_status(plural: str, thing: Document) -> None:
         status |= dict.fromkeys(names, _NODES)
     else:
         status |= {"replicas": count, "readyReplicas": count, "availableReplicas": count}
-        if plural != "replicasets":
+        if not RESOURCES[plural].revision:
             status["updatedReplicas"] = count
 
 

@@ -29,6 +29,9 @@ METADATA_PATHS = {
     "CronJob": "/apis/batch/v1",
     "Job": "/apis/batch/v1",
     "Pod": "/api/v1",
+    "ReplicationController": "/api/v1",
+    "Rollout": "/apis/argoproj.io/v1alpha1",
+    "DeploymentConfig": "/apis/apps.openshift.io/v1",
 }
 
 

@@ -39,7 +39,8 @@ async def owners(kube: Kube, namespace: str, listed: bool) -> None:
 
     def fill() -> None:
         create("ReplicaSet", "covered", owner("Deployment", "web", "apps/v1"))
-        create("ReplicaSet", "rollout-1", owner("Rollout", "web"), "a/b:v1.0.1")
+        create("ReplicaSet", "rollout-1", owner("Rollout", "web", "argoproj.io/v1alpha1"), "a/b:v1.0.1")
+        create("ReplicaSet", "rollout-2", owner("Rollout", "web"), "a/d:v1.0.0")
         create("Pod", "covered", owner("ReplicaSet", "covered", "apps/v1"))
         create("Pod", "kafka-0", owner("StrimziPodSet", "kafka"), "a/kafka:1.0.0")
         create("Pod", "kafka-1", owner("StrimziPodSet", "kafka"), "a/kafka:1.0.1")
@@ -52,14 +53,17 @@ async def owners(kube: Kube, namespace: str, listed: bool) -> None:
         if not listed:
             fill()
         whole = {
-            "Rollout/web": ["a/b:v1.0.1"],
-            "StrimziPodSet/kafka": ["a/kafka:1.0.0", "a/kafka:1.0.1"],
-            "Workflow/flow": ["a/c:v1.0.0"],
+            "Rollout/web": ["a/b:v1.0.1"],  # Argo's, which is not installed
+            "Rollout.example.org/web": ["a/d:v1.0.0"],
+            "StrimziPodSet.example.org/kafka": ["a/kafka:1.0.0", "a/kafka:1.0.1"],
+            "Workflow.example.org/flow": ["a/c:v1.0.0"],
         }
         await found.until_images(namespace, whole)
         kube.delete("Pod", namespace, "kafka-0")
-        kube.patch("ReplicaSet", namespace, "rollout-1", [{"op": "replace", "path": "/spec/replicas", "value": 0}])
-        await found.until_images(namespace, {"StrimziPodSet/kafka": ["a/kafka:1.0.1"], "Workflow/flow": ["a/c:v1.0.0"]})
+        for name in ("rollout-1", "rollout-2"):
+            kube.patch("ReplicaSet", namespace, name, [{"op": "replace", "path": "/spec/replicas", "value": 0}])
+        flow = {"Workflow.example.org/flow": ["a/c:v1.0.0"]}
+        await found.until_images(namespace, {"StrimziPodSet.example.org/kafka": ["a/kafka:1.0.1"], **flow})
         kube.patch(
             "Pod",
             namespace,
@@ -67,7 +71,7 @@ async def owners(kube: Kube, namespace: str, listed: bool) -> None:
             [{"op": "add", "path": "/status/phase", "value": "Succeeded"}],
             subresource="/status",
         )
-        await found.until_images(namespace, {"Workflow/flow": ["a/c:v1.0.0"]})
+        await found.until_images(namespace, flow)
 
 
 async def a_finished_job_is_gone(kube: Kube, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""Workloads as the API server accepts them, one small body for each built-in kind."""
+"""Workloads as the API server accepts them, one small body for each kind."""
 
 from __future__ import annotations
 
@@ -22,8 +22,16 @@ def body(kind: str, name: str = "thing", image: str = "mojaloop/central-ledger:v
         "CronJob": {"schedule": "@daily", "jobTemplate": {"spec": never}},
         "Job": never,
         "Pod": pod_spec(image),
+        "ReplicationController": {"selector": labels, "template": template, "replicas": 2},
+        "Rollout": {**selected, "strategy": {"canary": {}}},
+        "DeploymentConfig": {"selector": labels, "template": template, "triggers": [{"type": "ConfigChange"}]},
     }[kind]
-    return {"metadata": {"name": name}, "spec": spec}
+    document = {"metadata": {"name": name}, "spec": spec}
+    # The API server wants to be told what a custom resource is.
+    return {"apiVersion": VERSIONS[kind], "kind": kind, **document} if kind in VERSIONS else document
+
+
+VERSIONS = {"Rollout": "argoproj.io/v1alpha1", "DeploymentConfig": "apps.openshift.io/v1"}
 
 
 IMAGE_PATH = {

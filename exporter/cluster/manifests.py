@@ -1,0 +1,130 @@
+"""What `helm template` or a folder's YAML would run: manifests instead of a cluster.
+
+The same structures and rules as for a cluster's objects; only the way in differs. Documents of other kinds are passed over. What is
+not a usable manifest is an error with its file, document, line and what to do: a gate in a pipeline that skips what it does not
+understand passes everything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from exporter import kinds
+from exporter.cluster.decode import Object, PodMetadata
+from exporter.cluster.documents import ManifestError, contents, documents, hint, place
+from exporter.cluster.templates import merge, to_workloads
+from exporter.workloads import Workload, WorkloadKey, is_object_name
+
+__all__ = ["ManifestError", "read"]
+
+_log = logging.getLogger(__name__)
+
+
+def read(names: Iterable[str], *, namespace: str = "default") -> list[Workload]:
+    """The workloads of manifests, in the order in which they are there.
+
+    What is there more than once (a base and its overlay, Jobs of one `generateName`) is one workload with the containers of all,
+    because nobody knows which of them will run.
+
+    Args:
+        names: files, folders (whose `.yaml`, `.yml` and `.json` files are read, at any depth), or `-` for standard input.
+        namespace: of objects that name none.
+
+    Raises:
+        ManifestError: one cannot be read, or is not a manifest.
+    """
+    found: dict[WorkloadKey, list[Workload]] = {}
+    for name in names:
+        for where, content in contents(name):
+            some = False
+            for workload in _workloads(content, where, namespace):
+                some = True
+                found.setdefault(workload.key, []).append(workload)
+            if not some:
+                _log.warning("%s: nothing in it runs containers", where)
+    return [workload for parts in found.values() if (workload := _together(parts)).containers]
+
+
+def _together(parts: list[Workload]) -> Workload:
+    """One workload from all parts of one name.
+
+    Only annotations that all agree on hold, so that no `ignore` covers the containers of another part.
+    """
+    declared = [part for part in parts if part.declared] or parts
+    running = [part for part in declared if part.containers] or declared[:1]
+    agreed = set(running[0].annotations).intersection(*(part.annotations for part in running[1:]))
+    return replace(merge(running), annotations=tuple(sorted(agreed)))
+
+
+def _workloads(content: bytes, where: str, namespace: str) -> Iterator[Workload]:
+    for number, (line, document) in enumerate(documents(content, where), 1):
+        for thing in _objects(document):
+            name = thing.get("kind")
+            if not isinstance(name, str) or name not in kinds.KINDS:
+                continue
+            try:
+                yield from _parts(name, thing, namespace)
+            except (msgspec.ValidationError, TypeError, ValueError) as error:
+                problem = f"{name} is not valid: {error}{hint(content)}"
+                raise ManifestError(f"{place(where, number, line)}: {problem}") from error
+
+
+def _parts(name: str, thing: dict[str, Any], namespace: str) -> tuple[Workload, ...]:
+    """What an object says about workloads; nothing if it runs nothing, or if its kind is a foreign one of this name.
+
+    Raises:
+        ValueError: the API server would not accept it. TypeError, msgspec.ValidationError: likewise.
+    """
+    version = thing.get("apiVersion")
+    if version is None and "metadata" in thing:
+        raise ValueError("it has no apiVersion")
+    kind = kinds.find(name, str(version)) if version is not None else None
+    if kind is None:
+        return ()
+    metadata = dict(thing.get("metadata") or {})
+    # Names that the API server makes up are not known yet.
+    metadata["name"] = metadata.get("name") or str(metadata.get("generateName") or "").rstrip("-.")
+    metadata["namespace"] = metadata.get("namespace") or namespace
+    thing = {**thing, "metadata": metadata}
+    annotations = msgspec.convert(thing, PodMetadata).metadata.annotations if not kind.template else None
+    workloads = to_workloads(kind, msgspec.convert(thing, Object), pod_annotations=annotations)
+    for workload in workloads:
+        _check(workload)
+    return workloads
+
+
+def _check(workload: Workload) -> None:
+    """Refuse what the exporter would leave out, or could not judge, only because of its names."""
+    key = workload.key
+    names = {
+        "namespace": [key.namespace],
+        "name": [key.name],
+        "container's name": [c.name for c in workload.containers],
+    }
+    for what, texts in names.items():
+        for text in texts:
+            if not is_object_name(text):
+                raise ValueError(f"{text!r} is not a {what}, expected lower case letters, digits, '-' and '.'")
+    for container in workload.containers:
+        if "{{" in container.image:
+            raise ValueError(f"{container.image!r} is not an image")
+
+
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    """The object of a document, or those of a list (`kind: List`)."""
+    if not isinstance(document, dict):
+        return
+    items = document.get("items")
+    if str(document.get("kind", "")).endswith("List") and isinstance(items, list):
+        # The items of a typed list need not say what they are.
+        implied = {"apiVersion": document.get("apiVersion"), "kind": str(document["kind"]).removesuffix("List")}
+        for item in items:
+            if isinstance(item, dict):
+                yield {**(implied if implied["kind"] else {}), **item}
+    else:
+        yield document
