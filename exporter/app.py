@@ -61,7 +61,8 @@ class SnapshotPublisher:
 
     def complete(self) -> bool:
         """Whether every container is judged, or unknown for a permanent reason."""
-        return bool(self._snapshot.synced) and all(self._snapshot.synced.values())
+        findings, synced = self._snapshot.findings, self._snapshot.synced
+        return bool(synced) and all(synced.values()) and all(f.reason is None or f.reason.permanent for f in findings)
 
     def dated(self) -> bool:
         """Whether the publish time of every first missed patch is known."""

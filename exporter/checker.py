@@ -8,13 +8,16 @@ workload costs one question, and memory holds only what runs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from exporter.catalogue import Catalogue
+from exporter.commands import render
 from exporter.evaluate import Ask, Evaluated, Evaluator, Item
-from exporter.findings import Finding, Snapshot, WorkloadState
+from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
 from exporter.polling import Demand, Poller
@@ -23,7 +26,7 @@ from exporter.registry import RegistryClient
 from exporter.telemetry import Telemetry
 from exporter.verdicts import Question, Verdict
 from exporter.versions import Strategy
-from exporter.workloads import WorkloadKey
+from exporter.workloads import Workload, WorkloadKey
 
 # Long enough that a rollout of many workloads is one snapshot, short enough that a change shows within two seconds.
 COALESCE_SECONDS = 0.5
@@ -73,6 +76,7 @@ class Checker:
         )
         self._evaluated: dict[WorkloadKey, Evaluated] = {}
         self._answers: dict[Ask, Verdict] = {}
+        self._patches: dict[WorkloadKey, _Rendered] = {}
         self.snapshot = Snapshot()
         self.on_snapshot: Callable[[Snapshot], None] = lambda _: None
 
@@ -161,9 +165,10 @@ class Checker:
         lookups = self._poller.lookups
         self.snapshot = Snapshot(
             findings=tuple(findings),
+            patches=self._render_patches(),
             workloads=MappingProxyType(self._states()),
             lookups=MappingProxyType({r: lookups[r] for r in sorted(in_use, key=str) if r in lookups}),
-            synced=MappingProxyType(self._synced(findings)),
+            synced=MappingProxyType(self._inventory.synced()),
             ignored=ignored,
         )
         self.on_snapshot(self.snapshot)
@@ -176,13 +181,31 @@ class Checker:
             if self._evaluated[key].items and key in workloads
         }
 
-    def _synced(self, findings: Iterable[Finding]) -> dict[str, bool]:
-        """By watched namespace, whether everything there is listed, and judged or unknown for a permanent reason."""
-        transient = {f.workload.namespace for f in findings if f.reason is not None and not f.reason.permanent}
-        return {
-            namespace: listed and not (transient if namespace == "*" else namespace in transient)
-            for namespace, listed in self._inventory.synced().items()
-        }
+    def _render_patches(self) -> tuple[WorkloadPatch, ...]:
+        """The patches of every workload; those of a workload that did not change are kept."""
+        workloads, before, self._patches = self._inventory.workloads(), self._patches, {}
+        for key in sorted(self._evaluated):
+            findings = tuple(item.finding for item in self._evaluated[key].items if item.finding.patch_available)
+            if not findings or (workload := workloads.get(key)) is None:
+                continue
+            known = before.get(key)
+            # Findings and workloads are replaced when they change.
+            if known is None or known.workload is not workload or not _same(known.findings, findings):
+                known = _Rendered(workload, findings, render(findings, WorkloadState.of(workload)))
+            self._patches[key] = known
+        return tuple(patch for rendered in self._patches.values() for patch in rendered.patches)
+
+
+class _Rendered(NamedTuple):
+    """The patches of a workload, and what they were rendered from."""
+
+    workload: Workload
+    findings: tuple[Finding, ...]
+    patches: list[WorkloadPatch]
+
+
+def _same(some: Sequence[Finding], others: Sequence[Finding]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _order(finding: Finding) -> tuple[WorkloadKey, str, int, str, str, str]:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from exporter.commands import within_label_limit
 from exporter.findings import Finding, Snapshot
 
 _WORKLOAD = ("namespace", "workload_kind", "workload")
@@ -84,7 +85,8 @@ _FIRST_SEEN = Family(
 )
 _UPGRADE = Family(
     "mojaloop_image_upgrade_available",
-    "1 if a newer minor or major release exists, 0 if none does. A container with 0 patches and 1 here is not safe.",
+    "1 if a release of a newer line exists (minor: greater Y of X.Y.Z, major: greater X), 0 if none does. "
+    "A container with 0 patches and 1 here is not safe.",
     _CONTAINER,
     ("latest_tag", "strategy"),
 )
@@ -102,6 +104,13 @@ _LOOKUP = Family(
     "Last successful lookup of a repository's tags.",
     own=("registry", "image"),
 )
+_PATCH = Family(
+    "mojaloop_workload_patch_releases_behind",
+    "How many patch releases the containers of a workload with this image and tag are behind, with the command to patch them, "
+    "its rollback, and what to do instead or as well; no sample where no patch is missing.",
+    _WORKLOAD,
+    ("image", "tag", "latest_tag", "patch_command", "rollback_command", "advice"),
+)
 _MANAGED = Family(
     "mojaloop_workload_managed_by",
     "1 where argocd, flux, helm or an operator owns the workload; the most specific owner.",
@@ -115,8 +124,18 @@ _ROLLOUT = Family(
 )
 _SYNCED = Family(
     "mojaloop_exporter_synced",
-    "1 while every container that is watched there (* is everywhere) is judged, or unknown for a permanent reason.",
+    "1 while everything that is watched there (* is everywhere) has been listed and is followed, otherwise 0.",
     own=("watched_namespace",),
+)
+_SCRAPE_CHECK = Family(
+    "mojaloop_exporter_scrape_check",
+    "Always 1, with the value kept in both labels: if it arrives otherwise, the scrape renames, overwrites or drops labels.",
+    own=("namespace", "container"),
+)
+_SAMPLES = Family(
+    "mojaloop_exporter_samples",
+    "How many samples of a metric this page has: if fewer arrive, the scrape drops them.",
+    own=("metric",),
 )
 FAMILIES = (
     _AVAILABLE,
@@ -127,10 +146,14 @@ FAMILIES = (
     _UNKNOWN,
     _INFO,
     _LOOKUP,
+    _PATCH,
     _MANAGED,
     _ROLLOUT,
     _SYNCED,
+    _SCRAPE_CHECK,
+    _SAMPLES,
 )
+_COUNTED = tuple(family for family in FAMILIES if family.name.startswith(("mojaloop_image_", "mojaloop_workload_")))
 
 
 class Exposition:
@@ -173,8 +196,13 @@ def _render(snapshot: Snapshot) -> dict[Family, bytes]:
     lines: dict[Family, list[str]] = {family: [] for family in FAMILIES}
     for finding in snapshot.findings:
         _render_finding(finding, lines)
+    for patch in map(within_label_limit, snapshot.patches):
+        workload = _WORKLOAD_PAIRS % patch.workload
+        commands = (_escape(patch.patch_command), _escape(patch.rollback_command), _escape(patch.advice))
+        values = (workload, patch.image, patch.tag, patch.latest_tag, *commands, float(patch.releases_behind))
+        lines[_PATCH].append(_PATCH.line % values)
     for key, state in snapshot.workloads.items():
-        workload = _WORKLOAD_PAIRS % (key.namespace, key.kind, key.name)
+        workload = _WORKLOAD_PAIRS % key
         if (manager := state.manager) is not None:
             lines[_MANAGED].append(_MANAGED.line % (workload, _escape(manager.name), _escape(manager.source), _YES))
         if state.rollout_incomplete:
@@ -183,6 +211,8 @@ def _render(snapshot: Snapshot) -> dict[Family, bytes]:
         lines[_LOOKUP].append(_LOOKUP.line % (repository.registry, repository, at))
     for namespace, synced in sorted(snapshot.synced.items()):
         lines[_SYNCED].append(_SYNCED.line % (_escape(namespace), float(synced)))
+    lines[_SCRAPE_CHECK].append(_SCRAPE_CHECK.line % ("kept", "kept", _YES))
+    lines[_SAMPLES].extend(_SAMPLES.line % (family.name, float(len(lines[family]))) for family in _COUNTED)
     # Popped one by one, so that text and bytes of all families are never held together.
     return {family: "".join(lines.pop(family)).encode() for family in FAMILIES}
 

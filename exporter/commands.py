@@ -1,125 +1,141 @@
-"""The command to paste: a guarded `kubectl patch` for the containers of one workload that run one image, and the way back.
+"""The command to paste: a guarded `kubectl patch` for the containers of one workload that run one image, and its rollback.
 
-`kubectl patch --type json` with a `test` of each container's name and present image before its `replace`: a stale command fails as a
-whole, where a strategic merge patch would add a container whose name is gone, and custom resources support no such patch. Where no
-patch can work (a Job's template is immutable, nothing controls a bare pod, a foreign kind has a shape of its own) or none would last
-(Argo CD, Flux or an operator put the old image back), there is no command, and `advice` says what to change instead.
+A JSON patch has a `test` of each container's present image before its `replace`. A stale command fails atomically, where a strategic merge
+patch would add a container whose name is gone, and custom resources support no such patch. A container's name is tested as well if another
+container of the template has the same reference: only then could a patch hit the wrong one. A container that is inserted later with the same
+reference is the exception.
 
-Names and references were checked against grammars without any character that a shell or JSON would read (`workloads`, `images`).
-The name of a manager was not: it may come from an annotation, which anybody who creates a workload writes, and `advice` is shown
-next to commands that people paste. One that is more than a name is left out. The names of triggers are only compared.
+There is no command where a patch cannot work (a Job's template is immutable, no controller manages a bare pod, a foreign kind has a shape of
+its own) or would not last (Argo CD, Flux or an operator reverts it). `advice` then says what to change instead.
+
+Everything that a command or an advice is made of was checked against a grammar without any character that a shell or JSON would read:
+names and sources in `workloads`, references in `images`. The names of triggers are only compared.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from exporter.findings import Finding, WorkloadState
+from exporter.findings import Finding, WorkloadPatch, WorkloadState
 from exporter.images import parse
-from exporter.kinds import KINDS
+from exporter.kinds import KINDS, Kind
+from exporter.versions import highest
 from exporter.workloads import ContainerType
 
+# Remote-write targets limit label values; Grafana Mimir's default is 2,048 bytes.
+LONGEST_LABEL_BYTES = 2000
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
-# Who puts back what a patch changes, at once or within minutes.
-_REVERTING = frozenset({"argocd", "flux", "operator"})
-# `hub`, `NAMESPACE_hub`, `mojaloop/moja`, `Kustomization flux-system/hub`, `Kafka/hub`: one line, without a character for a shell.
-_SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._/-]{0,510}[A-Za-z0-9])?")
+# Who reverts a patch, at once or within minutes: with the source of the workload, and where that is unknown.
+_REVERTING = {
+    "argocd": ("Argo CD", "Application {}", "its Application"),
+    "flux": ("Flux", "{}", "its Kustomization or HelmRelease"),
+    "operator": ("The owner of this workload", "{}", "its owner"),
+}
 
 
-def patch_command(findings: Sequence[Finding], state: WorkloadState) -> str | None:
-    """The command that brings containers to their newest patch.
-
-    Args:
-        findings: of one workload, image and tag; main and init containers alike. Those that miss no patch are left as they are.
-        state: of the workload.
-
-    Returns:
-        One line of shell, or None where there is nothing to patch or no patch would help.
-    """
-    return _command(findings, state, lambda finding: (finding.reference, _patched(finding)))
-
-
-def rollback_command(findings: Sequence[Finding], state: WorkloadState) -> str | None:
-    """The command that undoes `patch_command`: back to the references as written, digests and all."""
-    return _command(findings, state, lambda finding: (_patched(finding), finding.reference))
-
-
-def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
-    """What to do in addition to the command, or instead of it: a few sentences, or None.
+def render(findings: Iterable[Finding], state: WorkloadState) -> list[WorkloadPatch]:
+    """What the containers of a workload miss, in the order of image and tag.
 
     Args:
-        findings: as for `patch_command`.
+        findings: of one workload. An annotation may keep a container as it is: containers that miss no patch are left alone.
         state: of the workload.
     """
-    missing = _missing(findings)
-    if not missing or not missing[0].workload.kind:
-        return None
-    kind, name, manager = missing[0].workload.kind, missing[0].workload.name, state.manager
-    new = _patched(missing[0])
-    source = f" {manager.source}" if manager is not None and _SOURCE.fullmatch(manager.source) else ""
-    if manager is not None and manager.name in _REVERTING:
-        named, unnamed = {
-            "argocd": ("the Argo CD Application", "its Argo CD Application"),
-            "flux": ("Flux's", "Flux"),
-            "operator": ("its owner", "its owner"),
-        }[manager.name]
-        return f"A patch would be put back: set the image to {new} in the sources of {named + source if source else unnamed}."
-    known = KINDS.get(kind)
-    if kind == "Job":
-        return f"A Job's template cannot be changed: delete {name} and create it again with {new}, or change what makes it."
-    if kind == "Pod":
-        return f"Nothing looks after a bare pod: delete {name} and create it again with {new}."
-    if known is None or not state.declared:
-        return f"Set the image to {new} where {kind} {name} is configured; its pods are not patched by themselves."
-    sentences = []
-    if known.revision:
-        sentences.append("Running pods keep the old image until they are deleted.")
-    if triggered := {finding.container for finding in missing}.intersection(state.image_triggers):
-        sentences.append(
-            f"An ImageChange trigger of the DeploymentConfig sets the image of {', '.join(sorted(triggered))} from an image stream "
-            f"tag and may put the old image back: import {new} into that tag, or remove the trigger."
-        )
-    if manager is not None and manager.name == "helm":
-        sentences.append(
-            f"The next upgrade of the Helm release{source} puts the old image back, unless its values name {new}."
-        )
-    return " ".join(sentences) or None
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        if finding.patch_available:
+            groups.setdefault((finding.image, finding.tag), []).append(finding)
+    return [_patch(groups[key], state) for key in sorted(groups)]
 
 
-def _missing(findings: Sequence[Finding]) -> list[Finding]:
-    """Those that miss a patch: an annotation may keep another container of the same image as it is."""
-    return [finding for finding in findings if finding.patch_available]
+def within_label_limit(patch: WorkloadPatch) -> WorkloadPatch:
+    """A patch as labels carry it: without commands that are too long, and with the way to get them."""
+    if all(len(command) <= LONGEST_LABEL_BYTES for command in (patch.patch_command, patch.rollback_command)):
+        return patch
+    where = f"mojaloop-image-patch-exporter check --cluster --namespace {patch.workload.namespace} --output commands"
+    too_long = f"The command is too long for a label. Print it with `{where}`."
+    return replace(patch, patch_command="", rollback_command="", advice=f"{too_long} {patch.advice}".rstrip())
+
+
+def _patch(missing: Sequence[Finding], state: WorkloadState) -> WorkloadPatch:
+    first = missing[0]
+    latest = highest(str(finding.latest_tag) for finding in missing)
+    kind = _patchable(first, state)
+    return WorkloadPatch(
+        workload=first.workload,
+        image=first.image,
+        tag=first.tag,
+        latest_tag=latest,
+        releases_behind=max(finding.releases_behind or 0 for finding in missing),
+        patch_command=_command(missing, state, kind, lambda f: (f.reference, _patched(f))) if kind else "",
+        rollback_command=_command(missing, state, kind, lambda f: (_patched(f), f.reference)) if kind else "",
+        advice=_advice(missing, state, f"{parse(first.reference).name}:{latest}"),
+    )
 
 
 def _patched(finding: Finding) -> str:
-    """The reference with the newest patch's tag; a digest stands for the old one, and goes."""
+    """The reference with the newest patch's tag. A digest belongs to the old tag and is dropped."""
     return f"{parse(finding.reference).name}:{finding.latest_tag}"
 
 
-def _command(
-    findings: Sequence[Finding], state: WorkloadState, change: Callable[[Finding], tuple[str, str]]
-) -> str | None:
-    missing = _missing(findings)
-    if not missing:
-        return None
-    key = missing[0].workload
-    kind = KINDS.get(key.kind)
+def _patchable(finding: Finding, state: WorkloadState) -> Kind | None:
+    """The kind of a workload, if a patch works and lasts."""
+    kind = KINDS.get(finding.workload.kind)
     if kind is None or not kind.patchable or not state.declared:
         return None
-    if state.manager is not None and state.manager.name in _REVERTING:
-        return None
+    return None if state.manager is not None and state.manager.name in _REVERTING else kind
+
+
+def _command(
+    missing: Sequence[Finding], state: WorkloadState, kind: Kind, change: Callable[[Finding], tuple[str, str]]
+) -> str:
+    running = Counter(container.image for container in state.containers)
     operations: list[dict[str, str]] = []
     for finding in missing:
         before, after = change(finding)
         place = f"{kind.pod_spec}/{_LISTS[finding.container_type]}/{finding.position}"
+        if running[finding.reference] > 1 or running[_patched(finding)] > 0:
+            operations.append({"op": "test", "path": f"{place}/name", "value": finding.container})
         operations += [
-            {"op": "test", "path": f"{place}/name", "value": finding.container},
             {"op": "test", "path": f"{place}/image", "value": before},
             {"op": "replace", "path": f"{place}/image", "value": after},
         ]
-    patch = json.dumps(operations, separators=(",", ":"))
-    words = ["kubectl", "--namespace", key.namespace, "patch", f"{kind.resource}/{key.name}", "--type", "json"]
-    return shlex.join([*words, "--patch", patch])
+    key = missing[0].workload
+    patch = shlex.quote(json.dumps(operations, separators=(",", ":")))
+    return f"kubectl -n {key.namespace} patch {kind.resource}/{key.name} --type=json -p={patch}"
+
+
+def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
+    """What to do in addition to the command, or instead of it: a few sentences, or nothing."""
+    key, manager = missing[0].workload, state.manager
+    kind = KINDS.get(key.kind)
+    if not key.kind:
+        return ""
+    if manager is not None and manager.name in _REVERTING:
+        who, named, unnamed = _REVERTING[manager.name]
+        source = named.format(manager.source) if manager.source else unnamed
+        return f"{who} reverts a patch: set the image to {new} in the sources of {source}."
+    if key.kind == "Job":
+        return f"A Job's template is immutable: delete {key.name} and create it again with {new}, or change what creates it."
+    if key.kind == "Pod":
+        return f"No controller manages a bare pod: delete {key.name} and create it again with {new}."
+    if kind is None or not state.declared:
+        return f"Set the image to {new} where {key.kind} {key.name} is configured; its pods cannot be patched."
+    sentences = []
+    if kind.revision:
+        sentences.append("Running pods keep the old image until they are deleted.")
+    if triggered := {finding.container for finding in missing}.intersection(state.image_triggers):
+        sentences.append(
+            f"An ImageChange trigger sets the image of {', '.join(sorted(triggered))} from an image stream tag and may "
+            f"restore the old image: import {new} into that tag, or remove the trigger."
+        )
+    if manager is not None and manager.name == "helm":
+        release = f"the Helm release {manager.source}" if manager.source else "its Helm release"
+        sentences.append(
+            f"Set the image to {new} in the values of {release} as well: otherwise the next upgrade restores the old "
+            "image (Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
+        )
+    return " ".join(sentences)

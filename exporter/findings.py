@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from types import MappingProxyType
 
 from exporter.images import Repository
 from exporter.reasons import Reason
-from exporter.workloads import ContainerType, Manager, Workload, WorkloadKey
+from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,8 @@ class Finding:
         releases_behind: how many patches are missed.
         published: epoch seconds when the first missed patch was published; None if there is none, or it is unknown.
         first_seen: epoch seconds when a missed patch was first seen; None if there is none.
-        minor, major: the newest tag by these strategies; equal to `tag` if there is none, None if not judged.
+        minor: the newest release with a greater Y and the same X; equal to `tag` if there is none, None if not judged.
+        major: the newest release with a greater X, likewise.
     """
 
     workload: WorkloadKey
@@ -61,6 +61,7 @@ class WorkloadState:
     rollout_incomplete: bool = False
     declared: bool = True
     image_triggers: tuple[str, ...] = ()
+    containers: tuple[Container, ...] = ()
 
     @classmethod
     def of(cls, workload: Workload) -> WorkloadState:
@@ -70,10 +71,35 @@ class WorkloadState:
             rollout_incomplete=workload.rollout_incomplete,
             declared=workload.declared,
             image_triggers=workload.image_triggers,
+            containers=workload.containers,
         )
 
 
 NO_STATE = WorkloadState()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadPatch:
+    """What the containers of one workload with one image and tag miss, and how to patch them.
+
+    Attributes:
+        workload: namespace, kind and name.
+        image, tag: what runs.
+        latest_tag: the newest patch that any of the containers is offered.
+        releases_behind: how many patches are missed, at most.
+        patch_command: one line of shell; empty if no patch can work or would last.
+        rollback_command: one line of shell that undoes it; empty likewise.
+        advice: what to do in addition to the command, or instead of it; may be empty.
+    """
+
+    workload: WorkloadKey
+    image: str
+    tag: str
+    latest_tag: str
+    releases_behind: int
+    patch_command: str = ""
+    rollback_command: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,29 +108,16 @@ class Snapshot:
 
     Attributes:
         findings: sorted by workload, type, position, image, tag; without ignored containers.
+        patches: sorted by workload, image, tag; only where a patch is missing.
         workloads: for each workload with a finding, its manager and rollout.
         lookups: last successful lookup of each repository's tags, epoch seconds.
-        synced: for each watched namespace (`*` or a name), whether everything that is watched there is judged.
+        synced: for each watched namespace (`*` or a name), whether everything that is watched there is listed and followed.
         ignored: how many containers an annotation or the configuration left out.
     """
 
     findings: tuple[Finding, ...] = ()
+    patches: tuple[WorkloadPatch, ...] = ()
     workloads: Mapping[WorkloadKey, WorkloadState] = field(default_factory=lambda: MappingProxyType({}))
     lookups: Mapping[Repository, float] = field(default_factory=lambda: MappingProxyType({}))
     synced: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     ignored: int = 0
-
-
-def patch_groups(snapshot: Snapshot) -> Iterator[tuple[list[Finding], WorkloadState]]:
-    """The findings that one command patches, with the workload's state.
-
-    Those are the ones of one workload, image and tag that miss a patch.
-    """
-
-    def key(finding: Finding) -> tuple[WorkloadKey, str, str]:
-        return finding.workload, finding.image, finding.tag
-
-    missing = (finding for finding in snapshot.findings if finding.patch_available)
-    for _, group in groupby(sorted(missing, key=key), key=key):
-        findings = list(group)
-        yield findings, snapshot.workloads.get(findings[0].workload, NO_STATE)

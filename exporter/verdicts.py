@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.annotations import acceptor
-from exporter.versions import Offer, Strategy, Tags
+from exporter.versions import Strategy, Tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Verdict:
             if none is missed, or the date of the first is unknown.
         first_seen: epoch seconds when a missed patch was first seen; None if none is missed.
         undated: the first missed patch, if its publish time was not asked for yet.
-        minor, major: the newest tag by these strategies, or the running tag.
+        minor: the newest release with a greater Y and the same X, or the running tag.
+        major: the newest release with a greater X, or the running tag.
     """
 
     latest: str
@@ -71,11 +72,7 @@ def judge(records: Mapping[str, TagRecord], questions: Sequence[Question]) -> li
 
 def _verdict(tags: Tags, records: Mapping[str, TagRecord], question: Question) -> Verdict:
     accept = acceptor(question.include, question.exclude)
-
-    def offer(strategy: Strategy) -> Offer:
-        return tags.offer(question.tag, strategy=strategy, accept=accept)
-
-    patch = offer(question.strategy)
+    patch = tags.offer(question.tag, strategy=question.strategy, accept=accept)
     missed = [records[name] for name in patch.missed]
     # Without the date of the first missed patch the dates of later ones say nothing.
     dates = [record.published for record in missed if record.published is not None]
@@ -86,6 +83,6 @@ def _verdict(tags: Tags, records: Mapping[str, TagRecord], question: Question) -
         published=min(dates) if first_dated else None,
         first_seen=min((record.first_seen for record in missed), default=None),
         undated=patch.missed[0] if missed and not missed[0].dated else None,
-        minor=offer(Strategy.MINOR).latest,
-        major=offer(Strategy.MAJOR).latest,
+        minor=tags.newer_line(question.tag, strategy=Strategy.MINOR, accept=accept),
+        major=tags.newer_line(question.tag, strategy=Strategy.MAJOR, accept=accept),
     )

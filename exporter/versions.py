@@ -169,20 +169,48 @@ class Tags:
         if isinstance(version, Reason):
             return Offer(running, ())
         fixed = version.core[: _FIXED_PARTS[strategy]]
-        # Parts after the third are ticket numbers where a suffix follows; such a build has no line of patches (rule 5).
-        ticket = len(version.core) > 3 and version.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH)
 
         def within(candidate: _Version) -> bool:
             return candidate.core[: len(fixed)] == fixed and (accept is None or accept(candidate.tag))
 
+        missed = self._missed(version, within, patch=strategy is Strategy.PATCH)
+        return Offer(missed[-1].tag if missed else running, tuple(m.tag for m in missed))
+
+    def newer_line(self, running: str, *, strategy: Strategy, accept: Callable[[str], bool] | None = None) -> str:
+        """The newest release of a newer line; the running tag itself if there is none.
+
+        Args:
+            running: the tag that runs.
+            strategy: `minor` for a greater Y of the same X, `major` for a greater X.
+            accept: which tags may be offered at all; None is all of them.
+        """
+        version = _parse(running)
+        if isinstance(version, Reason):
+            return running
+        part = _FIXED_PARTS[strategy]
+        line = version.core[: part + 1]
+
+        def within(candidate: _Version) -> bool:
+            theirs = candidate.core[: part + 1]
+            return theirs[:part] == line[:part] and theirs > line and (accept is None or accept(candidate.tag))
+
+        missed = self._missed(version, within, patch=False)
+        return missed[-1].tag if missed else running
+
+    def _missed(self, version: _Version, within: Callable[[_Version], bool], *, patch: bool) -> list[_Version]:
+        """What a running version may be followed by (rules 3 to 8), in ascending order.
+
+        Args:
+            version: the one that runs.
+            within: which candidates count.
+            patch: whether only patches of the running line are wanted.
+        """
+        # Parts after the third are ticket numbers where a suffix follows; such a build has no line of patches (rule 5).
+        ticket = len(version.core) > 3 and version.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH)
         missed: list[_Version] = []
         if version.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH):
             finals = self._lines.get((version.prefix, _Kind.FINAL, ""), ())
-            missed = [
-                f
-                for f in finals
-                if self._supersedes(f, version, ticket=ticket and strategy is Strategy.PATCH) and within(f)
-            ]
+            missed = [f for f in finals if self._supersedes(f, version, ticket=ticket and patch) and within(f)]
         if not missed:
             own = self._lines.get((version.prefix, version.kind, version.line), ())
             order = version.order
@@ -195,7 +223,7 @@ class Tags:
         # Tags of equal order (`-rc1`, `-rc.1`) are sorted by name, so that the order of the list does not matter.
         missed.sort(key=lambda candidate: candidate.tag)
         missed.sort(key=lambda candidate: candidate.order)
-        return Offer(missed[-1].tag if missed else running, tuple(m.tag for m in missed))
+        return missed
 
     def _supersedes(self, final: _Version, running: _Version, *, ticket: bool) -> bool:
         """Whether a final takes the place of a pre-release or a branch build (rules 5 and 6)."""
@@ -208,11 +236,16 @@ class Tags:
 
 def lowest(tags: Iterable[str]) -> str:
     """The lowest of several running tags of one image, as during a rollout of a custom controller."""
+    return min(tags, key=_rank)
 
-    def key(tag: str) -> tuple[Any, ...]:
-        parsed = _parse(tag)
-        if isinstance(parsed, Reason):
-            return (1, (), False, (), tag)
-        return (0, parsed.core, parsed.kind is _Kind.FINAL, parsed.number, tag)
 
-    return min(tags, key=key)
+def highest(tags: Iterable[str]) -> str:
+    """The highest of several tags, compared as versions."""
+    return max(tags, key=_rank)
+
+
+def _rank(tag: str) -> tuple[Any, ...]:
+    parsed = _parse(tag)
+    if isinstance(parsed, Reason):
+        return (1, (), False, (), tag)
+    return (0, parsed.core, parsed.kind is _Kind.FINAL, parsed.number, tag)

@@ -85,6 +85,8 @@ class Workload:
 # RFC 1123 names, as Kubernetes allows them for objects (subdomains) and containers (labels). Kinds are CamelCase;
 # those of a foreign group have the group behind them, as kubectl writes it.
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+# Of a label that alerts carry into messages; the longest name of an object.
+_LONGEST_SOURCE = 253
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}(?:\.[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)?")
 
 
@@ -96,3 +98,19 @@ def is_object_name(text: str) -> bool:
 def is_kind(text: str) -> bool:
     """Whether a text can be a Kubernetes kind, with or without an API group: `Job`, `Job.batch.volcano.sh`."""
     return _KIND.fullmatch(text) is not None
+
+
+def source(*names: str, prefix: str = "") -> str:
+    """What manages a workload, by name; empty if any part is not a name.
+
+    The parts come from annotations and labels that any author of a workload writes, and the result is shown next to
+    commands that people paste.
+
+    Args:
+        names: of the object, after its namespace if it has one: `flux-system`, `hub`. Argo CD also writes `NAMESPACE_NAME`.
+        prefix: its kind and what separates them: `Kustomization flux-system/hub`, `Kafka/hub`.
+    """
+    text = prefix + "/".join(names)
+    named = all(is_object_name(part) for name in names for part in name.split("_", 1))
+    named = named and (not prefix or is_kind(prefix[:-1]))
+    return text if named and len(text) <= _LONGEST_SOURCE else ""

@@ -1,4 +1,4 @@
-"""Commands that work on a real API server, and that fail whole once they are stale."""
+"""Commands that work on a real API server, and that fail atomically once they are stale."""
 
 import json
 import re
@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.commands import advice, patch_command, rollback_command
+from exporter.commands import render, within_label_limit
 from exporter.findings import Finding, WorkloadState
 from exporter.images import parse
 from exporter.kinds import KINDS
 from exporter.reasons import Reason
-from exporter.workloads import ContainerType, Manager, WorkloadKey
+from exporter.workloads import Container, ContainerType, Manager, WorkloadKey, source
 from tests.support.definitions import installed
 from tests.support.kube import METADATA_PATHS, need
 from tests.support.workloads import body
@@ -45,18 +45,43 @@ def finding(
     )  # fmt: skip
 
 
+def patch_command(findings, state):
+    """The only command of one workload, image and tag; None without one."""
+    patches = render(findings, state)
+    assert len(patches) < 2
+    return patches[0].patch_command or None if patches else None
+
+
+def rollback_command(findings, state):
+    patches = render(findings, state)
+    return patches[0].rollback_command or None if patches else None
+
+
+def advice(findings, state):
+    patches = render(findings, state)
+    return patches[0].advice or None if patches else None
+
+
 def operations(command):
     words = shlex.split(command)
-    assert words[:2] == ["kubectl", "--namespace"]
-    assert words[-2] == "--patch"
-    return words[2:-2], json.loads(words[-1])
+    assert words[:2] == ["kubectl", "-n"]
+    assert words[-2] == "--type=json"
+    assert words[-1].startswith("-p=")
+    return words[2:-2], json.loads(words[-1].removeprefix("-p="))
+
+
+def template(*images, init=()):
+    """A template that runs these references."""
+    lists = ((ContainerType.INIT_CONTAINER, init), (ContainerType.CONTAINER, images))
+    return WorkloadState(
+        containers=tuple(Container(f"c{n}", type_, image, n) for type_, some in lists for n, image in enumerate(some))
+    )
 
 
 def test_the_exact_command():
     assert patch_command([finding()], NONE) == (
-        "kubectl --namespace mojaloop patch deployment/thing --type json --patch "
-        '\'[{"op":"test","path":"/spec/template/spec/containers/0/name","value":"main"},'
-        '{"op":"test","path":"/spec/template/spec/containers/0/image","value":"mojaloop/ledger:v1.0.0"},'
+        "kubectl -n mojaloop patch deployment/thing --type=json -p="
+        '\'[{"op":"test","path":"/spec/template/spec/containers/0/image","value":"mojaloop/ledger:v1.0.0"},'
         '{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"mojaloop/ledger:v1.0.2"}]\''
     )
 
@@ -66,8 +91,56 @@ def test_a_digest_goes_with_the_old_tag_and_comes_back_with_the_rollback():
     new = "quay.io:443/a/b:v1.0.2"
     assert operations(patch_command(found, NONE))[1][-1]["value"] == new
     _, back = operations(rollback_command(found, NONE))
-    assert back[1] == {"op": "test", "path": "/spec/template/spec/containers/0/image", "value": new}
-    assert back[2]["value"] == f"quay.io:443/a/b:v1.0.0{DIGEST}"
+    assert back[0] == {"op": "test", "path": "/spec/template/spec/containers/0/image", "value": new}
+    assert back[1]["value"] == f"quay.io:443/a/b:v1.0.0{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        (template("mojaloop/ledger:v1.0.0"), False),
+        (template("mojaloop/ledger:v1.0.0", "mojaloop/ledger:v1.0.1", "redis:7.4.1"), False),
+        # Ignored, or kept by an annotation: such a container has no finding that misses a patch.
+        (template("mojaloop/ledger:v1.0.0", "mojaloop/ledger:v1.0.0"), True),
+        (template("mojaloop/ledger:v1.0.0", init=["mojaloop/ledger:v1.0.0"]), True),
+        # A rollback tests for the new reference.
+        (template("mojaloop/ledger:v1.0.0", "mojaloop/ledger:v1.0.2"), True),
+    ],
+)
+def test_a_name_is_tested_only_where_another_container_could_be_hit(state, named):
+    for command in (patch_command, rollback_command):
+        _, done = operations(command([finding()], state))
+        assert ("/spec/template/spec/containers/0/name" in [o["path"] for o in done]) is named
+
+
+def test_a_group_has_the_highest_tag_and_count_and_each_container_its_own_tag():
+    kept = replace(finding(latest="v1.0.9", position=1, name="kept"), releases_behind=9)
+    more = replace(finding(latest="v1.0.10"), releases_behind=10)
+    (patch,) = render([kept, more], NONE)
+    assert (patch.latest_tag, patch.releases_behind) == ("v1.0.10", 10)
+    _, done = operations(patch.patch_command)
+    assert {o["value"] for o in done if o["op"] == "replace"} == {"mojaloop/ledger:v1.0.9", "mojaloop/ledger:v1.0.10"}
+
+
+def test_one_patch_for_each_image_and_tag_in_order():
+    found = [finding("redis:7.4.1", latest="7.4.2"), finding(position=1), finding("mojaloop/ledger:v1.0.1", position=2)]
+    assert [(patch.image, patch.tag) for patch in render(found, NONE)] == [
+        ("docker.io/library/redis", "7.4.1"),
+        ("docker.io/mojaloop/ledger", "v1.0.0"),
+        ("docker.io/mojaloop/ledger", "v1.0.1"),
+    ]
+
+
+def test_a_command_that_is_too_long_for_a_label_is_replaced_by_the_way_to_print_it():
+    many = [finding(name=f"c{n}", position=n) for n in range(20)]
+    (patch,) = render(many, HELM)
+    assert len(patch.patch_command) > 2000
+    label = within_label_limit(patch)
+    assert (label.patch_command, label.rollback_command) == ("", "")
+    assert "mojaloop-image-patch-exporter check --cluster --namespace mojaloop --output commands" in label.advice
+    assert label.advice.endswith(patch.advice)
+    (short,) = render(many[:5], HELM)
+    assert within_label_limit(short) is short
 
 
 def test_main_and_init_containers_are_patched_by_one_command():
@@ -82,8 +155,8 @@ def test_main_and_init_containers_are_patched_by_one_command():
 @pytest.mark.parametrize(
     ("found", "state", "said"),
     [
-        (finding(kind="Job"), NONE, "A Job's template cannot be changed"),
-        (finding(kind="Pod"), NONE, "Nothing looks after a bare pod"),
+        (finding(kind="Job"), NONE, "A Job's template is immutable"),
+        (finding(kind="Pod"), NONE, "No controller manages a bare pod"),
         (
             finding(kind="StrimziPodSet.core.strimzi.io"),
             NONE,
@@ -91,7 +164,7 @@ def test_main_and_init_containers_are_patched_by_one_command():
         ),
         (finding(kind="Deployment.x.io"), NONE, "where Deployment.x.io thing is configured"),
         (finding(kind="Rollout"), WorkloadState(declared=False), "where Rollout thing is configured"),
-        (finding(), WorkloadState(manager=Manager("argocd", "hub")), "Argo CD Application hub"),
+        (finding(), WorkloadState(manager=Manager("argocd", "hub")), "Argo CD reverts a patch: set the image to mojaloop/ledger:v1.0.2 in the sources of Application hub."),
         (
             finding(),
             WorkloadState(manager=Manager("flux", "HelmRelease flux-system/hub")),
@@ -111,10 +184,14 @@ def test_where_no_patch_can_work_it_is_said_what_to_change(found, state, said):
     assert "mojaloop/ledger:v1.0.2" in advice([found], state)
 
 
-def test_helm_is_reminded_of_beside_the_command():
+def test_a_helm_release_has_a_command_and_advice():
     state = WorkloadState(manager=Manager("helm", "mojaloop/moja"))
     assert patch_command([finding()], state) is not None
-    assert "mojaloop/moja" in advice([finding()], state)
+    assert advice([finding()], state) == (
+        "Set the image to mojaloop/ledger:v1.0.2 in the values of the Helm release mojaloop/moja as well: otherwise the next upgrade "
+        "restores the old image (Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false "
+        "helps)."
+    )
     assert advice([finding()], NONE) is None
 
 
@@ -122,8 +199,8 @@ def test_an_image_change_trigger_is_named_where_it_sets_a_container_that_is_patc
     state = WorkloadState(image_triggers=("main", "other"))
     config = finding(kind="DeploymentConfig")
     assert advice([config], state) == (
-        "An ImageChange trigger of the DeploymentConfig sets the image of main from an image stream tag and may put the old image "
-        "back: import mojaloop/ledger:v1.0.2 into that tag, or remove the trigger."
+        "An ImageChange trigger sets the image of main from an image stream tag and may restore the old image: "
+        "import mojaloop/ledger:v1.0.2 into that tag, or remove the trigger."
     )
     assert patch_command([config], state) is not None
     both = [replace(config, container="other"), config, replace(config, container="third")]
@@ -147,7 +224,7 @@ def test_an_image_change_trigger_is_named_where_it_sets_a_container_that_is_patc
 def test_a_command_names_the_group_of_a_custom_resource(kind, resource):
     words, done = operations(patch_command([finding(kind=kind)], NONE))
     assert words[2] == f"{resource}/thing"
-    assert done[2]["path"] == "/spec/template/spec/containers/0/image"
+    assert done[1]["path"] == "/spec/template/spec/containers/0/image"
 
 
 @pytest.mark.parametrize("kind", ["ReplicaSet", "ReplicationController"])
@@ -180,21 +257,41 @@ def test_what_misses_no_patch_stays_beside_what_does():
         assert advice([other, missed], HELM) == advice([missed], HELM)
 
 
-@given(st.sampled_from(["argocd", "flux", "operator", "helm"]), st.text())
-@example("argocd", "hub\nrm -rf ~ #")
-@example("argocd", "hub $(reboot)")
-@example("helm", "```\u2028reboot")
-def test_a_manager_that_is_no_name_says_nothing_that_a_shell_reads(manager, source):
-    said = advice([finding()], WorkloadState(manager=Manager(manager, source)))
+@given(st.sampled_from(["argocd", "flux", "operator", "helm"]), st.text(), st.text())
+@example("argocd", "hub\nrm -rf ~ #", "hub")
+@example("argocd", "hub $(reboot)", "hub")
+@example("helm", "```\u2028reboot", "x")
+@example("helm", "<!channel> <https://evil.example|notes> ```kubectl delete ns mojaloop```", "moja")
+@example("helm", "moja run kubectl delete", "moja")
+@example("helm", "a" * 200, "b" * 200)
+def test_a_source_that_is_not_a_name_is_empty_and_the_advice_says_nothing_that_a_shell_reads(manager, first, second):
+    found = source(first, second, prefix="HelmRelease ")
+    said = advice([finding()], WorkloadState(manager=Manager(manager, found)))
     assert said.splitlines() == [said]
-    assert re.fullmatch(r"[A-Za-z0-9 ._/:,'-]+", said)
+    assert re.fullmatch(r"[A-Za-z0-9 ._/:,;()'-]+", said)
     assert "mojaloop/ledger:v1.0.2" in said
+    assert re.fullmatch(r"|HelmRelease [a-z0-9._-]+/[a-z0-9._-]+", found)
+    assert len(found) <= 253
 
 
-@pytest.mark.parametrize("source", ["hub", "argocd_hub", "mojaloop/moja", "Kustomization flux-system/hub", "Kafka/hub"])
-def test_a_manager_is_named(source):
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (source("hub"), "hub"),
+        (source("argocd_hub"), "argocd_hub"),
+        (source("mojaloop", "moja"), "mojaloop/moja"),
+        (source("flux-system", "hub", prefix="Kustomization "), "Kustomization flux-system/hub"),
+        (source("hub", prefix="Kafka.kafka.strimzi.io/"), "Kafka.kafka.strimzi.io/hub"),
+        (source(""), ""),
+        (source("Hub"), ""),
+        (source("hub", prefix="kafka/"), ""),
+        (source("moja\n"), ""),
+    ],
+)
+def test_a_source_is_a_name(found, expected):
+    assert found == expected
     for manager in ("argocd", "flux", "operator", "helm"):
-        assert f" {source}" in advice([finding()], WorkloadState(manager=Manager(manager, source)))
+        assert f" {expected}" in advice([finding()], WorkloadState(manager=Manager(manager, found)))
 
 
 _name = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?\Z")

@@ -19,7 +19,7 @@ from exporter import kinds
 from exporter.annotations import PREFIX
 from exporter.cluster.decode import Metadata, Object, OwnerReference, PodSpec, Spec, Status, Template
 from exporter.kinds import Kind, Progress
-from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
+from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey, source
 
 
 def controller(metadata: Metadata) -> OwnerReference | None:
@@ -181,23 +181,22 @@ def _manager(metadata: Metadata) -> Manager | None:
     """Who would undo a patch, the quickest first: a controller in the cluster does at once, Helm at its next release."""
     owner = controller(metadata)
     if owner is not None:
-        return Manager("operator", f"{_published(owner)}/{owner.name}") if owner.kind != "Node" else None
+        return Manager("operator", source(owner.name, prefix=f"{_published(owner)}/")) if owner.kind != "Node" else None
     labels, annotations = metadata.labels, metadata.annotations
     # The tracking ID is APPLICATION:GROUP/KIND:NAMESPACE/NAME.
     if annotations is not None and annotations.argocd_tracking:
-        return Manager("argocd", annotations.argocd_tracking.partition(":")[0])
+        return Manager("argocd", source(annotations.argocd_tracking.partition(":")[0]))
     if labels is not None:
         if labels.argocd_instance:
-            return Manager("argocd", labels.argocd_instance)
+            return Manager("argocd", source(labels.argocd_instance))
         if labels.helm_release:
-            return Manager(
-                "flux", f"HelmRelease {labels.helm_release_namespace or metadata.namespace}/{labels.helm_release}"
-            )
+            namespace = labels.helm_release_namespace or metadata.namespace
+            return Manager("flux", source(namespace, labels.helm_release, prefix="HelmRelease "))
         if labels.kustomization:
-            source = f"Kustomization {labels.kustomization_namespace or metadata.namespace}/{labels.kustomization}"
-            return Manager("flux", source)
+            namespace = labels.kustomization_namespace or metadata.namespace
+            return Manager("flux", source(namespace, labels.kustomization, prefix="Kustomization "))
         if labels.managed_by == "Helm" and annotations is not None and annotations.release:
-            return Manager("helm", f"{annotations.release_namespace or metadata.namespace}/{annotations.release}")
+            return Manager("helm", source(annotations.release_namespace or metadata.namespace, annotations.release))
     return None
 
 

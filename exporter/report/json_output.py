@@ -7,21 +7,18 @@ from typing import Any
 
 import msgspec
 
-from exporter.commands import advice, patch_command, rollback_command
-from exporter.findings import NO_STATE, Finding, Snapshot, WorkloadState, patch_groups
+from exporter.findings import NO_STATE, Finding, Snapshot, WorkloadPatch, WorkloadState
 
 
 def to_json(snapshot: Snapshot) -> dict[str, Any]:
     """The findings as one JSON object, in the order of the snapshot."""
-    commands = {
-        finding: (patch_command(together, state), rollback_command(together, state), advice(together, state))
-        for together, state in patch_groups(snapshot)
-        for finding in together
-    }
+    patches = {(patch.workload, patch.image, patch.tag): patch for patch in snapshot.patches}
     return {
         "findings": [
             _to_json(
-                finding, snapshot.workloads.get(finding.workload, NO_STATE), *commands.get(finding, (None, None, None))
+                finding,
+                snapshot.workloads.get(finding.workload, NO_STATE),
+                patches.get((finding.workload, finding.image, finding.tag)) if finding.patch_available else None,
             )
             for finding in snapshot.findings
         ]
@@ -33,9 +30,7 @@ def render_json(snapshot: Snapshot) -> bytes:
     return msgspec.json.format(msgspec.json.encode(to_json(snapshot)), indent=2) + b"\n"
 
 
-def _to_json(
-    finding: Finding, state: WorkloadState, patch: str | None, rollback: str | None, instead: str | None
-) -> dict[str, Any]:
+def _to_json(finding: Finding, state: WorkloadState, patch: WorkloadPatch | None) -> dict[str, Any]:
     key = finding.workload
 
     def newer(tag: str | None) -> str | None:
@@ -60,9 +55,9 @@ def _to_json(
         "managed_by": None
         if state.manager is None
         else {"manager": state.manager.name, "source": state.manager.source},
-        "patch_command": patch,
-        "rollback_command": rollback,
-        "advice": instead,
+        "patch_command": (patch and patch.patch_command) or None,
+        "rollback_command": (patch and patch.rollback_command) or None,
+        "advice": (patch and patch.advice) or None,
     }
 
 
