@@ -96,7 +96,7 @@ async def test_a_container_that_misses_patches():
         500.0,
         1_000.0,
     )
-    assert (finding.minor, finding.major, finding.reason, finding.patch_available) == ("v1.1.0", "v1.1.0", None, True)
+    assert (finding.minor, finding.major, finding.reason, finding.patch_available) == ("v1.1.0", "v1.0.0", None, True)
     assert snapshot.lookups == {LEDGER: 1_000.0}
     assert snapshot.synced == {"*": True}
     assert snapshot.workloads[KEY].manager == Manager("helm", "moja")
@@ -120,14 +120,14 @@ async def test_an_ignored_container_is_not_there():
     assert (snapshot.findings, snapshot.ignored) == ((), 1)
 
 
-async def test_a_failed_lookup_is_a_reason_and_the_place_is_not_synced():
+async def test_a_failed_lookup_is_a_reason_and_says_nothing_of_the_cluster():
     script = Script()
     script.answers[LEDGER] = RegistryError("503", reason=Reason.UNREACHABLE)
     async with checking(script) as (inventory, checker):
         inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
         snapshot = await checker.check_once()
     assert snapshot.findings[0].reason is Reason.UNREACHABLE
-    assert snapshot.synced == {"*": False}
+    assert snapshot.synced == {"*": True}
 
 
 async def test_after_a_restart_with_the_registry_away_the_answers_are_the_same(tmp_path):

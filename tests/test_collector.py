@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.collector import FAMILIES, Exposition
-from exporter.findings import Finding, Snapshot, WorkloadState
+from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.reasons import Reason
 from exporter.workloads import ContainerType, Manager, WorkloadKey
@@ -43,6 +43,18 @@ SNAPSHOT = Snapshot(
     workloads={LEDGER: WorkloadState(manager=Manager("helm", 'mo"ja\\'), rollout_incomplete=True)},
     lookups={Repository("docker.io", "mojaloop/central-ledger"): 1_700_000_001.0},
     synced={"*": False},
+    patches=(
+        WorkloadPatch(
+            workload=LEDGER,
+            image="docker.io/mojaloop/central-ledger",
+            tag="v10.4.0",
+            latest_tag="v10.4.2",
+            releases_behind=2,
+            patch_command="kubectl -p='[\"a\"]'",
+            rollback_command="kubectl -p='[]'",
+            advice="Take care.",
+        ),
+    ),
 )
 WORKLOAD = 'namespace="mojaloop",workload_kind="Deployment",workload="central-ledger"'
 W = f'{WORKLOAD},container="ledger",container_type="container"'
@@ -67,9 +79,23 @@ def test_the_exact_text():
         f'mojaloop_image_info{{{W},{I},digest="",reference="mojaloop/central-ledger:v10.4.0",position="0"}} 1.0',
         'mojaloop_image_lookup_timestamp_seconds{registry="docker.io",image="docker.io/mojaloop/central-ledger"}'
         " 1700000001.0",
+        f"mojaloop_workload_patch_releases_behind{{{WORKLOAD},{I},"
+        'latest_tag="v10.4.2",patch_command="kubectl -p=\'[\\"a\\"]\'",rollback_command="kubectl -p=\'[]\'",advice="Take care."} 2.0',
         f'mojaloop_workload_managed_by{{{WORKLOAD},manager="helm",source="mo\\"ja\\\\"}} 1.0',
         f"mojaloop_workload_rollout_incomplete{{{WORKLOAD}}} 1.0",
         'mojaloop_exporter_synced{watched_namespace="*"} 0.0',
+        'mojaloop_exporter_scrape_check{namespace="kept",container="kept"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_patch_available"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_patch_releases_behind"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_patch_published_timestamp_seconds"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_patch_first_seen_timestamp_seconds"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_upgrade_available"} 2.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_status_unknown"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_info"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_image_lookup_timestamp_seconds"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_workload_patch_releases_behind"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_workload_managed_by"} 1.0',
+        'mojaloop_exporter_samples{metric="mojaloop_workload_rollout_incomplete"} 1.0',
     ]
 
 
@@ -93,5 +119,14 @@ def test_a_compressed_page_is_the_page_and_its_tail_each_time(openmetrics):
         assert gzip.decompress(exposition.gzip(openmetrics, tail)) == plain + tail
 
 
-def test_an_empty_snapshot_has_no_samples():
-    assert not [family for family in parse_text(page(Snapshot())) if family.samples]
+def test_an_empty_snapshot_says_so():
+    samples = [sample for family in parse_text(page(Snapshot())) for sample in family.samples]
+    assert {sample.name for sample in samples} == {"mojaloop_exporter_scrape_check", "mojaloop_exporter_samples"}
+    assert {sample.value for sample in samples if sample.name == "mojaloop_exporter_samples"} == {0.0}
+
+
+def test_the_page_says_how_many_samples_it_has():
+    families = list(parse_text(page(SNAPSHOT)))
+    (counted,) = [family for family in families if family.name == "mojaloop_exporter_samples"]
+    arrived = {f.name: len(f.samples) for f in families if f.name.startswith(("mojaloop_image", "mojaloop_workload"))}
+    assert {sample.labels["metric"]: sample.value for sample in counted.samples} == arrived

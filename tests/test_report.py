@@ -7,6 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
+from exporter.commands import render
 from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.reasons import Reason
 from exporter.report import FORMATS, write
@@ -50,7 +51,21 @@ OTHER = WorkloadKey("mojaloop", "Deployment", "other")
 CURRENT = finding("v1.0.2", key=OTHER)
 UNKNOWN = finding("latest", key=WorkloadKey("mojaloop", "Job", "once"), reason=Reason.FLOATING_TAG)
 INVALID = finding(key=WorkloadKey("z", "Pod", "p"), reason=Reason.INVALID_REFERENCE, reference="", image="", tag="")
-SNAPSHOT = Snapshot(
+
+
+def snapshot(findings, workloads=None, **more):
+    """A snapshot with its patches, as the checker makes it."""
+    states = workloads or {}
+    keys = dict.fromkeys(finding.workload for finding in findings)
+    patches = [
+        patch
+        for key in keys
+        for patch in render([f for f in findings if f.workload == key], states.get(key, WorkloadState()))
+    ]
+    return Snapshot(findings=tuple(findings), patches=tuple(patches), workloads=states, **more)
+
+
+SNAPSHOT = snapshot(
     findings=(*MISSED, CURRENT, UNKNOWN, INVALID),
     workloads={LEDGER: WorkloadState(manager=Manager("helm", "mojaloop/moja"))},
     ignored=3,
@@ -60,10 +75,12 @@ SNAPSHOT = Snapshot(
 def test_the_json_of_a_finding():
     first = to_json(SNAPSHOT)["findings"][0]
     command = first.pop("patch_command")
-    assert command.startswith("kubectl --namespace mojaloop patch deployment/ledger --type json")
+    assert command.startswith("kubectl -n mojaloop patch deployment/ledger --type=json -p=")
     assert command.count('"replace"') == 2, "one command for main and init containers"
     assert first.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
-    assert first.pop("advice").startswith("The next upgrade of the Helm release mojaloop/moja")
+    assert first.pop("advice").startswith(
+        "Set the image to mojaloop/ledger:v1.0.2 in the values of the Helm release mojaloop/moja as well"
+    )
     assert first == {
         "namespace": "mojaloop",
         "workload_kind": "Deployment",
@@ -96,7 +113,7 @@ def test_the_json_where_there_is_nothing_to_say():
 
 
 def test_a_reference_by_itself_has_no_workload():
-    found = to_json(Snapshot(findings=(finding(key=reference_key(0), name=""),)))["findings"][0]
+    found = to_json(snapshot(findings=(finding(key=reference_key(0), name=""),)))["findings"][0]
     assert [found[k] for k in ("namespace", "workload_kind", "workload", "container")] == [""] * 4
     assert (found["patch_available"], found["patch_command"], found["rollback_command"]) == (True, None, None)
 
@@ -106,11 +123,11 @@ def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
     kept, unknown = finding(latest="v1.0.0"), finding(reason=Reason.INVALID_ANNOTATION)
     missed = finding(name="other", position=1)
     for beside in (kept, unknown):
-        first, second = to_json(Snapshot(findings=(beside, missed)))["findings"]
+        first, second = to_json(snapshot(findings=(beside, missed)))["findings"]
         assert (first["patch_command"], first["rollback_command"]) == (None, None)
         assert second["patch_command"].count('"replace"') == 1
-        assert "\nkubectl " in render_commands(Snapshot(findings=(beside, missed)))
-    both = render_commands(Snapshot(findings=(missed, finding(latest="v1.0.1", name="third", position=2))))
+        assert "\nkubectl " in render_commands(snapshot(findings=(beside, missed)))
+    both = render_commands(snapshot(findings=(missed, finding(latest="v1.0.1", name="third", position=2))))
     assert both.startswith("# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2 and v1.0.1\n")
     assert both.count("kubectl ") == 1
 
@@ -121,7 +138,7 @@ def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
 def test_an_annotation_writes_no_line_of_the_script(source):
     for manager in ("argocd", "flux", "helm", "operator"):
         state = WorkloadState(manager=Manager(manager, source))
-        text = render_commands(Snapshot(findings=MISSED, workloads={LEDGER: state}))
+        text = render_commands(snapshot(findings=MISSED, workloads={LEDGER: state}))
         assert "rm -rf" not in text
         assert all(line == "" or line.startswith(("# ", "kubectl ")) for line in text.splitlines())
 
@@ -133,9 +150,9 @@ def test_commands_are_a_script():
     assert lines[2].startswith("kubectl --namespace mojaloop patch deployment/ledger")
     assert lines[-1] == "# 2 of 5 containers could not be judged."
     assert all(line == "" or line.startswith(("#", "kubectl ")) for line in lines)
-    assert render_commands(Snapshot(findings=(CURRENT,))) == "# No container misses a patch.\n"
+    assert render_commands(snapshot(findings=(CURRENT,))) == "# No container misses a patch.\n"
     job = finding(key=WorkloadKey("a", "Job", "b"))
-    assert "kubectl" not in render_commands(Snapshot(findings=(job,)))
+    assert "kubectl" not in render_commands(snapshot(findings=(job,)))
 
 
 def shown(snapshot, width=200, **more):
