@@ -1,9 +1,10 @@
-"""What an operator may say of a container by annotations on its pod template.
+"""Options of a container, which operators set by annotations on its pod template.
 
-`image-patch.mojaloop.io/strategy: minor` holds for every container of the pod, `image-patch.mojaloop.io/strategy.sidecar: minor`
-for one, and goes before. A bad annotation makes its container unknown with a reason; it is never half obeyed.
+`image-patch.mojaloop.io/strategy: minor` applies to every container of the pod;
+`image-patch.mojaloop.io/strategy.sidecar: minor` applies to one container and overrides the former. An invalid
+annotation makes its container unknown, with a reason; it is never applied in part.
 
-Regular expressions run in RE2, whose time is linear in the text: anyone who can create a pod writes them.
+Regular expressions run in RE2, whose time is linear in the text: anyone who can create a pod can write them.
 """
 
 from __future__ import annotations
@@ -16,28 +17,27 @@ from typing import Any
 import re2
 
 from exporter.images import InvalidReferenceError, Repository, parse_repository
-from exporter.versions import Strategy
+from exporter.versions import STRATEGY_NAMES, Strategy
 
 PREFIX = "image-patch.mojaloop.io/"
 _NAMES = frozenset({"ignore", "strategy", "include-tags", "exclude-tags", "image"})
 _LONGEST_EXPRESSION = 256
-# `bugfix` is what the older HTTP API called a patch.
-_STRATEGIES = {"patch": Strategy.PATCH, "bugfix": Strategy.PATCH, "minor": Strategy.MINOR, "major": Strategy.MAJOR}
+_LONGEST_SHOWN = 40
 
 
 class InvalidAnnotationError(ValueError):
-    """An annotation that cannot be obeyed; the message says which, and what is expected."""
+    """An invalid annotation; the message says which, and what is expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What holds for one container.
+    """The options of one container.
 
     Attributes:
-        ignore: leave it out altogether.
+        ignore: leave the container out.
         strategy: None is the configuration's.
-        include, exclude: regular expressions that a tag must, and must not, match as a whole; empty is none.
-        lookup: the repository to look the tags up in, or None for the image's own.
+        include, exclude: regular expressions that must, and must not, match the complete tag; empty is none.
+        lookup: the repository whose tags are looked up, or None for the image's own.
     """
 
     ignore: bool = False
@@ -51,32 +51,32 @@ def read_options(annotations: Iterable[tuple[str, str]], container: str) -> Opti
     """The options of one container.
 
     Args:
-        annotations: of the pod template; those without our prefix are passed over.
+        annotations: of the pod template; those without our prefix are ignored.
         container: its name.
 
     Raises:
-        InvalidAnnotationError: one that concerns this container is not understood.
+        InvalidAnnotationError: an annotation that applies to this container is invalid.
     """
-    said: dict[str, str] = {}
+    given: dict[str, str] = {}
     for key, value in sorted(annotations, key=lambda item: "." in item[0].removeprefix(PREFIX)):
         if not key.startswith(PREFIX):
             continue
         name, dot, of = key.removeprefix(PREFIX).partition(".")
         if name not in _NAMES:
-            raise InvalidAnnotationError(f"{key}: there is no such option; known are {', '.join(sorted(_NAMES))}")
+            raise InvalidAnnotationError(f"{key}: unknown option; known options are {', '.join(sorted(_NAMES))}")
         if not dot or of == container:
-            said[name] = value
+            given[name] = value
     return Options(
-        ignore=_flag(said.get("ignore")),
-        strategy=_strategy(said.get("strategy")),
-        include=_expression("include-tags", said.get("include-tags", "")),
-        exclude=_expression("exclude-tags", said.get("exclude-tags", "")),
-        lookup=_repository(said.get("image")),
+        ignore=_flag(given.get("ignore")),
+        strategy=_strategy(given.get("strategy")),
+        include=_expression("include-tags", given.get("include-tags", "")),
+        exclude=_expression("exclude-tags", given.get("exclude-tags", "")),
+        lookup=_repository(given.get("image")),
     )
 
 
 def acceptor(include: str, exclude: str) -> Callable[[str], bool] | None:
-    """Which tags may be offered under two expressions that `read_options` took; None is all of them."""
+    """Which tags may be offered under two expressions that `read_options` accepted; None is all of them."""
     if not include and not exclude:
         return None
     wanted, unwanted = _compile(include) if include else None, _compile(exclude) if exclude else None
@@ -95,13 +95,14 @@ def _compile(expression: str) -> Any:
 def _flag(value: str | None) -> bool:
     if value is None or value in ("true", "false"):
         return value == "true"
-    raise InvalidAnnotationError(f'{PREFIX}ignore: {value[:40]!r} is neither "true" nor "false"')
+    raise InvalidAnnotationError(f'{PREFIX}ignore: found {value[:_LONGEST_SHOWN]!r}, expected "true" or "false"')
 
 
 def _strategy(value: str | None) -> Strategy | None:
-    if value is None or value in _STRATEGIES:
-        return None if value is None else _STRATEGIES[value]
-    raise InvalidAnnotationError(f"{PREFIX}strategy: {value[:40]!r} is none of {', '.join(_STRATEGIES)}")
+    if value is None or value in STRATEGY_NAMES:
+        return None if value is None else STRATEGY_NAMES[value]
+    expected = ", ".join(STRATEGY_NAMES)
+    raise InvalidAnnotationError(f"{PREFIX}strategy: found {value[:_LONGEST_SHOWN]!r}, expected one of {expected}")
 
 
 def _expression(name: str, value: str) -> str:
@@ -111,7 +112,7 @@ def _expression(name: str, value: str) -> str:
         if value:
             _compile(value)
     except re2.error as error:
-        raise InvalidAnnotationError(f"{PREFIX}{name}: {value!r} is no RE2 regular expression: {error}") from error
+        raise InvalidAnnotationError(f"{PREFIX}{name}: {value!r} is not a valid RE2 expression: {error}") from error
     return value
 
 

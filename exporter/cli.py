@@ -33,6 +33,7 @@ from exporter.manifests import ManifestError
 from exporter.registry import RegistryClient
 from exporter.server import ListenError, Server, listen
 from exporter.telemetry import Telemetry
+from exporter.versions import STRATEGY_NAMES
 from exporter.workloads import Container, ContainerType, Workload, reference_key
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="judge what these would run: a file, a folder, or - for standard input",
     )
-    check.add_argument("--strategy", choices=("patch", "minor", "major"), help="how far an offer may go")
+    check.add_argument("--strategy", choices=tuple(STRATEGY_NAMES), help="how far an offer may go")
     check.add_argument("--output", choices=("table", "json", "commands"), default="table")
     check.add_argument(
         "--fail-on",

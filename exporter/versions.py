@@ -20,6 +20,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import semver
@@ -31,6 +32,13 @@ class Strategy(StrEnum):
     PATCH = "patch"
     MINOR = "minor"
     MAJOR = "major"
+
+
+# The names of strategies in the configuration, in annotations and on the command line. `bugfix` is an alias for those
+# who know it from the older HTTP API that this exporter replaces.
+STRATEGY_NAMES: Mapping[str, Strategy] = MappingProxyType(
+    {"patch": Strategy.PATCH, "bugfix": Strategy.PATCH, "minor": Strategy.MINOR, "major": Strategy.MAJOR}
+)
 
 
 class Unjudgeable(StrEnum):

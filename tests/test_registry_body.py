@@ -37,9 +37,9 @@ async def test_a_body_that_fits(encoding):
     [
         (b"x" * 201, "", "larger than 200"),
         (gzip.compress(b"x" * 201), "gzip", "larger than 200"),
-        (gzip.compress(b"x" * 100)[:-6], "gzip", "cut short"),
-        (b"no gzip at all", "gzip", "not what its encoding says"),
-        (b"", "br", "not asked for"),
+        (gzip.compress(b"x" * 100)[:-6], "gzip", "truncated"),
+        (b"no gzip at all", "gzip", "cannot be decompressed"),
+        (b"", "br", "not requested"),
     ],
 )
 async def test_a_body_that_does_not(body, encoding, said):

@@ -1,15 +1,16 @@
-"""Registries: what is asked of them (`client`), what may be done with each (`entry`), and how they fail (`errors`)."""
+"""Registries: what they are asked (`client`), what may be done with each (`entries`), and how they fail (`errors`)."""
 
 from __future__ import annotations
 
 from exporter.registry.client import RegistryClient
-from exporter.registry.entries import DEFAULT_ENTRIES, Api, RegistryEntries, RegistryEntry
+from exporter.registry.entries import DEFAULT_ENTRIES, RegistryEntries, RegistryEntry
 from exporter.registry.errors import RegistryError, TagList
+from exporter.registry.kinds import REGISTRY_KINDS
 from exporter.registry.transport import Limits
 
 __all__ = [
     "DEFAULT_ENTRIES",
-    "Api",
+    "REGISTRY_KINDS",
     "Limits",
     "RegistryClient",
     "RegistryEntries",

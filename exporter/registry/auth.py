@@ -1,8 +1,8 @@
-"""Who we are, to those who may know: credentials of one registry's entry, and the Bearer challenge.
+"""Authentication at a registry: Basic, or distribution's token authentication.
 
-The flow is the one of distribution's token authentication: a 401 names a token service (`realm`) and what to ask it for; the token comes
-with the next request, and is used again for the same scope until it expires. A hostile challenge names somebody else's service: only the
-registry's own host and the entry's `token_hosts` are ever asked, with credentials or without.
+There a 401 names a token service (`realm`). The token that it issues is sent with the next request, and again for the
+same scope until it expires. A hostile challenge may name any service: only the registry's own host and the entry's
+`token_hosts` are ever asked, with or without credentials.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from exporter.findings import Reason
 from exporter.images import DOCKER_HUB
 from exporter.registry import body, headers
 from exporter.registry.entries import RegistryEntry
-from exporter.registry.errors import RegistryError
+from exporter.registry.errors import RegistryError, bad_answer
 
-# Distribution's token specification: a token that does not say is valid for 60 s.
+# Distribution's token specification: without `expires_in` a token is valid for 60 s.
 _DEFAULT_TOKEN_SECONDS = 60.0
-# A token is given up before it expires: the request that carries it takes time as well.
+# A token is dropped before it expires, because the request that carries it takes time.
 _MARGIN_SECONDS = 10.0
 _LARGEST_FILE = 1 << 20
-# Docker writes Docker Hub's credentials under the address of an API of old.
+# Docker keeps Docker Hub's credentials under the URL of its first API.
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name and a password, or an identity token of Docker's; never shown."""
+    """A user name and a password, or an identity token of Docker; never shown."""
 
     username: str
     password: str
@@ -62,10 +62,10 @@ class _Token(msgspec.Struct):
 
 
 def read_credentials(entry: RegistryEntry) -> Credentials | None:
-    """The credentials of an entry, read from their files now; None is anonymous.
+    """The credentials of an entry, read from their files; None is anonymous.
 
     Raises:
-        RegistryError: `unauthorized`, a file cannot be read or understood; the message names the file, never what it holds.
+        RegistryError: `unauthorized`, a file cannot be read or is invalid. The message never quotes its content.
     """
     if entry.username_file is not None and entry.password_file is not None:
         return Credentials(_text(entry.username_file).strip(), _text(entry.password_file).rstrip("\r\n"))
@@ -74,9 +74,9 @@ def read_credentials(entry: RegistryEntry) -> Credentials | None:
     try:
         config = msgspec.json.decode(_text(entry.docker_config_file), type=_DockerConfig)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        # The error itself may quote what the file holds.
-        raise _unauthorized(f"{entry.docker_config_file} is no config.json of Docker") from error
-    host = entry.name.partition("/")[0]
+        # The error may quote the file's content.
+        raise _unauthorized(f"{entry.docker_config_file} is not a config.json of Docker") from error
+    host = entry.host
     for key in (entry.name, host, *(f"https://{host}{end}" for end in ("", "/", "/v1/", "/v2/"))) + (
         _HUB_KEYS if host == DOCKER_HUB else ()
     ):
@@ -91,7 +91,7 @@ def _credentials(found: _DockerAuth, file: Path) -> Credentials:
         try:
             username, _, password = base64.b64decode(found.auth, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
-            raise _unauthorized(f"{file}: an auth is no base64 of user:password") from error
+            raise _unauthorized(f"{file}: an auth is not the base64 encoding of user:password") from error
     return Credentials(username, password, found.identitytoken)
 
 
@@ -100,8 +100,8 @@ def _text(file: Path) -> str:
         with file.open(encoding="utf-8") as opened:
             return opened.read(_LARGEST_FILE)
     except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise _unauthorized(f"the credentials cannot be read from {file}: {said}") from error
+        why = error.strerror if isinstance(error, OSError) else "invalid UTF-8"
+        raise _unauthorized(f"cannot read the credentials from {file}: {why}") from error
 
 
 def _unauthorized(message: str) -> RegistryError:
@@ -109,25 +109,25 @@ def _unauthorized(message: str) -> RegistryError:
 
 
 class RegistryAuth(httpx.Auth):
-    """The authentication of one entry, and the tokens it holds.
+    """The authentication of one entry, and its tokens.
 
-    Requests carry the scope that they need in the extension `scope`; what goes elsewhere than to the entry's own address
-    (a redirect, Docker Hub's API) passes through untouched.
+    A request has the scope that it needs in its extension `scope`. A request to another address than the entry's own
+    (a redirect, Docker Hub's API) is sent without credentials.
     """
 
     def __init__(self, entry: RegistryEntry, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._policy = entry
+        self._entry = entry
         self._clock = clock
-        # By scope: the value of the header, and when to forget it. The empty scope is Basic.
+        # By scope: the value of the header, and when it expires.
         self._known: dict[str, tuple[str, float]] = {}
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Send a request; on a challenge, get what it asks for and send it once more.
+        """Send a request; after a challenge, get the credentials or token that it asks for and send the request again.
 
         Raises:
-            RegistryError: `unauthorized`, the challenge may not be followed, or the token service refused.
+            RegistryError: `unauthorized`, the token service is not allowed or refused; or how the token service failed.
         """
-        if not headers.same_origin(request.url, self._policy.base):
+        if not headers.same_origin(request.url, self._entry.base):
             yield request
             return
         scope: str = request.extensions.get("scope", "")
@@ -144,8 +144,8 @@ class RegistryAuth(httpx.Auth):
             value, seconds = self._basic(), _DEFAULT_TOKEN_SECONDS
             if sent and value == request.headers["Authorization"]:
                 return
-        elif (said := headers.challenge(challenge)) is not None:
-            token_answer = yield self._token_request(said, scope, request)
+        elif (parameters := headers.challenge(challenge)) is not None:
+            token_answer = yield self._token_request(parameters, scope, request)
             value, seconds = self._bearer(token_answer)
         else:
             return
@@ -154,26 +154,26 @@ class RegistryAuth(httpx.Auth):
         yield request
 
     def _basic(self) -> str:
-        credentials = read_credentials(self._policy)
+        credentials = read_credentials(self._entry)
         if credentials is None:
-            raise _unauthorized("it asks for a user name and a password, and its entry names none")
+            raise _unauthorized("the registry requires a user name and a password; add them to its entry")
         return _basic_header(credentials)
 
-    def _token_request(self, said: dict[str, str], scope: str, request: httpx.Request) -> httpx.Request:
+    def _token_request(self, challenge: dict[str, str], scope: str, request: httpx.Request) -> httpx.Request:
         try:
-            realm = httpx.URL(said["realm"])
+            realm = httpx.URL(challenge["realm"])
         except httpx.InvalidURL as error:
-            raise _unauthorized("its challenge names no address of a token service") from error
-        if not self._policy.may_send_token_requests_to(realm):
+            raise _unauthorized("the challenge has no valid address of a token service") from error
+        if not self._entry.may_send_token_requests_to(realm):
             raise _unauthorized(
-                f"its challenge names the token service {realm.host[:100]!r}, which is not allowed; name it in token_hosts"
+                f"the registry refers to the token service {realm.host[:100]!r}; add it to token_hosts to allow it"
             )
-        credentials = read_credentials(self._policy)
-        service = {"service": said["service"]} if "service" in said else {}
-        extensions = {name: request.extensions[name] for name in ("timeout", "entry", "registry")}
+        credentials = read_credentials(self._entry)
+        service = {"service": challenge["service"]} if "service" in challenge else {}
+        extensions = {name: request.extensions[name] for name in ("timeout", "entry")}
         accept = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": request.headers["User-Agent"]}
         if credentials is not None and credentials.identity_token:
-            # An identity token is OAuth 2.0's refresh token (distribution's "Docker Registry v2 authentication using OAuth2").
+            # Distribution's "Docker Registry v2 authentication using OAuth2": an identity token is a refresh token.
             form = {
                 **service,
                 "scope": scope,
@@ -184,7 +184,7 @@ class RegistryAuth(httpx.Auth):
             return httpx.Request("POST", realm, data=form, headers=accept, extensions=extensions)
         if credentials is not None:
             accept["Authorization"] = _basic_header(credentials)
-        # What we need, not what the challenge says: a registry has no say in what our token is for.
+        # The scope that we need, not the one of the challenge: a registry must not decide what our token is for.
         asked = realm.copy_merge_params({**service, "scope": scope})
         return httpx.Request("GET", asked, headers=accept, extensions=extensions)
 
@@ -195,15 +195,15 @@ class RegistryAuth(httpx.Auth):
                 reason = Reason.UNREACHABLE
             wait = headers.retry_after(answer.headers, now=time.time())
             raise RegistryError(
-                f"its token service answered with status {answer.status_code}", reason=reason, retry_after=wait
+                f"the token service answered with status {answer.status_code}", reason=reason, retry_after=wait
             )
         try:
             token = body.decode(answer.content, _Token)
         except RegistryError as error:
-            raise RegistryError("its token service answered with no token", reason=Reason.BAD_ANSWER) from error
+            raise bad_answer("the answer of the token service is not a token") from error
         value = token.token or token.access_token
         if not value.isascii() or not value.isprintable() or not value or " " in value:
-            raise RegistryError("its token service answered with no usable token", reason=Reason.BAD_ANSWER)
+            raise bad_answer("the token service issued an invalid token")
         seconds = token.expires_in if token.expires_in is not None and token.expires_in > 0 else _DEFAULT_TOKEN_SECONDS
         return f"Bearer {value}", max(0.0, seconds - _MARGIN_SECONDS)
 

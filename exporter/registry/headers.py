@@ -1,46 +1,49 @@
-"""What registries say in headers, read without trust: pure functions, and total."""
+"""Headers of registries: pure and total functions, as anyone may have written them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.request import parse_http_list
 
 import httpx
 
-# A registry that asks for more is asked again after an hour all the same: one answered with a wait of years.
+# Longer waits are shortened: one registry asked for a wait of years.
 LONGEST_WAIT_SECONDS = 3600.0
-# RFC 9110, section 5.6.6: a parameter's value is a token or a quoted string.
-_PARAMETER = re.compile(r'([A-Za-z_-]{1,32})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_LONGEST_CHALLENGE = 8192
+_LONGEST_LINK = 4096
 _NEXT = re.compile(r'<([^<>]{1,2048})>\s*(?:;[^,]*?)?;\s*rel\s*=\s*"?next"?', re.IGNORECASE)
 
 
 def challenge(header: str) -> dict[str, str] | None:
-    """The parameters of a Bearer challenge (distribution's token authentication), or None where it is none."""
+    """The parameters of a Bearer challenge (distribution's token authentication), or None if it is not a valid one."""
     scheme, _, rest = header.strip().partition(" ")
     if scheme.lower() != "bearer":
         return None
-    found = {
-        name.lower(): re.sub(r"\\(.)", r"\1", quoted) or token
-        for name, quoted, token in _PARAMETER.findall(rest[:8192])
-    }
-    return found if "realm" in found else None
+    parameters: dict[str, str] = {}
+    # RFC 9110, section 11.2: a list of `name=value`. `parse_http_list` removes escapes but leaves quotes.
+    for parameter in parse_http_list(rest[:_LONGEST_CHALLENGE]):
+        name, _, value = (part.strip() for part in parameter.partition("="))
+        quoted = len(value) > 1 and value.startswith('"') and value.endswith('"')
+        parameters[name.lower()] = value[1:-1] if quoted else value
+    return parameters if parameters.get("realm") else None
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds to wait: `Retry-After` in seconds or as a date, or Docker Hub's `X-Retry-After`, an epoch; at most an hour.
+    """Seconds to wait, at most an hour: `Retry-After` (seconds or a date), or Docker Hub's `X-Retry-After` (an epoch).
 
     Args:
-        headers: of the answer, in lower case.
+        headers: of the answer, with names in lower case.
         now: epoch seconds.
     """
-    said = headers.get("retry-after", "").strip()
+    value = headers.get("retry-after", "").strip()
     wait: float | None = None
-    if re.fullmatch(r"[0-9]{1,18}", said, re.ASCII):
-        wait = float(said)
-    elif said:
+    if re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+        wait = float(value)
+    elif value:
         try:
-            wait = parsedate_to_datetime(said).timestamp() - now
+            wait = parsedate_to_datetime(value).timestamp() - now
         except (ValueError, OverflowError):
             wait = None
     epoch = headers.get("x-retry-after", "").strip()
@@ -56,15 +59,18 @@ def remaining(headers: Mapping[str, str]) -> int | None:
 
 
 def next_page(header: str, *, current: httpx.URL) -> httpx.URL | None:
-    """The next page of a `Link` header, resolved against the page that it came with; None where there is none.
+    """The next page in a `Link` header, resolved against the page that it came with; None if there is none.
 
-    Whether it may be followed is the caller's to say (`same_origin`).
+    The caller decides whether to follow it (`same_origin`).
     """
-    match = _NEXT.search(header[:4096])
-    if match is None:
-        return None
+    match = _NEXT.search(header[:_LONGEST_LINK])
+    return None if match is None else join(current, match[1])
+
+
+def join(url: httpx.URL, target: str) -> httpx.URL | None:
+    """An address relative to another one; None if it is empty or invalid."""
     try:
-        return current.join(match[1])
+        return url.join(target) if target else None
     except httpx.InvalidURL:
         return None
 

@@ -1,8 +1,8 @@
 """Connections to public addresses only, checked where the connection is made.
 
-Anyone who can create a pod chooses the host name in its image. A check before the request is no check: the name may resolve to
-something else a moment later. So a network backend under httpx resolves a name, checks what it got, and connects to exactly
-that address; TLS still verifies the certificate against the name.
+Anyone who can create a pod chooses the host name in its image. Checking a name before the request is not enough: it may
+resolve to another address a moment later. Therefore httpcore's network backend resolves the name, checks the addresses,
+and connects to exactly the checked one. TLS still verifies the certificate against the name.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 class PrivateAddressError(httpcore.ConnectError):
-    """A name stands for no address that may be contacted; nothing was sent."""
+    """A name resolves to an address that may not be contacted; nothing was sent."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Addresses of a name, as the system resolves it (`127.1` and `0x7f000001` too), in the system's order.
+    """Addresses of a name in the system's order, by the system's resolver (which also knows `127.1` and `0x7f000001`).
 
     Raises:
-        OSError: it has none.
+        OSError: the name has no address.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def unwrapped(address: Address) -> Address:
-    """The IPv4 address within a mapped, 6to4 or NAT64 one, else the address itself."""
+    """The IPv4 address within a mapped, 6to4 or NAT64 address; any other address as it is."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64:
@@ -55,7 +55,7 @@ def may_be_contacted(address: Address, *, allowed: Iterable[Network] = ()) -> bo
 
 
 def is_private_literal(host: str, *, allowed: Iterable[Network] = ()) -> bool:
-    """Whether a host is an address, not a name, that may not be contacted; other spellings show when they are resolved."""
+    """Whether a host is an address that may not be contacted; names are checked when they are resolved."""
     try:
         return not may_be_contacted(ip_address(host), allowed=allowed)
     except ValueError:
@@ -67,7 +67,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
     Args:
         allowed: private networks that may be contacted, by host name.
-        resolve: how names become addresses.
+        resolve: how host names are resolved.
     """
 
     def __init__(self, *, allowed: Callable[[str], Iterable[Network]], resolve: Resolve = resolve) -> None:
@@ -86,23 +86,23 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         """Connect to the first address of a name that answers.
 
         Raises:
-            PrivateAddressError: an address of the name may not be contacted; then none is, not even a public one beside it.
+            PrivateAddressError: an address of the name may not be contacted. Then none is, not even a public one.
             httpcore.ConnectError, httpcore.ConnectTimeout: the name has no address, or none answers.
         """
         try:
             async with asyncio.timeout(timeout):
                 found = [ip_address(text.partition("%")[0]) for text in await self._resolve(host, port)]
         except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"{host}: its name was not resolved in time") from error
+            raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host}: its name has no address") from error
+            raise httpcore.ConnectError(f"{host} has no address") from error
         allowed = list(self._allowed(host))
         for address in found:
             if not may_be_contacted(address, allowed=allowed):
                 raise PrivateAddressError(
-                    f"{host} stands for {address}, which is not public; name its network in allow_private"
+                    f"{host} resolves to the private address {address}; add its network to allow_private"
                 )
-        failure: Exception = httpcore.ConnectError(f"{host}: its name has no address")
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in found:
             try:
                 return await self._backend.connect_tcp(
@@ -115,12 +115,12 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
     async def connect_unix_socket(
         self,
         path: str,
-        timeout: float | None = None,  # noqa: ARG002 - the interface is httpcore's
+        timeout: float | None = None,  # noqa: ARG002 - the signature is httpcore's
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """Never: no registry is behind a socket of this machine."""
-        raise PrivateAddressError(f"{path}: not a network address")
+        """Always refused: no registry listens on a Unix socket."""
+        raise PrivateAddressError(f"{path} is not a network address")
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, as httpcore does between attempts."""
+        """Wait between attempts, for httpcore."""
         await self._backend.sleep(seconds)

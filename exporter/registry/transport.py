@@ -1,8 +1,8 @@
-"""The one way out to registries: a pool of connections for each entry, and whole, bounded, counted answers.
+"""The one way out to registries: a pool of connections for each entry, and complete, bounded, counted answers.
 
-Bounds hold here, under everything that httpx does with an answer by itself: what a registry sends is read and decoded up to the bound, or
-not at all. A pool of its own keeps each entry's rights apart: a redirect from one registry never travels on a connection that another
-one's entry allowed.
+This is httpx's transport directly on httpcore, because httpx has no argument for a network backend, and ours checks
+addresses where a connection is made. A body is read and decoded up to a bound before httpx sees it. Each entry has a
+pool of its own, so that a redirect from one registry never uses a connection that another entry allowed.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from exporter import lean  # noqa: F401 - before httpx
 import httpcore  # isort: skip
 import httpx  # isort: skip
 
+from exporter.findings import Reason
 from exporter.registry import body
 from exporter.registry.entries import RegistryEntry
-from exporter.registry.network import CheckedBackend, Resolve, resolve
+from exporter.registry.errors import RegistryError, bad_answer
+from exporter.registry.network import CheckedBackend, PrivateAddressError, Resolve, resolve
 from exporter.telemetry import Telemetry
 
 _KEEP_ALIVE_SECONDS = 15.0
-# The body is decoded here; and a registry has no session with us that a cookie could carry on.
+# The body is decoded here. Cookies are dropped: there is no session with a registry that they could continue.
 _NOT_PASSED_ON = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one registry may take of us.
+    """Limits on the requests to one registry and on its answers.
 
     Attributes:
-        body: bytes of one answer, as it comes and as it is decoded.
+        body: bytes of one answer, as received and as decoded.
         pages: pages of one tag list.
         tags: tags of one repository.
         concurrency: requests to one registry at a time.
         connect, read: seconds to connect, and between two parts of an answer.
-        request, lookup: seconds of one request with its answer, and of one whole question.
-        pause: seconds that a registry is left alone after a 429 that does not say how long.
+        request, lookup: seconds of one request with its answer, and of one question with all of its requests.
+        pause: seconds without requests after a 429 that does not say how many.
     """
 
     body: int = 4 * 2**20
@@ -55,13 +57,13 @@ class Limits:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each request by the entry in its extension `entry`, and answers with the whole decoded body.
+    """Sends each request as the entry in its extension `entry` allows, and returns the answer with its decoded body.
 
     Args:
-        telemetry: where requests and their durations are counted, by the host in the extension `registry`.
+        telemetry: where requests and their durations are counted, by the entry's host.
         limits: of every registry.
-        proxy: an HTTP proxy, trusted to check addresses as we do; None connects directly.
-        resolve: how names become addresses.
+        proxy: the URL of an HTTP proxy, trusted to check addresses as we do; None connects directly.
+        resolve: how host names are resolved.
     """
 
     def __init__(
@@ -69,34 +71,36 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> None:
         self._telemetry = telemetry
         self._limits = limits
-        self._proxy = proxy
+        self._proxy = None if proxy is None else httpx.URL(proxy)
         self._resolve = resolve
-        self._pools: dict[str, httpx.AsyncHTTPTransport] = {}
+        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request and its answer.
 
         Raises:
-            httpx.TransportError: there was no answer, or not a whole one.
-            RegistryError: `bad_answer`, the body is too large or not what its encoding says.
+            RegistryError: there was no complete and valid answer.
         """
-        registry = request.extensions["registry"]
-        self._telemetry.registry_requests.labels(registry).inc()
+        entry: RegistryEntry = request.extensions["entry"]
+        self._telemetry.registry_requests.labels(entry.host).inc()
         began = time.monotonic()
         try:
-            answer = await self._pool(request.extensions["entry"]).handle_async_request(request)
-            try:
-                content = await body.read(
-                    answer.aiter_raw(),
-                    encoding=answer.headers.get("content-encoding", ""),
-                    limit=self._limits.body,
-                )
-            finally:
-                await answer.aclose()
+            async with self._pool(entry).stream(
+                request.method,
+                _core_url(request.url),
+                headers=request.headers.raw,
+                content=request.content,
+                extensions=request.extensions,
+            ) as answer:
+                headers = httpx.Headers(answer.headers)
+                encoding = headers.get("content-encoding", "")
+                content = await body.read(answer.aiter_stream(), encoding=encoding, limit=self._limits.body)
+        except _FAILURES as error:
+            raise _mapped(error) from error
         finally:
-            self._telemetry.registry_duration.labels(registry).observe(time.monotonic() - began)
-        headers = [(name, value) for name, value in answer.headers.raw if name.lower() not in _NOT_PASSED_ON]
-        return httpx.Response(answer.status_code, headers=headers, content=content, request=request)
+            self._telemetry.registry_duration.labels(entry.host).observe(time.monotonic() - began)
+        passed_on = [(name, value) for name, value in headers.raw if name.lower() not in _NOT_PASSED_ON]
+        return httpx.Response(answer.status, headers=passed_on, content=content, request=request)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -104,38 +108,56 @@ class Transport(httpx.AsyncBaseTransport):
             await pool.aclose()
         self._pools.clear()
 
-    def _pool(self, entry: RegistryEntry) -> httpx.AsyncHTTPTransport:
-        pool = self._pools.get(entry.name)
-        if pool is None:
-            pool = self._pools[entry.name] = _Pool(
-                entry, concurrency=self._limits.concurrency, proxy=self._proxy, resolve=self._resolve
-            )
-        return pool
+    def _pool(self, entry: RegistryEntry) -> httpcore.AsyncConnectionPool:
+        if entry.name not in self._pools:
+            common: dict[str, Any] = {
+                "ssl_context": None if entry.base.scheme == "http" else _context(entry.ca_file),
+                "max_connections": self._limits.concurrency,
+                "max_keepalive_connections": self._limits.concurrency,
+                "keepalive_expiry": _KEEP_ALIVE_SECONDS,
+            }
+            if self._proxy is None:
+                backend = CheckedBackend(allowed=entry.private_networks, resolve=self._resolve)
+                pool = httpcore.AsyncConnectionPool(network_backend=backend, **common)
+            else:
+                # httpcore ignores credentials in a URL.
+                user = self._proxy.username.encode(), self._proxy.password.encode()
+                pool = httpcore.AsyncHTTPProxy(
+                    _core_url(self._proxy), proxy_auth=user if self._proxy.userinfo else None, **common
+                )
+            self._pools[entry.name] = pool
+        return self._pools[entry.name]
 
 
-class _Pool(httpx.AsyncHTTPTransport):
-    """httpx's transport over a pool of ours: httpx has no argument for the network backend that checks addresses."""
-
-    def __init__(self, entry: RegistryEntry, *, concurrency: int, proxy: str | None, resolve: Resolve) -> None:
-        common: dict[str, Any] = {
-            "ssl_context": None if entry.base.scheme == "http" else _context(entry.ca_file),
-            "max_connections": concurrency,
-            "max_keepalive_connections": concurrency,
-            "keepalive_expiry": _KEEP_ALIVE_SECONDS,
-        }
-        self._pool = (
-            httpcore.AsyncConnectionPool(
-                network_backend=CheckedBackend(allowed=entry.private_networks, resolve=resolve), **common
-            )
-            if proxy is None
-            else httpcore.AsyncHTTPProxy(proxy, **common)
-        )
+def _core_url(url: httpx.URL) -> httpcore.URL:
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
 @lru_cache
 def _context(ca_file: Path | None) -> ssl.SSLContext:
-    """A context for TLS; each holds some MiB, so that entries share them."""
+    """A context for TLS. Each takes some MiB, so entries share them."""
     context = httpx.create_ssl_context(trust_env=False)
     if ca_file is not None:
         context.load_verify_locations(cafile=ca_file)
     return context
+
+
+# What httpcore raises, and what a `ca_file` that is missing or invalid does (`ssl.SSLError` is an `OSError`).
+_FAILURES = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    OSError,
+)
+
+
+def _mapped(error: Exception) -> RegistryError:
+    if isinstance(error, PrivateAddressError):
+        return RegistryError(str(error), reason=Reason.PRIVATE_ADDRESS)
+    if isinstance(error, (httpcore.ProtocolError, httpcore.UnsupportedProtocol)):
+        return bad_answer(f"invalid HTTP response: {error}")
+    if isinstance(error, httpcore.TimeoutException):
+        return RegistryError(f"no answer in time ({type(error).__name__})", reason=Reason.UNREACHABLE)
+    return RegistryError(str(error) or type(error).__name__, reason=Reason.UNREACHABLE)

@@ -1,0 +1,199 @@
+"""A YAML document whose values know their line, so that every error says where the mistake is.
+
+Only what a configuration needs is accepted: mappings with string keys, lists and plain values, one document, at most 1
+MiB. Aliases, merge keys and tags are refused; with aliases a small file can expand to gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+_LARGEST_FILE = 1 << 20
+_LONGEST_SHOWN = 60
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class ConfigurationError(Exception):
+    """An invalid configuration. The message says where, what was found and what is expected.
+
+    Attributes:
+        line: of the file, from 1; 0 where there is none.
+    """
+
+    def __init__(self, message: str, *, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value and its place in the document.
+
+    Attributes:
+        value: a plain value; a dict from (key, line), read by `entries`; or a list of (value, line), read by `items`.
+        where: the file, the environment variable or the option.
+        line: from 1; None where the source has no lines.
+        path: of the key, such as `registries.ghcr.io.allow`; empty at the top.
+    """
+
+    value: Any
+    where: str
+    line: int | None
+    path: str = ""
+
+    def wrong(self, expected: str, *, found: str | None = None) -> NoReturn:
+        """Refuse the value.
+
+        Args:
+            expected: what would be right.
+            found: what is there instead, where the value itself must not be shown.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        self.refuse(f"found {found or _shown(self.value)}, expected {expected}")
+
+    def refuse(self, problem: str) -> NoReturn:
+        """Raise a `ConfigurationError` that starts with the place of this value."""
+        place = self.where if self.line is None else f"{self.where}, line {self.line}"
+        raise ConfigurationError(f"{place}: {self.path or 'top level'}: {problem}", line=self.line or 0)
+
+    def entries(self) -> Iterator[tuple[str, Node]]:
+        """The entries of a mapping."""
+        if not isinstance(self.value, dict):
+            self.wrong("a mapping")
+        for (name, line), value in self.value.items():
+            shown = printable(name)
+            yield name, Node(value, self.where, line, f"{self.path}.{shown}" if self.path else shown)
+
+    def items(self) -> Iterator[Node]:
+        """The items of a list."""
+        if not isinstance(self.value, list):
+            self.wrong("a list")
+        for number, (value, line) in enumerate(self.value):
+            yield Node(value, self.where, line, f"{self.path}[{number}]")
+
+
+def _shown(value: Any) -> str:
+    """A value as errors show it. A long one is only counted: it may be a secret that was pasted in the wrong place."""
+    if isinstance(value, (dict, list)):
+        kind = "mapping" if isinstance(value, dict) else "list"
+        return f"a {kind}" if value else f"an empty {kind}"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "a huge number"
+    return text if len(text) <= _LONGEST_SHOWN else f"a value of {len(text)} characters"
+
+
+def printable(name: str) -> str:
+    """A key as errors show it: on one line, and shortened."""
+    text = name if name.isprintable() else repr(name)[1:-1]
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def read_file(path: Path) -> Node:
+    """The document of a file.
+
+    Raises:
+        ConfigurationError: it cannot be read, is too large, or is not valid YAML.
+    """
+    try:
+        with path.open("rb") as opened:
+            content = opened.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}; expected a readable file") from error
+    if len(content) > _LARGEST_FILE:
+        raise ConfigurationError(f"{path}: larger than {_LARGEST_FILE} bytes")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path}, line {line}: invalid UTF-8", line=line) from error
+    return read(text, str(path))
+
+
+def read(text: str, where: str) -> Node:
+    """The document of a text; its value is None where there is none.
+
+    Args:
+        text: YAML.
+        where: what errors call its source.
+
+    Raises:
+        ConfigurationError: it is not valid YAML.
+    """
+
+    def invalid(line: int | None, why: str) -> ConfigurationError:
+        place = where if line is None else f"{where}, line {line}"
+        return ConfigurationError(f"{place}: invalid YAML: {why}", line=line or 0)
+
+    try:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            return Node(None, where, None) if root is None else Node(_plain(loader, root, where), where, 1)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        why = ", ".join(part for part in (error.context, error.problem) if part)
+        raise invalid(None if mark is None else mark.line + 1, why) from error
+    except yaml.reader.ReaderError as error:
+        raise invalid(text.count("\n", 0, error.position) + 1, "an unprintable character") from error
+    except RecursionError as error:
+        raise invalid(None, "nested too deeply") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader without aliases and tags."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            refused = "aliases"
+        elif getattr(event, "tag", None) is not None:
+            refused = "tags"
+        else:
+            return super().compose_node(parent, index)
+        raise yaml.MarkedYAMLError(problem=f"{refused} are not supported", problem_mark=event.start_mark)
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
+    if node.tag == _MERGE:
+        raise yaml.MarkedYAMLError(problem="merge keys are not supported", problem_mark=node.start_mark)
+    try:
+        return loader.construct_object(node)
+    except (ValueError, OverflowError) as error:  # 2026-02-31 looks like a date
+        problem = "not a valid date or number; put it in quotes"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
+
+
+def _plain(loader: yaml.SafeLoader, node: yaml.Node, where: str) -> Any:
+    """Python values, where keys of mappings and items of lists keep their lines (see `Node.value`)."""
+    if isinstance(node, yaml.SequenceNode):
+        return [(_plain(loader, item, where), item.start_mark.line + 1) for item in node.value]
+    if not isinstance(node, yaml.MappingNode):
+        return _scalar(loader, node)
+    entries: dict[tuple[str, int], Any] = {}
+    seen: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        name = _scalar(loader, key) if isinstance(key, yaml.ScalarNode) else None
+        if not isinstance(name, str):
+            raise ConfigurationError(f"{where}, line {line}: a key is not a string; put it in quotes", line=line)
+        if name in seen:
+            twice = f"{printable(name)}: duplicate key, first on line {seen[name]}"
+            raise ConfigurationError(f"{where}, line {line}: {twice}", line=line)
+        seen[name] = line
+        entries[name, line] = _plain(loader, value, where)
+    return entries

@@ -1,0 +1,67 @@
+"""A key of the configuration: how it is named, parsed, documented, and what its default is.
+
+The text of a default is rendered from the default's value, so that the README cannot say something else than the code
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from exporter.config.parsers import Parser
+
+ENVIRONMENT_PREFIX = "IMAGE_PATCH_"
+
+
+def show(value: Any) -> str:
+    """A value as YAML would have it; a list without its brackets."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def default_of(model: type, field: str) -> Any:
+    """The default of a dataclass's field.
+
+    Raises:
+        LookupError: there is no such field.
+    """
+    for found in fields(model):
+        if found.name == field:
+            return found.default
+    raise LookupError(f"{model.__name__} has no field {field}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key of the configuration.
+
+    Attributes:
+        name: dotted, as errors name it.
+        field: of the dataclass that holds the value.
+        value: the default; None and an empty tuple mean that the key is not set.
+        help: one or two sentences, in Markdown.
+        parse: from what was written to the value.
+        unset: what happens if the key is not set, in the README's column of defaults.
+        show: from the value to what `parse` parses to it.
+    """
+
+    name: str
+    field: str
+    value: Any
+    help: str
+    parse: Parser
+    unset: str = "none"
+    show: Callable[[Any], str] = show
+
+    @property
+    def default(self) -> str:
+        """The default as the README shows it."""
+        return self.unset if self.value in (None, ()) else self.show(self.value)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()

@@ -1,0 +1,117 @@
+"""From a file, environment variables and command-line options to a `Configuration`.
+
+A variable overrides the file, and its value is YAML too. All of it is checked, also what is overridden, and the first
+error by line is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from exporter.config.document import ConfigurationError, Node, printable, read, read_file
+from exporter.config.globs import Globs
+from exporter.config.key import ENVIRONMENT_PREFIX, Key
+from exporter.config.model import Configuration
+from exporter.config.schema import KEYS, STATE_FOLDER
+from exporter.config.suggest import closest
+from exporter.registry import DEFAULT_ENTRIES
+
+_KEYS = {tuple(key.name.split(".")): key for key in KEYS}
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Configuration:
+    """The configuration of a file (None: there is none) and the environment.
+
+    Raises:
+        ConfigurationError: something in it is wrong.
+    """
+    values: dict[str, Any] = {}
+    errors: list[ConfigurationError] = []
+    for parts, node in [*(() if path is None else _from_file(path)), *_from_environment(environment)]:
+        try:
+            key = _key(parts, node)
+            if key is None or (node.value is None and node.line is not None):
+                continue  # a key without a value is not set
+            value = key.parse(node)
+        except ConfigurationError as error:
+            errors.append(error)
+            continue
+        if parts[-1] in ("include", "exclude"):
+            value = replace(values.get(key.field, Globs()), **{parts[-1]: value})
+        values[key.field] = value
+    if errors:
+        # Errors of the file come before those of the environment, which have no line.
+        raise min(errors, key=lambda error: error.line or math.inf)
+    if "state_dir" not in values:
+        values["state_dir"] = _default_state_dir(environment)
+    if (common := values.get("ca_file")) is not None:
+        entries = values.get("registries", DEFAULT_ENTRIES)
+        values["registries"] = tuple(replace(entry, ca_file=entry.ca_file or common) for entry in entries)
+    return Configuration(**values)
+
+
+def parse_option(name: str, text: str) -> Any:
+    """A key's value from the command-line option of its name.
+
+    Raises:
+        ConfigurationError: it is wrong.
+    """
+    return _KEYS[(name,)].parse(Node(text, f"--{name.replace('_', '-')}", None, name))
+
+
+def _default_state_dir(environment: Mapping[str, str]) -> Path:
+    # XDG Base Directory Specification 0.8: a path that is not absolute is ignored.
+    state, home = Path(environment.get("XDG_STATE_HOME", "")), Path(environment.get("HOME", ""))
+    if not state.is_absolute():
+        try:
+            state = (home if home.is_absolute() else Path("~").expanduser()) / ".local" / "state"
+        except RuntimeError as error:
+            raise ConfigurationError("state_dir: there is no home directory for its default; set a path") from error
+    return state / STATE_FOLDER
+
+
+def _key(parts: tuple[str, ...], node: Node) -> Key | None:
+    """The key of that name; None for a group without keys."""
+    if parts in _KEYS:
+        return _KEYS[parts]
+    if any(parts == known[:-1] for known in _KEYS):
+        return None if node.value is None else node.wrong("a mapping")
+    group, _, inner = parts[0].partition(".")
+    if parts[1:] == () and (group, inner) in _KEYS:
+        node.refuse(f"unknown key; write {inner} under {group}")
+    siblings = {".".join(known[: len(parts)]) for known in _KEYS if known[: len(parts) - 1] == parts[:-1]}
+    return node.refuse(f"unknown key{closest('.'.join(parts), siblings)}")
+
+
+def _from_file(path: Path) -> Iterator[tuple[tuple[str, ...], Node]]:
+    root = read_file(path)
+    if root.value is None:  # an empty file, or comments alone
+        return
+    groups = {known[0] for known in _KEYS if len(known) > 1}
+    for name, node in root.entries():
+        if name in groups and isinstance(node.value, dict):
+            for inner, leaf in node.entries():
+                yield (name, inner), leaf
+        else:
+            yield (name,), node
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], Node]]:
+    known = {key.variable: key.name for key in KEYS}
+    # Kubernetes sets variables with the address of every Service of the namespace; one may be called `image-patch`.
+    services = [variable.removesuffix("SERVICE_HOST") for variable in environment if variable.endswith("_SERVICE_HOST")]
+    foreign = tuple(service + suffix for service in services for suffix in ("SERVICE_", "PORT"))
+    for variable in sorted(environment):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or (variable not in known and variable.startswith(foreign)):
+            continue
+        where = f"environment variable {printable(variable)}"
+        if variable not in known:
+            raise ConfigurationError(f"{where}: unknown key{closest(variable, known)}")
+        node = read(environment[variable], where)
+        value = "" if node.value is None else node.value
+        name = known[variable]
+        yield tuple(name.split(".")), replace(node, value=value, line=None, path=name)

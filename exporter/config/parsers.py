@@ -1,0 +1,196 @@
+"""Parsers: from a node of the document to a value, or a `ConfigurationError` that says what is expected.
+
+Every parser is total: it accepts whatever YAML can hold and raises nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from exporter.cluster import KINDS
+from exporter.config.document import Node
+from exporter.images import InvalidReferenceError, is_host, parse_repository
+from exporter.versions import STRATEGY_NAMES, Strategy
+
+Parser = Callable[[Node], Any]
+
+# Registries limit requests, and no patch release is so urgent that a minute matters.
+_SHORTEST_INTERVAL = 60.0
+# Durations as Prometheus writes them, with the units that make sense here.
+_DURATION = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?", re.ASCII)
+
+
+def text(node: Node) -> str:
+    """A string that is not blank and has no control characters."""
+    if not isinstance(node.value, str) or not node.value.strip():
+        node.wrong("a string")
+    if not node.value.isprintable():  # line breaks, NUL, lone surrogates: never part of a name, path or URL
+        node.wrong("a string of printable characters")
+    return str(node.value)
+
+
+def path(node: Node) -> Path:
+    """A path; `~` is the home directory."""
+    try:
+        return Path(text(node)).expanduser()
+    except RuntimeError:
+        node.wrong("a path; the home directory that this one starts with is unknown")
+
+
+def optional_path(node: Node) -> Path | None:
+    """A path, or None for an empty string."""
+    return None if node.value in ("", None) else path(node)
+
+
+def flag(node: Node) -> bool:
+    """A boolean."""
+    if not isinstance(node.value, bool):
+        node.wrong("true or false")
+    return bool(node.value)
+
+
+def one_of(*words: str) -> Callable[[Node], str]:
+    """A parser of one of several words."""
+
+    def parse(node: Node) -> str:
+        if node.value not in words or not isinstance(node.value, str):
+            node.wrong(f"one of {', '.join(words)}")
+        return str(node.value)
+
+    return parse
+
+
+def list_of(parse: Parser) -> Parser:
+    """A parser of a list of what another one parses."""
+    return lambda node: tuple(parse(item) for item in node.items())
+
+
+def strategy(node: Node) -> Strategy:
+    """A strategy by its name or alias."""
+    return STRATEGY_NAMES[one_of(*STRATEGY_NAMES)(node)]
+
+
+def kinds(node: Node) -> tuple[str, ...]:
+    """Kinds of workloads, at least one."""
+    found: tuple[str, ...] = list_of(one_of(*KINDS))(node)
+    if not found:
+        node.wrong(f"at least one of {', '.join(KINDS)}")
+    return found
+
+
+def listen(node: Node) -> tuple[str, int]:
+    """A host (empty: all addresses) and a port."""
+    host, colon, port = node.value.rpartition(":") if isinstance(node.value, str) else ("", "", "")
+    plain = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    known = not host or (is_host(host) and (plain != host or ":" not in host))
+    if not colon or not known or not re.fullmatch("[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:
+        node.wrong("HOST:PORT, such as 0.0.0.0:9877 or [::1]:9877")
+    return plain, int(port)
+
+
+def show_listen(address: tuple[str, int]) -> str:
+    """What `listen` parses to this address."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def interval(node: Node) -> float:
+    """A duration in seconds, at least a minute."""
+    match = _DURATION.fullmatch(node.value) if isinstance(node.value, str) and node.value else None
+    if match is None:
+        node.wrong("a duration, such as 30m, 1h or 1h30m")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    duration = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    if duration < _SHORTEST_INTERVAL:
+        node.wrong("at least 1m: registries limit requests")
+    return duration
+
+
+def show_interval(seconds: float) -> str:
+    """What `interval` parses to these seconds (whole ones)."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if count)
+
+
+def url(node: Node) -> str:
+    """An http or https URL without query and fragment. It is not shown in errors: it may hold a password."""
+    written = node.value if isinstance(node.value, str) else ""
+    try:
+        parsed = httpx.URL(written)
+        host = parsed.raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError):
+        parsed, host = httpx.URL(), ""
+    if (
+        parsed.scheme not in ("http", "https")
+        or not is_host(f"[{host}]" if ":" in host else host)
+        or not 0 < (1 if parsed.port is None else parsed.port) < 65536
+        or parsed.query
+        or parsed.fragment
+    ):
+        node.wrong("http://HOST:PORT or https://HOST:PORT", found="an invalid URL")
+    return written
+
+
+def endpoint(node: Node) -> str:
+    """A URL without credentials."""
+    written = url(node)
+    if httpx.URL(written).userinfo:
+        node.wrong("a URL without them; use username_file and password_file", found="credentials")
+    return written
+
+
+def networks(node: Node) -> tuple[IPv4Network | IPv6Network, ...]:
+    """A list of networks."""
+
+    def parse(item: Node) -> IPv4Network | IPv6Network:
+        try:
+            return ip_network(text(item))
+        except ValueError:
+            item.wrong("a network without host bits, such as 10.0.0.0/8")
+
+    return tuple(parse(item) for item in node.items())
+
+
+def hosts(node: Node) -> tuple[str, ...]:
+    """A list of hosts, with or without a port."""
+
+    def parse(item: Node) -> str:
+        host = text(item).lower()
+        if not is_host(host):
+            item.wrong("a host, such as auth.example.org")
+        return host
+
+    return tuple(parse(item) for item in node.items())
+
+
+def host_globs(node: Node) -> tuple[str, ...]:
+    """A list of hosts and patterns of hosts."""
+
+    def parse(item: Node) -> str:
+        if not is_host(text(item).replace("*", "x").replace("?", "x")):
+            item.wrong("a host or a pattern of hosts, such as *.pkg.dev")
+        return str(item.value)
+
+    return tuple(parse(item) for item in node.items())
+
+
+def registry_name(node: Node) -> str:
+    """A registry, or a path prefix in one, as `RegistryEntry.name` has it."""
+    written = text(node)
+    host, slash, rest = written.partition("/")
+    try:
+        place = parse_repository(f"{host.lower()}/x" if not slash else f"{host.lower()}/{rest}/x")
+    except InvalidReferenceError:
+        place = None
+    if place is None or not ("." in host or ":" in host or host == "localhost"):
+        node.wrong(
+            "a registry as in image references, such as ghcr.io, or a path prefix in one, such as ghcr.io/hub/mirror"
+        )
+    return str(place).removesuffix("/library/x").removesuffix("/x")

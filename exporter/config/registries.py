@@ -1,0 +1,88 @@
+"""The key `registries`: an entry for each registry, merged into the default one of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from exporter.config import parsers
+from exporter.config.document import Node
+from exporter.config.key import Key, default_of
+from exporter.config.suggest import closest
+from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
+
+
+def _key(name: str, parse: Callable[[Node], Any], help_: str, *, unset: str = "none") -> Key:
+    value = default_of(RegistryEntry, name)
+    return Key(name=name, field=name, value=value, help=help_, parse=parse, unset=unset)
+
+
+REGISTRY_KEYS = (
+    _key("allow", parsers.flag, "Whether the registry may be contacted; `false` disables a default entry."),
+    _key("insecure", parsers.flag, "Use plain HTTP."),
+    _key(
+        "ca_file",
+        parsers.path,
+        "A file with certificates (PEM) to trust in addition to public certificate authorities.",
+    ),
+    _key("username_file", parsers.path, "A file with the user name. It is read again for every use."),
+    _key("password_file", parsers.path, "A file with the password or access token. It is read again for every use."),
+    _key(
+        "docker_config_file",
+        parsers.path,
+        "Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`.",
+    ),
+    _key(
+        "api",
+        parsers.one_of(*REGISTRY_KINDS),
+        "`oci`, or `dockerhub` to read publish times from Docker Hub's own API.",
+    ),
+    _key(
+        "token_hosts",
+        parsers.hosts,
+        "Hosts of token services that may be asked for tokens, in addition to the registry itself.",
+    ),
+    _key(
+        "mirror_of",
+        parsers.registry_name,
+        "The registry that it mirrors, or a path prefix in one. Tags are looked up there.",
+    ),
+    _key("allow_private", parsers.networks, "Private networks (CIDR) in which the registry may be contacted."),
+    _key(
+        "redirect_hosts",
+        parsers.host_globs,
+        "Hosts (globs) that it may redirect to. Blobs may come from any public host.",
+    ),
+    _key(
+        "endpoint",
+        parsers.endpoint,
+        "The URL to send requests to instead, such as that of a pull-through cache.",
+        unset="https://HOST",
+    ),
+    _key("hub_endpoint", parsers.endpoint, "The URL of Docker Hub's own API."),
+)
+
+
+def parse_registries(node: Node) -> tuple[RegistryEntry, ...]:
+    """The default entries with what is configured merged in."""
+    entries = {entry.name: entry for entry in DEFAULT_ENTRIES}
+    known = {key.name: key.parse for key in REGISTRY_KEYS}
+    seen: set[str] = set()
+    for name, item in node.entries():
+        place = parsers.registry_name(replace(item, value=name))
+        if place in seen:
+            item.wrong(f"one entry for {place}", found="a second one")
+        seen.add(place)
+        given: dict[str, Any] = {}
+        for key, value in item.entries() if item.value is not None else ():
+            if key not in known:
+                value.refuse(f"unknown key{closest(key, known)}")
+            given[key] = known[key](value)
+        entry = replace(entries.get(place, RegistryEntry(name=place)), **given)
+        if (entry.username_file is None) != (entry.password_file is None):
+            item.wrong("username_file and password_file together", found="only one of them")
+        if entry.username_file is not None and entry.docker_config_file is not None:
+            item.wrong("either username_file and password_file, or docker_config_file", found="both")
+        entries[place] = entry
+    return tuple(entries.values())

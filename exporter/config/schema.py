@@ -1,0 +1,130 @@
+"""Every key of the configuration, once: the loader and the README's tables are made from this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from exporter.config import globs, parsers
+from exporter.config.key import Key, default_of, show
+from exporter.config.model import Configuration
+from exporter.config.parsers import Parser
+from exporter.config.registries import parse_registries
+from exporter.registry import RegistryEntry
+
+STATE_FOLDER = "mojaloop-image-patch-exporter"
+
+
+def _key(
+    name: str,
+    parse: Parser,
+    help_: str,
+    *,
+    field: str | None = None,
+    unset: str = "none",
+    show: Callable[[Any], str] = show,
+) -> Key:
+    """A key that sets a field of `Configuration`, by default the one of its name."""
+    head, _, last = name.partition(".")
+    field = field or (head if last in ("include", "exclude") else name)
+    value = default_of(Configuration, field)
+    if isinstance(value, globs.Globs):
+        value = getattr(value, last)
+    return Key(name=name, field=field, value=value, help=help_, parse=parse, unset=unset, show=show)
+
+
+def _names(entries: tuple[RegistryEntry, ...]) -> str:
+    return ", ".join(entry.name for entry in entries)
+
+
+KEYS = (
+    _key(
+        "listen",
+        parsers.listen,
+        'The address to serve HTTP on. In YAML, `"[::1]:9877"` needs its quotes.',
+        show=parsers.show_listen,
+    ),
+    _key(
+        "state_dir",
+        parsers.optional_path,
+        "The folder that keeps the known tags over a restart. Empty keeps them in memory only.",
+        unset=f"$XDG_STATE_HOME/{STATE_FOLDER}",
+    ),
+    _key(
+        "strategy",
+        parsers.strategy,
+        "How far `mojaloop_image_patch_available` looks: `patch` (or `bugfix`), `minor` or `major`.",
+    ),
+    _key(
+        "interval",
+        parsers.interval,
+        "The time between two lookups of a repository, at least `1m`.",
+        show=parsers.show_interval,
+    ),
+    _key(
+        "proxy",
+        parsers.url,
+        "The URL of an HTTP proxy for registries, with credentials if it needs them. "
+        "The proxy itself has to refuse private addresses.",
+    ),
+    _key(
+        "ca_file",
+        parsers.path,
+        "A file with certificates (PEM) to trust in addition to public certificate authorities, for every registry "
+        "whose entry has no `ca_file`.",
+    ),
+    _key(
+        "kubernetes.kubeconfig",
+        parsers.path,
+        "A kubeconfig to reach the cluster with.",
+        field="kubeconfig",
+        unset="as kubectl",
+    ),
+    _key(
+        "kubernetes.context",
+        parsers.text,
+        "A context of the kubeconfig.",
+        field="context",
+        unset="the current one",
+    ),
+    _key(
+        "kubernetes.kinds",
+        parsers.kinds,
+        "The kinds to watch. Pods of other kinds are not judged.",
+        field="kinds",
+    ),
+    _key(
+        "namespaces.include",
+        globs.namespaces,
+        "Namespaces (globs). If all of them are exact names, rights in these namespaces are enough.",
+        unset="all",
+    ),
+    _key("namespaces.exclude", globs.namespaces, "Namespaces (globs) to leave out."),
+    _key("workloads.include", globs.workloads, "Workloads, as globs over `NAMESPACE/KIND/NAME`.", unset="all"),
+    _key("workloads.exclude", globs.workloads, "Workloads to leave out, as globs over `NAMESPACE/KIND/NAME`."),
+    _key(
+        "images.include",
+        globs.images,
+        "Images, as globs over the repository with its registry, such as `docker.io/mojaloop/*`.",
+        unset="all",
+    ),
+    _key("images.exclude", globs.images, "Images to leave out, as globs over the repository with its registry."),
+    _key(
+        "registries",
+        parse_registries,
+        "What may be done with each registry, see below. Entries are merged into the default ones.",
+        show=_names,
+    ),
+    _key(
+        "log.level",
+        parsers.one_of("debug", "info", "warning", "error"),
+        "`debug`, `info`, `warning` or `error`.",
+        field="log_level",
+    ),
+    _key(
+        "log.format",
+        parsers.one_of("text", "json"),
+        "`text` or `json`. An event is one line.",
+        field="log_format",
+    ),
+)

@@ -1,0 +1,119 @@
+"""Any registry that implements the OCI distribution specification v1.1.1 ("Listing Tags", "Pulling manifests").
+
+A GET of a manifest counts as a pull where pulls are limited; a tag list does not. Tags are therefore listed, never
+probed, and the exporter asks for the publish time of few tags: the first patch that a container misses, once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from exporter import lean  # noqa: F401 - before httpx
+
+import httpx  # isort: skip
+import msgspec  # isort: skip
+
+from exporter.images import is_digest
+from exporter.registry import body, headers
+from exporter.registry.errors import TagList, bad_answer
+from exporter.registry.kinds.dates import publish_time
+from exporter.registry.session import Session
+
+_PAGE_TAGS = 1000
+_MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+)
+
+
+class _TagPage(msgspec.Struct):
+    tags: list[str] | None = None
+    next: str | None = None
+
+
+class _Platform(msgspec.Struct):
+    architecture: str = ""
+    os: str = ""
+
+
+class _Descriptor(msgspec.Struct):
+    digest: str = ""
+    platform: _Platform = msgspec.field(default_factory=_Platform)
+
+
+class _Manifest(msgspec.Struct):
+    """An image's manifest, or an index of several."""
+
+    config: _Descriptor | None = None
+    manifests: list[_Descriptor] | None = None
+
+
+class _Configuration(msgspec.Struct):
+    created: str | None = None
+
+
+class Distribution:
+    """A registry that implements the OCI distribution specification."""
+
+    async def list_tags(self, session: Session, *, etag: str | None) -> TagList:
+        """Every tag; pages are followed by `Link` or by `next` in the body."""
+        url = _url(session, f"tags/list?n={_PAGE_TAGS}")
+        condition = {} if etag is None else {"If-None-Match": etag}
+        answer = await session.get(url, accept="application/json", extra=condition)
+        if answer.status_code == 304:
+            return TagList((), etag, not_modified=True)
+        first, seen, names = answer, {url}, dict[str, None]()
+        while True:
+            page = body.decode(answer.content, _TagPage)
+            before = len(names)
+            names.update(dict.fromkeys(page.tags or ()))
+            following = _next_page(answer, page)
+            if following is None:
+                # An ETag is that of its page: with several pages it does not tell whether the others changed.
+                return TagList(tuple(names), first.headers.get("etag") if answer is first else None, not_modified=False)
+            if not headers.same_origin(following, answer.url):
+                raise bad_answer(f"the next page of tags is on another host ({following.host[:100]!r})")
+            if following in seen or len(names) == before:
+                raise bad_answer("the pages of tags form a loop")
+            if len(seen) >= session.limits.pages or len(names) > session.limits.tags:
+                raise bad_answer(f"more than {session.limits.pages} pages or {session.limits.tags} tags")
+            seen.add(following)
+            answer = await session.get(following, accept="application/json")
+
+    async def publish_time(self, session: Session, tag: str) -> float | None:
+        """When the configuration of an image says that it was created. Of an index, the first image counts."""
+        manifest = await _manifest(session, tag)
+        if manifest.config is None and manifest.manifests:
+            # Attestations have the platform `unknown`.
+            images = [one for one in manifest.manifests if one.platform.os not in ("", "unknown")]
+            manifest = await _manifest(session, _digest((images or manifest.manifests)[0]))
+        if manifest.config is None:
+            return None
+        digest = _digest(manifest.config)
+        answer = await session.get(_url(session, f"blobs/{digest}"), accept="*/*", any_host=True)
+        algorithm, _, expected = digest.partition(":")
+        if hashlib.new(algorithm, answer.content).hexdigest() != expected:
+            raise bad_answer("the configuration of an image does not match its digest")
+        return publish_time(body.decode(answer.content, _Configuration).created, now=session.now())
+
+
+def _url(session: Session, what: str) -> httpx.URL:
+    base = session.entry.base
+    return base.join(f"{base.path.rstrip('/')}/v2/{session.repository.path}/{what}")
+
+
+def _next_page(answer: httpx.Response, page: _TagPage) -> httpx.URL | None:
+    following = headers.next_page(answer.headers.get("link", ""), current=answer.url)
+    return following or headers.join(answer.url, page.next or "")
+
+
+async def _manifest(session: Session, reference: str) -> _Manifest:
+    answer = await session.get(_url(session, f"manifests/{reference}"), accept=_MANIFESTS)
+    return body.decode(answer.content, _Manifest)
+
+
+def _digest(descriptor: _Descriptor) -> str:
+    """A digest that is safe in a path."""
+    if not is_digest(descriptor.digest):
+        raise bad_answer("a manifest refers to something by an invalid digest")
+    return descriptor.digest

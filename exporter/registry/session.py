@@ -1,0 +1,135 @@
+"""Requests to one registry about one repository, whatever its kind: redirects, refusals, and rate limits.
+
+A rate limit closes the registry for all of its repositories, not only for the one that ran into it. Docker Hub's API
+has a limit of its own, so that hosts are closed one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from exporter import lean  # noqa: F401 - before httpx
+
+import httpx  # isort: skip
+
+from exporter.findings import Reason
+from exporter.images import Repository
+from exporter.registry import headers
+from exporter.registry.auth import RegistryAuth
+from exporter.registry.entries import RegistryEntry
+from exporter.registry.errors import RegistryError, bad_answer
+from exporter.registry.transport import Limits
+from exporter.telemetry import Telemetry
+
+_MOST_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REASONS = {
+    401: Reason.UNAUTHORIZED,
+    403: Reason.UNAUTHORIZED,
+    404: Reason.NOT_FOUND,
+    429: Reason.RATE_LIMITED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a registry kind sends its requests with.
+
+    Attributes:
+        repository: what is asked about.
+        entry: of its registry.
+        limits: of its registry.
+        now: epoch seconds.
+        http: the client that sends requests.
+        auth: the authentication of the entry.
+        closed_until: when each host may be asked again after a rate limit, by the event loop's clock. All sessions of
+            the entry share it.
+        telemetry: where the rate limit that a registry announces is published.
+    """
+
+    repository: Repository
+    entry: RegistryEntry
+    limits: Limits
+    now: Callable[[], float]
+    http: httpx.AsyncClient = field(repr=False)
+    auth: RegistryAuth = field(repr=False)
+    closed_until: dict[str, float] = field(repr=False)
+    telemetry: Telemetry = field(repr=False)
+
+    async def get(
+        self, url: httpx.URL, *, accept: str, extra: dict[str, str] | None = None, any_host: bool = False
+    ) -> httpx.Response:
+        """An answer with status 200, or 304 to a conditional request, after at most three redirects.
+
+        Args:
+            url: what to ask for.
+            accept: media types.
+            extra: further headers.
+            any_host: follow redirects to any public host, as for blobs; otherwise to the entry's `redirect_hosts` only.
+
+        Raises:
+            RegistryError: there was no such answer.
+        """
+        closed = self.closed_until.get(url.host, 0.0) - asyncio.get_running_loop().time()
+        if closed > 0:
+            raise RegistryError(
+                f"{url.host} is rate limited; retry in {closed:.0f} s", reason=Reason.RATE_LIMITED, retry_after=closed
+            )
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = await self._send(url, {"Accept": accept, **(extra or {})})
+            if answer.status_code not in _REDIRECTS:
+                self._check(answer)
+                return answer
+            url = self._target(url, answer, any_host=any_host)
+        raise bad_answer(f"more than {_MOST_REDIRECTS} redirects")
+
+    def _target(self, url: httpx.URL, answer: httpx.Response, *, any_host: bool) -> httpx.URL:
+        target = headers.join(url, answer.headers.get("location", ""))
+        if target is None:
+            raise bad_answer("a redirect has no valid address")
+        if target.scheme != "https" and not (target.scheme == url.scheme == "http"):
+            raise bad_answer(f"a redirect leads from {url.scheme} to {target.scheme[:10]!r}")
+        if not (any_host or headers.same_origin(target, self.entry.base) or self.entry.may_redirect_to(target.host)):
+            raise bad_answer(f"a redirect leads to {target.host[:100]!r}; add it to redirect_hosts to follow it")
+        return target
+
+    async def _send(self, url: httpx.URL, extra: dict[str, str]) -> httpx.Response:
+        extensions: dict[str, Any] = {"entry": self.entry, "scope": f"repository:{self.repository.path}:pull"}
+        try:
+            request = self.http.build_request("GET", url, headers=extra, extensions=extensions)
+            async with asyncio.timeout(self.limits.request):
+                return await self.http.send(request, auth=self.auth, follow_redirects=False)
+        except RegistryError as error:
+            self._close(url.host, error)
+            raise
+        except TimeoutError as error:
+            raise RegistryError(f"no answer within {self.limits.request:.0f} s", reason=Reason.UNREACHABLE) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:  # the transport raises `RegistryError` for everything else
+            raise bad_answer(f"invalid HTTP response: {error}") from error
+
+    def _check(self, answer: httpx.Response) -> None:
+        """Publish the announced rate limit; raise if the answer is a refusal."""
+        if (left := headers.remaining(answer.headers)) is not None:
+            self.telemetry.ratelimit_remaining.labels(self.entry.host).set(left)
+        status = answer.status_code
+        if status == 200 or (status == 304 and "if-none-match" in answer.request.headers):
+            return
+        error = RegistryError(
+            f"{answer.url.host} answered with status {status}",
+            reason=_REASONS.get(status, Reason.UNREACHABLE if status >= 500 else Reason.BAD_ANSWER),
+            retry_after=headers.retry_after(answer.headers, now=self.now()),
+        )
+        self._close(answer.url.host, error)
+        raise error
+
+    def _close(self, host: str, error: RegistryError) -> None:
+        """Ask a host nothing more until its rate limit ends, if the error is due to one."""
+        wait = error.retry_after
+        if wait is None and error.reason is Reason.RATE_LIMITED:
+            wait = error.retry_after = self.limits.pause
+        if wait is not None and error.reason in (Reason.RATE_LIMITED, Reason.UNREACHABLE):
+            until = asyncio.get_running_loop().time() + wait
+            self.closed_until[host] = max(self.closed_until.get(host, 0.0), until)
