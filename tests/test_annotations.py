@@ -1,4 +1,4 @@
-"""Annotations: for all containers or for one; what is not understood is said with its key."""
+"""Annotations: for all containers or for one; an error names the invalid one."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.annotations import PREFIX, InvalidAnnotationError, Options, acceptor, read_options
 from exporter.images import Repository
-from exporter.versions import Strategy
+from exporter.versions import STRATEGY_NAMES, Strategy
 
 
 def of(container="app", **annotations):
@@ -17,21 +17,24 @@ def of(container="app", **annotations):
     )
 
 
-def test_nothing_said_is_the_default():
+def test_without_annotations_the_options_are_the_default():
     assert read_options([("other.io/ignore", "maybe")], "app") == Options()
 
 
 def test_every_option():
     assert of(ignore="true").ignore
-    assert of(strategy="minor").strategy is Strategy.MINOR
-    assert of(strategy="bugfix").strategy is Strategy.PATCH
     assert of(include_tags="v1.*").include == "v1.*"
     assert of(exclude_tags=".*-rc").exclude == ".*-rc"
     assert of(image="ghcr.io/a/b").lookup == Repository("ghcr.io", "a/b")
 
 
+@pytest.mark.parametrize(("name", "strategy"), STRATEGY_NAMES.items())
+def test_strategies_by_name_and_alias(name, strategy):
+    assert of(strategy=name).strategy is strategy
+
+
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_container_of_its_own_goes_before_all(order):
+def test_an_annotation_for_one_container_overrides_that_for_all(order):
     annotations = [
         (PREFIX + "strategy", "minor"),
         (PREFIX + "strategy.side.car", "major"),
@@ -53,26 +56,26 @@ def test_a_container_of_its_own_goes_before_all(order):
         ("strategie", "minor"),
     ],
 )
-def test_what_is_not_understood_is_an_error_that_names_it(key, value):
+def test_an_invalid_annotation_is_an_error_that_names_it(key, value):
     with pytest.raises(InvalidAnnotationError, match=key.partition(".")[0]):
         read_options([(PREFIX + key, value)], "app")
 
 
-def test_a_bad_option_of_another_container_is_not_ours():
+def test_an_invalid_annotation_for_another_container_is_ignored():
     assert read_options([(PREFIX + "strategy.other", "newest")], "app") == Options()
 
 
-def test_tags_match_as_a_whole():
+def test_an_expression_matches_the_complete_tag():
     accept = acceptor(r"v1\.\d+\.\d+", r".*\.13")
     assert [tag for tag in ("v1.2.3", "v1.2.3-rc", "xv1.2.3", "v1.2.13") if accept(tag)] == ["v1.2.3"]
     assert acceptor("", "") is None
 
 
-def test_an_expression_made_to_be_slow_is_not():
+def test_an_expression_that_backtracking_makes_slow_is_fast():
     assert not acceptor("(a*)*b", "")("a" * 128)
 
 
 @given(st.text(max_size=300), st.text(max_size=300))
-def test_total(key, value):
+def test_any_annotation_is_options_or_an_error(key, value):
     with contextlib.suppress(InvalidAnnotationError):
         read_options([(PREFIX + key, value)], "app")

@@ -66,7 +66,9 @@ def test_two_tags_of_one_image_are_two_findings(run, hub):
     assert [f["tag"] for f in findings(output)] == ["v1.0.2", "v1.0.1", "v1.0.0", "v1.0.1"]
 
 
-@pytest.mark.parametrize(("strategy", "latest"), [("patch", "v1.0.2"), ("minor", "v1.1.0"), ("major", "v2.0.0")])
+@pytest.mark.parametrize(
+    ("strategy", "latest"), [("patch", "v1.0.2"), ("bugfix", "v1.0.2"), ("minor", "v1.1.0"), ("major", "v2.0.0")]
+)
 def test_strategies(run, hub, strategy, latest):
     status, output, _ = run("check", "--strategy", strategy, "--output", "json", f"{hub.host}/mojaloop/ledger:v1.0.0")
     assert (status, findings(output)[0]["latest_tag"]) == (0, latest)

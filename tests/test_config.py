@@ -1,4 +1,4 @@
-"""What is written becomes a configuration, or an error that says where, what was found and what is expected."""
+"""A file and the environment are a configuration, or an error with the place, what was found and what is expected."""
 
 import dataclasses
 from ipaddress import ip_network
@@ -8,9 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.checker import Settings
 from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, load, parse_option
-from exporter.registry import DEFAULT_ENTRIES, RegistryEntry
-from exporter.versions import Strategy
+from exporter.config.document import read as read_yaml
+from exporter.config.parsers import show_interval, show_listen
+from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
+from exporter.versions import STRATEGY_NAMES, Strategy
 from exporter.workloads import WorkloadKey
 
 DATA = Path(__file__).parent / "data" / "config"
@@ -42,6 +45,60 @@ def test_without_a_file_everything_has_its_default():
     assert loaded.watched_namespaces == ()
 
 
+# How the text of a default is written in YAML, where that is more than the text.
+IN_YAML = {"kubernetes.kinds": "[{}]", "registries": "{{{}: }}"}
+
+
+@pytest.mark.parametrize("key", [*KEYS, *REGISTRY_KEYS], ids=lambda key: key.name)
+def test_the_documented_default_is_the_value_that_the_code_uses(key):
+    model = Configuration() if key in KEYS else RegistryEntry(name="quay.io")
+    used = getattr(model, key.field)
+    if isinstance(used, Globs):
+        used = getattr(used, key.name.rpartition(".")[2])
+    assert key.value == used
+    if used in (None, ()):
+        assert key.default == key.unset
+        return
+    text = key.default.replace(", ", ": , ") if key.name == "registries" else key.default
+    assert key.parse(read_yaml(IN_YAML.get(key.name, "{}").format(text), "README")) == used
+
+
+def test_defaults_that_depend_on_the_machine_or_the_registry_are_as_documented():
+    (state_dir,) = (key for key in KEYS if key.name == "state_dir")
+    documented = state_dir.default.replace("$XDG_STATE_HOME", "/state")
+    assert load(None, {"XDG_STATE_HOME": "/state"}).state_dir == Path(documented)
+    (endpoint,) = (key for key in REGISTRY_KEYS if key.name == "endpoint")
+    assert str(RegistryEntry(name="quay.io").base) == endpoint.default.replace("HOST", "quay.io")
+
+
+def test_the_checker_has_the_same_defaults():
+    ours, theirs = Configuration().settings(), Settings()
+    assert (ours.strategy, ours.interval) == (theirs.strategy, theirs.interval)
+
+
+@pytest.mark.parametrize(("address", "text"), [(("::1", 80), "[::1]:80"), (("", 80), ":80"), (("a.b", 80), "a.b:80")])
+def test_an_address_is_shown_as_it_is_written(address, text):
+    assert show_listen(address) == text
+    assert parse_option("listen", text) == address
+
+
+@given(st.integers(min_value=60, max_value=10_000_000))
+def test_a_duration_is_shown_as_it_is_written(seconds):
+    assert parse_option("interval", show_interval(float(seconds))) == float(seconds)
+
+
+@pytest.mark.parametrize("name", STRATEGY_NAMES)
+def test_every_name_of_a_strategy_is_accepted(tmp_path, name):
+    assert read(tmp_path, f"strategy: {name}").strategy is STRATEGY_NAMES[name]
+    assert parse_option("strategy", name) is STRATEGY_NAMES[name]
+
+
+@pytest.mark.parametrize("kind", REGISTRY_KINDS)
+def test_every_kind_of_registry_is_accepted(tmp_path, kind):
+    entries = {e.name: e for e in read(tmp_path, f"registries: {{a.example: {{api: {kind}}}}}").registries}
+    assert entries["a.example"].api == kind
+
+
 @pytest.mark.parametrize(
     ("environment", "folder"),
     [
@@ -50,11 +107,11 @@ def test_without_a_file_everything_has_its_default():
         ({"XDG_STATE_HOME": "", "HOME": ""}, "~/.local/state"),
     ],
 )
-def test_where_the_state_is_kept_by_default(environment, folder):
+def test_the_default_state_dir(environment, folder):
     assert load(None, environment).state_dir == Path(folder).expanduser() / "mojaloop-image-patch-exporter"
 
 
-def test_without_a_home_folder_the_state_has_to_be_given_one(monkeypatch):
+def test_without_a_home_directory_state_dir_has_no_default(monkeypatch):
     def homeless(_path):
         raise RuntimeError
 
@@ -120,11 +177,11 @@ def test_every_key_is_read():
     [
         ("[]", "[kube-*]", ()),
         ("[a, b]", "[b]", ("a",)),
-        ("[a, b]", "['*']", ("a", "b")),  # nothing is judged; that must not end in the whole cluster
+        ("[a, b]", "['*']", ("a", "b")),  # nothing is judged; it must not mean the whole cluster
         ("[a, 'b?']", "[]", ()),
     ],
 )
-def test_exact_names_are_listed_one_by_one_but_what_is_left_out(tmp_path, include, exclude, watched):
+def test_exact_names_that_are_not_excluded_are_watched_one_by_one(tmp_path, include, exclude, watched):
     loaded = read(tmp_path, f"namespaces: {{include: {include}, exclude: {exclude}}}")
     assert loaded.watched_namespaces == watched
 
@@ -133,7 +190,7 @@ def test_exact_names_are_listed_one_by_one_but_what_is_left_out(tmp_path, includ
     ("written", "address"),
     [("':9877'", ("", 9877)), ("'[::]:0'", ("::", 0)), ("localhost:80", ("localhost", 80))],
 )
-def test_where_to_listen(tmp_path, written, address):
+def test_addresses_to_listen_on(tmp_path, written, address):
     assert read(tmp_path, f"listen: {written}").listen == address
 
 
@@ -168,7 +225,7 @@ def test_an_entry_is_merged_into_the_default_one(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "kubernetes:\nlog:\nlisten:\n"])
-def test_what_says_nothing_changes_nothing(tmp_path, text):
+def test_a_key_without_a_value_is_not_set(tmp_path, text):
     assert read(tmp_path, text) == load(None, {})
 
 
@@ -179,7 +236,7 @@ def test_durations(tmp_path, written, seconds):
     assert read(tmp_path, f"interval: {written}").interval == seconds
 
 
-def test_the_environment_goes_before_the_file(tmp_path):
+def test_the_environment_overrides_the_file(tmp_path):
     loaded = read(
         tmp_path,
         "strategy: minor\nnamespaces: {include: [a], exclude: [b]}",
@@ -197,12 +254,12 @@ def test_the_environment_goes_before_the_file(tmp_path):
     assert [entry.name for entry in loaded.registries if not entry.allow] == ["quay.io"]
 
 
-def test_a_bad_value_is_refused_also_where_the_environment_goes_before_it(tmp_path):
+def test_an_invalid_value_is_refused_even_if_the_environment_overrides_it(tmp_path):
     with pytest.raises(ConfigurationError, match="line 2: strategy"):
         read(tmp_path, "# \nstrategy: newest", IMAGE_PATCH_STRATEGY="major", IMAGE_PATCH_LISTEN="nowhere")
 
 
-def test_the_address_of_a_service_that_kubernetes_puts_there_is_no_key():
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored():
     address = {
         "IMAGE_PATCH_EXPORTER_SERVICE_HOST": "10.96.0.7",
         "IMAGE_PATCH_EXPORTER_SERVICE_PORT_HTTP": "9877",

@@ -1,4 +1,4 @@
-"""A body is bounded before it is decoded, and what is not whole is a bad answer."""
+"""A body is bounded before it is decoded, and an incomplete one is a bad answer."""
 
 import gzip
 import tracemalloc
@@ -42,7 +42,7 @@ async def test_a_body_that_fits(encoding):
         (b"", "br", "not requested"),
     ],
 )
-async def test_a_body_that_does_not(body, encoding, said):
+async def test_a_body_that_is_too_large_or_invalid(body, encoding, said):
     with pytest.raises(RegistryError, match=said) as caught:
         await read(chunks(body), encoding=encoding, limit=200)
     assert caught.value.reason is Reason.BAD_ANSWER
@@ -73,14 +73,14 @@ async def test_a_gzip_bomb_takes_no_more_memory_than_its_bound():
         b'{"tags": {}}',
     ],
 )
-def test_what_is_no_object_is_a_bad_answer(body):
+def test_anything_but_the_expected_object_is_a_bad_answer(body):
     with pytest.raises(RegistryError) as caught:
         decode(body, Page)
     assert caught.value.reason is Reason.BAD_ANSWER
 
 
 @given(st.binary(max_size=100))
-def test_total(body):
+def test_any_bytes_are_an_object_or_a_bad_answer(body):
     try:
         assert isinstance(decode(body, Page), Page)
     except RegistryError as error:

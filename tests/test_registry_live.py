@@ -179,7 +179,7 @@ async def forward(opened, request, how):
     return whole
 
 
-async def test_a_restart_with_the_registry_away(real, tmp_path):
+async def test_a_restart_while_the_registry_is_down(real, tmp_path):
     real.push("mojaloop/ledger", ["v1.0.0", "v1.0.1"])
     image = f"{real.host}/mojaloop/ledger:v1.0.0"
     async with checking(entry_for(real.host), tmp_path / "state", image=image) as checker:

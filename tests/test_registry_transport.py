@@ -1,0 +1,114 @@
+"""Connections to registries: TLS, proxies, and addresses that get none."""
+
+import contextlib
+from ipaddress import ip_network
+
+import pytest
+
+from exporter.findings import Reason
+from exporter.images import Repository
+from exporter.registry import RegistryEntry, RegistryError
+from tests.support.registry_client import LOOPBACK, at, basic, client, entry_for, refused, tls
+from tests.support.web import reply, web
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_registry_that_refuses_connections():
+    async with web(lambda _: b"") as server:
+        pass
+    async with client(entry_for(server)) as ours:
+        await refused(ours.tags(at(server)), Reason.UNREACHABLE)
+        assert ours.failures(server.host) == {"unreachable": 1.0}
+
+
+async def test_plain_http_where_tls_is_expected():
+    async with web(lambda _: reply({"tags": ["v1"]})) as server, client(entry_for(server, insecure=False)) as ours:
+        await refused(ours.tags(at(server)), Reason.UNREACHABLE)
+
+
+async def test_a_registry_with_certificates_of_its_own(tmp_path):
+    context = tls(tmp_path)
+    async with web(lambda _: reply({"tags": ["v1.0.0"]}), tls=context) as server:
+        async with client(entry_for(server, insecure=False, ca_file=tmp_path / "cert.pem")) as ours:
+            assert (await ours.tags(at(server))).names == ("v1.0.0",)
+        async with client(entry_for(server, insecure=False)) as ours:
+            await refused(ours.tags(at(server)), Reason.UNREACHABLE, "(?i)certificate")
+        async with client(entry_for(server, insecure=False, ca_file=tmp_path / "none.pem")) as ours:
+            await refused(ours.tags(at(server)), Reason.UNREACHABLE)
+
+
+@pytest.mark.parametrize(
+    "name", ["127.0.0.1", "127.1", "0x7f000001", "localhost", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[::1]"]
+)
+async def test_an_allowed_registry_at_a_private_address_gets_no_connection(name):
+    async with web(lambda _: reply({"tags": ["v1"]}), host="::1" if name == "[::1]" else "0.0.0.0") as server:
+        entry = RegistryEntry(name=f"{name}:{server.port}", insecure=True)
+        repository = Repository(entry.name, "a/b")
+        async with client(entry) as ours:
+            with contextlib.suppress(RegistryError):
+                repository = ours.client.lookup_repository(repository)
+            error = await refused(ours.tags(repository), Reason.PRIVATE_ADDRESS, "allow_private")
+            assert error.reason.permanent
+        assert server.connections == 0
+
+
+async def test_a_second_dns_answer_with_a_private_address_is_refused():
+    answers = [["127.0.0.1"], ["127.0.0.2"]]
+
+    async def rebinding(_host, _port):
+        return answers.pop(0)
+
+    async with web(lambda _: reply({"tags": ["v1"]}, Connection="close"), host="0.0.0.0") as server:
+        entry = RegistryEntry(
+            name=f"rebind.example:{server.port}", insecure=True, allow_private=(ip_network("127.0.0.1/32"),)
+        )
+        async with client(entry, resolve=rebinding) as ours:
+            repository = Repository(entry.name, "a/b")
+            await ours.tags(repository)
+            await refused(ours.tags(repository), Reason.PRIVATE_ADDRESS)
+        assert server.connections == 1
+
+
+async def test_requests_go_to_the_proxy():
+    async with web(lambda _: reply({"tags": ["v1.0.0"]})) as proxy:
+        entry = RegistryEntry(name="registry.example", insecure=True)
+        async with client(entry, proxy=f"http://{proxy.host}") as ours:
+            await ours.tags(Repository("registry.example", "a/b"))
+        assert [r.target for r in proxy.requests] == ["http://registry.example/v2/a/b/tags/list?n=1000"]
+
+
+async def test_proxies_of_the_environment_are_ignored(monkeypatch):
+    async with web(lambda _: reply({"tags": ["v1"]})) as server, web(lambda _: b"") as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://{proxy.host}")
+        async with client(entry_for(server)) as ours:
+            await ours.tags(at(server))
+        assert proxy.connections == 0
+
+
+async def test_the_certificate_is_verified_against_the_name_and_not_the_address(tmp_path):
+    async def local(_host, _port):
+        return ["127.0.0.1"]
+
+    context = tls(tmp_path, "DNS:registry.example")
+    async with web(lambda _: reply({"tags": ["v1.0.0"]}), tls=context) as server:
+        names = [f"{host}:{server.port}" for host in ("registry.example", "other.example", "127.0.0.1")]
+        trusted = {"allow_private": LOOPBACK, "ca_file": tmp_path / "cert.pem"}
+        async with client(*(RegistryEntry(name=name, **trusted) for name in names), resolve=local) as ours:
+            assert (await ours.tags(Repository(names[0], "a/b"))).names == ("v1.0.0",)
+            for name in names[1:]:
+                await refused(ours.tags(Repository(name, "a/b")), Reason.UNREACHABLE, "(?i)certificate")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("scheme", "asked"), [("http", "GET"), ("https", "CONNECT")])
+async def test_a_proxy_gets_the_credentials_of_its_url(scheme, asked):
+    async with web(lambda _: reply(status=407)) as proxy:
+        entry = RegistryEntry(name="registry.example", insecure=scheme == "http")
+        async with client(entry, proxy=f"http://hub:s3cr%40et@{proxy.host}") as ours:
+            error = await refused(ours.tags(Repository("registry.example", "a/b")), match="407")
+        assert "s3cr" not in str(error)
+        (request,) = proxy.requests
+        assert request.method == asked
+        assert request.headers["proxy-authorization"] == basic("hub", "s3cr@et")
