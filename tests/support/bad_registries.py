@@ -1,4 +1,4 @@
-"""Registries that misbehave: what each answers, and the reason that the client has to give for it."""
+"""Registries that misbehave: `BAD` has a handler for each, and the reason that results from its tag lists."""
 
 from __future__ import annotations
 
