@@ -215,7 +215,8 @@ def test_the_example_of_the_documentation():
 
 
 def test_an_entry_is_merged_into_the_default_one(tmp_path):
-    text = "registries: {docker.io: {username_file: /u, password_file: /p}, index.docker.io/mojaloop: {allow: false}, quay.io: }"
+    hub = "docker.io: {username_file: /u, password_file: /p}, index.docker.io/mojaloop: {allow: false}"
+    text = f"registries: {{{hub}, quay.io: }}"
     entries = {entry.name: entry for entry in read(tmp_path, text).registries}
     assert entries["docker.io"].api == "dockerhub"
     assert entries["docker.io"].token_hosts == ("auth.docker.io",)
@@ -331,8 +332,9 @@ def loaded_or_refused(file, environment):
 
 # Pieces that YAML gives a meaning: tags, aliases, dates, numbers of other bases, merge keys.
 _pieces = st.sampled_from(
-    ["!!", "timestamp ", "int ", "bool ", "seq ", "&a ", "*a", "<<: ", "0x", "_", "0b", "1:", "2026-13-01", "=", "? ", "- "]
-    + ["~", "~x", "'", '"', "\\ud800", "\\0", "[", "]", "{", "}", ", ", ": ", "\n", "\n  ", "%TAG ! x\n", "---\n", "|\n"]
+    ["!!", "timestamp ", "int ", "bool ", "seq ", "&a ", "*a", "<<: ", "0x", "_", "0b", "1:", "2026-13-01", "=", "? "]
+    + ["- ", "~", "~x", "'", '"', "\\ud800", "\\0", "[", "]", "{", "}", ", ", ": ", "\n", "\n  "]
+    + ["%TAG ! x\n", "---\n", "|\n"]
     + [f"{part}: " for key in KEYS for part in key.name.split(".")]
     + [f"{key.name}: " for key in REGISTRY_KEYS]
     + ["a.example", "http://", "10.0.0.0/8", "1h", "\x00", "\ufeff"]

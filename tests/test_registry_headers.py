@@ -15,7 +15,8 @@ PAGE = URL("https://registry.example/v2/a/b/tags/list?n=100")
     ("header", "expected"),
     [
         (
-            'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/redis:pull,push"',
+            'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",'
+            'scope="repository:library/redis:pull,push"',
             {
                 "realm": "https://auth.docker.io/token",
                 "service": "registry.docker.io",

@@ -1,4 +1,4 @@
-"""The client, the catalogue and the checker on registries as they are: Debian's docker-registry 2.8 and distribution 3.1."""
+"""The client, the catalogue and the checker on real registries: Debian's docker-registry 2.8 and distribution 3.1."""
 
 import contextlib
 import shutil

@@ -1,82 +1,16 @@
 """Requests of a session: bad registries, redirects and rate limits, over real sockets."""
 
-import asyncio
 import email.utils
-import gzip
 from ipaddress import ip_network
 
 import pytest
 
 from exporter.reasons import Reason
+from tests.support.bad_registries import BAD
 from tests.support.registry_client import FAST, NOW, TokenRegistry, at, client, entry_for, refused, tls
 from tests.support.web import reply, web
 
 pytestmark = pytest.mark.anyio
-
-
-# Bad registries. A row has what one answers, and the reason that results.
-
-
-async def hang(_request):
-    await asyncio.sleep(30)
-    return b""
-
-
-def slowly(_request):
-    async def drip():
-        await asyncio.sleep(0.3)
-        return b""
-
-    return drip()
-
-
-def endless(request):
-    page = request.target.partition("last=")[2] or "0"
-    link = f'</v2/mojaloop/central-ledger/tags/list?last={int(page) + 1}>; rel="next"'
-    return reply({"tags": [f"v1.0.{page}"]}, Link=link)
-
-
-def circle(_request):
-    return reply({"tags": ["v1.0.0"]}, Link='</v2/mojaloop/central-ledger/tags/list?n=1000>; rel="next"')
-
-
-def same_again(request):
-    return reply({"tags": ["v1.0.0"]}, Link=f'<{request.target}1>; rel="next"')
-
-
-BAD = {
-    "closes at once": (lambda _: b"", Reason.BAD_ANSWER),
-    "is silent": (hang, Reason.UNREACHABLE),
-    "goes away": (slowly, Reason.BAD_ANSWER),
-    "401 without a challenge": (lambda _: reply(status=401), Reason.UNAUTHORIZED),
-    "401 with an unknown scheme": (lambda _: reply(status=401, WWW_Authenticate="Negotiate"), Reason.UNAUTHORIZED),
-    "403": (lambda _: reply(status=403), Reason.UNAUTHORIZED),
-    "404": (lambda _: reply({"errors": [{"code": "NAME_UNKNOWN"}]}, status=404), Reason.NOT_FOUND),
-    "429": (lambda _: reply(status=429), Reason.RATE_LIMITED),
-    "500": (lambda _: reply(status=500), Reason.UNREACHABLE),
-    "503": (lambda _: reply(status=503), Reason.UNREACHABLE),
-    "418": (lambda _: reply(status=418), Reason.BAD_ANSWER),
-    "204": (lambda _: reply(status=204), Reason.BAD_ANSWER),
-    "304 that nobody asked for": (lambda _: reply(status=304), Reason.BAD_ANSWER),
-    "a body cut short": (lambda _: reply({"tags": ["v1.0.0"]}, length=500, Connection="close"), Reason.BAD_ANSWER),
-    "HTML": (lambda _: reply(b"<html>captive portal</html>", Content_Type="text/html"), Reason.BAD_ANSWER),
-    "no HTTP": (lambda _: b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Reason.BAD_ANSWER),
-    "tags that are no strings": (lambda _: reply({"tags": [1, 2]}), Reason.BAD_ANSWER),
-    "deep JSON": (lambda _: reply(b'{"x":' * 100_000), Reason.BAD_ANSWER),
-    "huge JSON": (lambda _: reply({"tags": ["x" * 100] * 100_000}), Reason.BAD_ANSWER),
-    "a gzip bomb": (lambda _: reply(gzip.compress(bytes(2**25)), Content_Encoding="gzip"), Reason.BAD_ANSWER),
-    "brotli": (lambda _: reply(b"\x0b\x02", Content_Encoding="br"), Reason.BAD_ANSWER),
-    "pages without end": (endless, Reason.BAD_ANSWER),
-    "pages in a circle": (circle, Reason.BAD_ANSWER),
-    "pages that say the same": (same_again, Reason.BAD_ANSWER),
-    "a next page elsewhere": (lambda _: reply({"tags": ["v1"]}, Link='<http://192.0.2.1/v2/x>; rel="next"'), Reason.BAD_ANSWER),
-    "a redirect elsewhere": (lambda _: reply(status=307, Location="http://192.0.2.1/v2/x"), Reason.BAD_ANSWER),
-    "a redirect to itself": (lambda r: reply(status=307, Location=r.target), Reason.BAD_ANSWER),
-    "a redirect to nowhere": (lambda _: reply(status=307), Reason.BAD_ANSWER),
-    "a redirect to another protocol": (lambda _: reply(status=307, Location="file:///etc/passwd"), Reason.BAD_ANSWER),
-    "a redirect that is no address": (lambda _: reply(status=302, Location="http://[::1"), Reason.BAD_ANSWER),
-    "headers without end": (lambda _: b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 50_000, Reason.BAD_ANSWER),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -1,4 +1,4 @@
-"""Registries that misbehave: what each answers, and the reason that the client has to give for it."""
+"""Registries that misbehave: `BAD` has a handler for each, and the reason that results from its tag lists."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def same_again(request):
 BAD = {
     "closes at once": (lambda _: b"", Reason.BAD_ANSWER),
     "is silent": (hang, Reason.UNREACHABLE),
-    "goes away": (slowly, Reason.BAD_ANSWER),
+    "closes after a while": (slowly, Reason.BAD_ANSWER),
     "401 without a challenge": (lambda _: reply(status=401), Reason.UNAUTHORIZED),
     "401 with an unknown scheme": (lambda _: reply(status=401, WWW_Authenticate="Negotiate"), Reason.UNAUTHORIZED),
     "403": (lambda _: reply(status=403), Reason.UNAUTHORIZED),
@@ -49,23 +49,26 @@ BAD = {
     "503": (lambda _: reply(status=503), Reason.UNREACHABLE),
     "418": (lambda _: reply(status=418), Reason.BAD_ANSWER),
     "204": (lambda _: reply(status=204), Reason.BAD_ANSWER),
-    "304 that nobody asked for": (lambda _: reply(status=304), Reason.BAD_ANSWER),
-    "a body cut short": (lambda _: reply({"tags": ["v1.0.0"]}, length=500, Connection="close"), Reason.BAD_ANSWER),
+    "304 to an unconditional request": (lambda _: reply(status=304), Reason.BAD_ANSWER),
+    "a truncated body": (lambda _: reply({"tags": ["v1.0.0"]}, length=500, Connection="close"), Reason.BAD_ANSWER),
     "HTML": (lambda _: reply(b"<html>captive portal</html>", Content_Type="text/html"), Reason.BAD_ANSWER),
-    "no HTTP": (lambda _: b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Reason.BAD_ANSWER),
-    "tags that are no strings": (lambda _: reply({"tags": [1, 2]}), Reason.BAD_ANSWER),
+    "another protocol": (lambda _: b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Reason.BAD_ANSWER),
+    "tags that are not strings": (lambda _: reply({"tags": [1, 2]}), Reason.BAD_ANSWER),
     "deep JSON": (lambda _: reply(b'{"x":' * 100_000), Reason.BAD_ANSWER),
     "huge JSON": (lambda _: reply({"tags": ["x" * 100] * 100_000}), Reason.BAD_ANSWER),
     "a gzip bomb": (lambda _: reply(gzip.compress(bytes(2**25)), Content_Encoding="gzip"), Reason.BAD_ANSWER),
     "brotli": (lambda _: reply(b"\x0b\x02", Content_Encoding="br"), Reason.BAD_ANSWER),
-    "pages without end": (endless, Reason.BAD_ANSWER),
-    "pages in a circle": (circle, Reason.BAD_ANSWER),
-    "pages that say the same": (same_again, Reason.BAD_ANSWER),
-    "a next page elsewhere": (lambda _: reply({"tags": ["v1"]}, Link='<http://192.0.2.1/v2/x>; rel="next"'), Reason.BAD_ANSWER),
+    "endless pages": (endless, Reason.BAD_ANSWER),
+    "pages in a loop": (circle, Reason.BAD_ANSWER),
+    "pages with the same tags": (same_again, Reason.BAD_ANSWER),
+    "a next page elsewhere": (
+        lambda _: reply({"tags": ["v1"]}, Link='<http://192.0.2.1/v2/x>; rel="next"'),
+        Reason.BAD_ANSWER,
+    ),
     "a redirect elsewhere": (lambda _: reply(status=307, Location="http://192.0.2.1/v2/x"), Reason.BAD_ANSWER),
     "a redirect to itself": (lambda r: reply(status=307, Location=r.target), Reason.BAD_ANSWER),
     "a redirect to nowhere": (lambda _: reply(status=307), Reason.BAD_ANSWER),
     "a redirect to another protocol": (lambda _: reply(status=307, Location="file:///etc/passwd"), Reason.BAD_ANSWER),
-    "a redirect that is no address": (lambda _: reply(status=302, Location="http://[::1"), Reason.BAD_ANSWER),
-    "headers without end": (lambda _: b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 50_000, Reason.BAD_ANSWER),
-}  # fmt: skip
+    "a redirect with an invalid address": (lambda _: reply(status=302, Location="http://[::1"), Reason.BAD_ANSWER),
+    "endless headers": (lambda _: b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 50_000, Reason.BAD_ANSWER),
+}
