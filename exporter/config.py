@@ -385,7 +385,7 @@ KEYS = (
     Key("ca_file", "none", "Certificates (PEM) to trust beside the usual ones, for every registry whose entry names none of its own.", _path, "ca_file"),
     Key("kubernetes.kubeconfig", "as kubectl", "How to reach the cluster from outside of it.", _path, "kubeconfig"),
     Key("kubernetes.context", "the current one", "A context of the kubeconfig.", _text, "context"),
-    Key("kubernetes.kinds", ", ".join(KINDS), "The kinds to watch; pods of a kind that is left out are not judged.", _kinds, "kinds"),
+    Key("kubernetes.kinds", ", ".join(KINDS), "The kinds to watch; each must be there. By default ReplicationController, Rollout and DeploymentConfig are optional (see Permissions). Pods of a kind that is left out are not judged, unless it is one of these three.", _kinds, "kinds"),
     Key("namespaces.include", "all", "Namespaces (globs). Exact names alone are listed one by one, so that rights in them are enough.", _NAMESPACES, "namespaces"),
     Key("namespaces.exclude", "none", "Namespaces (globs) to leave out.", _NAMESPACES, "namespaces"),
     Key("workloads.include", "all", "Workloads, as globs over `NAMESPACE/KIND/NAME`.", _WORKLOADS, "workloads"),

@@ -189,8 +189,12 @@ class Reflector:
             )
             self._say(ScopeState.FORBIDDEN if forbidden else ScopeState.NOT_INSTALLED)
             return
-        what = "we are not permitted to" if forbidden else "it is not installed"
-        log.info("%s in namespace %s is not watched, %s: %s", *place, what, error)
+        if forbidden:
+            log.info("%s in namespace %s is not watched, we are not permitted to: %s", *place, error)
+        else:
+            watched = self._context.inventory.scopes().get(place) is ScopeState.SYNCED
+            level = logging.INFO if watched else logging.DEBUG
+            log.log(level, "%s in namespace %s is not watched, it is not installed", *place)
         for ref in self._held:
             self._context.aggregator.put(ref, ())
         self._held.clear()
