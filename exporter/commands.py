@@ -1,13 +1,15 @@
-"""The command to paste: a guarded `kubectl patch` for the containers of one workload that run one image, and the way back.
+"""The command to paste: a guarded `kubectl patch` for a workload's containers of one image, and the way back.
 
-`kubectl patch --type json` with a `test` of each container's name and present image before its `replace`: a stale command fails as a
-whole, where a strategic merge patch would add a container whose name is gone, and custom resources support no such patch. Where no
-patch can work (a Job's template is immutable, nothing controls a bare pod, a foreign kind has a shape of its own) or none would last
-(Argo CD, Flux or an operator put the old image back), there is no command, and `advice` says what to change instead.
+`kubectl patch --type json` with a `test` of each container's name and present image before its `replace`: a stale
+command fails as a whole, where a strategic merge patch would add a container whose name is gone, and custom resources
+support no such patch. Where no patch can work (a Job's template is immutable, nothing controls a bare pod, a foreign
+kind has a shape of its own) or none would last (Argo CD, Flux or an operator put the old image back), there is no
+command, and `advice` says what to change instead.
 
-Names and references were checked against grammars without any character that a shell or JSON would read (`workloads`, `images`).
-The name of a manager was not: it may come from an annotation, which anybody who creates a workload writes, and `advice` is shown
-next to commands that people paste. One that is more than a name is left out. The names of triggers are only compared.
+Names and references were checked against grammars without any character that a shell or JSON would read (`workloads`,
+`images`). The name of a manager was not: it may come from an annotation, which anybody who creates a workload writes,
+and `advice` is shown next to commands that people paste. One that is more than a name is left out. The names of
+triggers are only compared.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from exporter.workloads import ContainerType
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
 # Who puts back what a patch changes, at once or within minutes.
 _REVERTING = frozenset({"argocd", "flux", "operator"})
-# `hub`, `NAMESPACE_hub`, `mojaloop/moja`, `Kustomization flux-system/hub`, `Kafka/hub`: one line, without a character for a shell.
+# `hub`, `NAMESPACE_hub`, `mojaloop/moja`, `Kustomization flux-system/hub`, `Kafka/hub`: one line, without a character
+# for a shell.
 _SOURCE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._/-]{0,510}[A-Za-z0-9])?")
 
 
@@ -33,7 +36,8 @@ def patch_command(findings: Sequence[Finding], state: WorkloadState) -> str | No
     """The command that brings containers to their newest patch.
 
     Args:
-        findings: of one workload, image and tag; main and init containers alike. Those that miss no patch are left as they are.
+        findings: of one workload, image and tag; main and init containers alike. Those that miss no patch are left as
+            they are.
         state: of the workload.
 
     Returns:
@@ -66,7 +70,8 @@ def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
             "flux": ("Flux's", "Flux"),
             "operator": ("its owner", "its owner"),
         }[manager.name]
-        return f"A patch would be put back: set the image to {new} in the sources of {named + source if source else unnamed}."
+        where = named + source if source else unnamed
+        return f"A patch would be put back: set the image to {new} in the sources of {where}."
     known = KINDS.get(kind)
     if kind == "Job":
         return f"A Job's template cannot be changed: delete {name} and create it again with {new}, or change what makes it."
@@ -79,8 +84,8 @@ def advice(findings: Sequence[Finding], state: WorkloadState) -> str | None:
         sentences.append("Running pods keep the old image until they are deleted.")
     if triggered := {finding.container for finding in missing}.intersection(state.image_triggers):
         sentences.append(
-            f"An ImageChange trigger of the DeploymentConfig sets the image of {', '.join(sorted(triggered))} from an image stream "
-            f"tag and may put the old image back: import {new} into that tag, or remove the trigger."
+            f"An ImageChange trigger of the DeploymentConfig sets the image of {', '.join(sorted(triggered))} from an "
+            f"image stream tag and may put the old image back: import {new} into that tag, or remove the trigger."
         )
     if manager is not None and manager.name == "helm":
         sentences.append(

@@ -1,7 +1,7 @@
 """What runs now: the workloads that inputs put here, which of them changed, and how far each input has come.
 
-State without I/O. The cluster's watchers (or the manifests) write, the checker reads; both live on one event loop, so that
-nothing here needs a lock, and whatever one call of a writer leaves behind is consistent.
+State without I/O. The cluster's watchers (or the manifests) write, the checker reads; both live on one event loop, so
+that nothing here needs a lock, and whatever one call of a writer leaves behind is consistent.
 """
 
 from __future__ import annotations

@@ -418,7 +418,8 @@ def test_the_account_of_two_namespaces_may_the_same_there_and_nothing_elsewhere(
         "--as-group=system:authenticated",
     ]
     somebody = [nobody[0].replace("nobody", account), *nobody[1:]]
-    without_jobs = {(resource, verbs) for resource, verbs in documented() if resource != "jobs.batch"}
+    left_out = ("jobs.batch", "replicationcontrollers", "rollouts.argoproj.io", "deploymentconfigs.apps.openshift.io")
+    named = {(resource, verbs) for resource, verbs in documented() if resource not in left_out}
     for namespace, rights in (
         ("mojaloop", named),
         ("backing", named),
