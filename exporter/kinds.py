@@ -16,8 +16,8 @@ class Progress(Enum):
     REPLICAS = "replicas"
     # `currentNumberScheduled` and `updatedNumberScheduled`.
     SCHEDULED = "scheduled"
-    # Argo Rollouts: `stableRS` is the hash of the template that has rolled out, `currentPodHash` that of the newest one. Replicas do
-    # not tell: after a blue-green rollout the old ReplicaSet is kept for a while on purpose.
+    # Argo Rollouts: `stableRS` is the hash of the template that has rolled out, `currentPodHash` that of the newest
+    # one. Replicas do not tell: after a blue-green rollout the old ReplicaSet is kept for a while on purpose.
     STABLE = "stable"
 
 
@@ -33,11 +33,12 @@ class Kind:
         template: the keys that lead to the pod template; none for a pod, which is its own.
         patchable: whether a JSON patch of the template changes what runs; a Job's template is immutable.
         progress: how a rollout is judged, None where there is none.
-        revision: it holds one revision of its controller's template. It is kept for a rollback with zero replicas, and a patch of it
-            does not replace its pods.
+        revision: it holds one revision of its controller's template. It is kept for a rollback with zero replicas, and
+            a patch of it does not replace its pods.
         owned: it counts for the object that controls it, whatever kind that is.
         metadata_only: listed by metadata only, because a hub has thousands and nearly all have a template elsewhere.
-        optional: a cluster may not have it, or we may not be permitted to read it. Then what it controls is judged instead.
+        optional: a cluster may not have it, or we may not be permitted to read it. Then what it controls is judged
+            instead.
     """
 
     name: str
@@ -88,7 +89,8 @@ KINDS = {
         Kind(name="CronJob", group="batch", plural="cronjobs", template=("spec", "jobTemplate", "spec", "template")),
         Kind(name="Job", group="batch", plural="jobs", patchable=False, owned=True),
         Kind(name="Pod", group="", plural="pods", template=(), patchable=False, owned=True, metadata_only=True),
-        # OpenShift's DeploymentConfigs own them; hardly anything else does, and roles made for an older version do not list them.
+        # OpenShift's DeploymentConfigs own them; hardly anything else does, and roles made for an older version do not
+        # list them.
         Kind(
             name="ReplicationController",
             group="",
@@ -124,9 +126,10 @@ def find(kind: str, api_version: str) -> Kind | None:
 
 
 def published(kind: str, api_version: str) -> str:
-    """A kind as it identifies workloads: the name alone for kinds of the table and of the core group, otherwise with its group.
+    """A kind as it identifies workloads: alone if it is in the table or the core group, otherwise with its group.
 
-    The second form is kubectl's (`StrimziPodSet.core.strimzi.io`), so that a foreign `Deployment` is never taken for the built-in one.
+    The second form is kubectl's (`StrimziPodSet.core.strimzi.io`), so that a foreign `Deployment` is never taken for
+    the built-in one.
 
     Raises:
         LookupError: an API server has no such kind: one of the table's names, in the core group where it is not.

@@ -27,7 +27,7 @@ class WorkloadKey(NamedTuple):
 
 
 def reference_key(number: int) -> WorkloadKey:
-    """Stands where an image reference is judged by itself: in no namespace, of no kind; the number keeps their order."""
+    """The key of an image reference that is judged by itself: no namespace, no kind; the number keeps their order."""
     return WorkloadKey("", "", f"{number:06}")
 
 
@@ -61,15 +61,15 @@ class Workload:
     """A workload as the cluster or a manifest declares it.
 
     Attributes:
-        key: namespace, kind and name of the top controller. The kind has its API group (`StrimziPodSet.core.strimzi.io`) unless it
-            is one of `kinds.KINDS` or of the core group.
+        key: namespace, kind and name of the top controller. The kind has its API group
+            (`StrimziPodSet.core.strimzi.io`) unless it is one of `kinds.KINDS` or of the core group.
         containers: in the order of the template, init containers first. For a custom controller, the union over its
             pods: then one name may have several images.
         annotations: of the pod template, those under `annotations.PREFIX` only, sorted by key.
         manager: the most specific owner, or None.
         rollout_incomplete: pods of an older template still run.
-        declared: the workload's own template was read, so that a patch can change it. False where the objects that it controls
-            were read instead, because we do not read its kind.
+        declared: the workload's own template was read, so that a patch can change it. False where the objects that it
+            controls were read instead, because we do not read its kind.
         image_triggers: the names of the containers whose image OpenShift sets from an image stream.
     """
 

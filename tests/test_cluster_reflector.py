@@ -14,6 +14,7 @@ from exporter.cluster.aggregator import WorkloadAggregator
 from exporter.cluster.connection import ApiError, UnreachableError
 from exporter.cluster.reflector import Reflector, WatchContext
 from exporter.inventory import Inventory, ScopeState
+from exporter.kinds import KINDS
 from exporter.telemetry import Telemetry
 from tests.support.following import Remembering
 
@@ -22,6 +23,8 @@ pytestmark = pytest.mark.anyio
 REFUSED = UnreachableError("connection refused")
 EXPIRED = ApiError(410, "too old resource version")
 FORBIDDEN = ApiError(403, "deployments.apps is forbidden")
+MISSING = ApiError(404, "404 page not found")
+RECHECK = 180.0
 BUSY = ApiError(500, "etcdserver: request timed out")
 ENDED: list[bytes] = []
 
@@ -80,7 +83,9 @@ class Answers:
         yield lines()
 
 
-async def follow(answers: Answers, inventory: Inventory | None = None) -> list[float]:
+async def follow(
+    answers: Answers, inventory: Inventory | None = None, *, kind: str = "Deployment", required: bool = True
+) -> list[float]:
     """Let a reflector follow the script, and say how long it waited after each watch."""
     waited: list[float] = []
 
@@ -95,10 +100,10 @@ async def follow(answers: Answers, inventory: Inventory | None = None) -> list[f
     }
     context = WatchContext(
         **around, telemetry=Telemetry(), clock=lambda: 0.0, exclude=lambda _: False, fetching=asyncio.Semaphore(1),
-        sleep=sleep,
+        sleep=sleep, recheck=RECHECK,
     )  # fmt: skip
     with pytest.raises(OverError):
-        await Reflector(kind="Deployment", watched_namespace="*", context=context).run()
+        await Reflector(kind=KINDS[kind], watched_namespace="*", required=required, context=context).run()
     return waited
 
 
@@ -199,3 +204,31 @@ async def test_rights_that_are_missing_are_said_once_it_is_sure(
     await follow(Answers(lists=lists), inventory)
     assert inventory.states == [ScopeState.PENDING, *[ScopeState.FORBIDDEN] * believed, ScopeState.SYNCED]
     assert caplog.text.count("may not list or watch Deployment") == believed
+
+
+@pytest.mark.parametrize("required", [True, False], ids=["named", "by default"])
+async def test_a_kind_that_is_not_installed_is_looked_for_now_and_then(required: bool) -> None:
+    inventory = Remembering()
+    missing = [MISSING] * 5
+    waited = await follow(Answers(lists=missing), inventory, kind="Rollout", required=required)
+    assert waited == [RECHECK] * 5
+    held_back = [ScopeState.NOT_INSTALLED] * required
+    assert inventory.states == [ScopeState.PENDING, *held_back, ScopeState.SYNCED]
+
+
+async def test_a_kind_is_not_taken_for_removed_while_a_server_still_starts() -> None:
+    inventory = Remembering()
+    starting = [REFUSED, MISSING, MISSING, MISSING]
+    answers = Answers([bookmark("10")], lists=["10", *starting])
+    waited = await follow(answers, inventory, kind="Rollout", required=False)
+    assert answers.asked == ["list", "watch 10", *["newest"] * 5, "watch 10"]
+    assert max(waited) < RECHECK
+    assert inventory.synced() == {"*": True}
+    assert inventory.scopes()["Rollout", "*"] is ScopeState.SYNCED
+
+
+async def test_a_built_in_kind_that_is_not_found_is_a_fault_of_the_server() -> None:
+    inventory = Remembering()
+    waited = await follow(Answers(lists=[MISSING] * 5), inventory)
+    assert max(waited) < RECHECK
+    assert inventory.states == [ScopeState.PENDING, ScopeState.SYNCED]

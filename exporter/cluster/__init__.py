@@ -60,8 +60,9 @@ class Cluster:
         connection: see `open_connection`.
         inventory: where workloads and scopes are put.
         telemetry: where restarts and missing rights are counted.
-        kinds: among `KINDS`, and each is required. What is left out is not judged; what it controls is not either, unless the kind is
-            optional. None at all: every kind, the optional ones where they are installed and we are permitted to list them.
+        kinds: among `KINDS`, and each is required. What is left out is not judged; what it controls is not either,
+            unless the kind is optional. None at all: every kind, the optional ones where they are installed and we are
+            permitted to list them.
         namespaces: the namespaces to list one by one; none: the whole cluster.
         clock: the time of day.
         exclude: whether a workload is not of interest, and is not held at all.

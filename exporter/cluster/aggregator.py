@@ -1,7 +1,7 @@
 """Many objects, one workload: what counts for whom.
 
-A custom controller's workload is the union over its pods, a Deployment's is one object. What each object contributes is kept by the
-object, so that one that goes takes only its own part with it.
+A custom controller's workload is the union over its pods, a Deployment's is one object. What each object contributes
+is kept by the object, so that one that goes takes only its own part with it.
 """
 
 from __future__ import annotations

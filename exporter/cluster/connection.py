@@ -1,8 +1,8 @@
 """The way to the API server: configuration, credentials and transport of `kubernetes.aio`, without its models.
 
-Requests go through the client's own aiohttp session, as the client's `request` puts a limit of 300 s on a whole answer and reads
-it into one piece, which is of no use for a watch. Its configuration still says which proxy, certificates and tokens to use, and a
-service account's token is read from its file again each minute.
+Requests go through the client's own aiohttp session, as the client's `request` puts a limit of 300 s on a whole answer
+and reads it into one piece, which is of no use for a watch. Its configuration still says which proxy, certificates and
+tokens to use, and a service account's token is read from its file again each minute.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Connection:
         """Read configuration and credentials (again).
 
         Args:
-            refused: what `credentials_generation` was when the server refused them; nothing is done if they are newer by now.
+            refused: what `credentials_generation` was when the server refused them; nothing is done if they are newer
+                by now.
         """
         async with self._reading:
             if refused is not None and refused != self.credentials_generation:
@@ -182,7 +183,8 @@ class Connection:
 
 @asynccontextmanager
 async def open_connection(*, kubeconfig: Path | None = None, context: str | None = None) -> AsyncIterator[Connection]:
-    """A connection: by a kubeconfig or its context if one is named, by the service account inside a pod, by kubectl's default else.
+    """A connection: by a kubeconfig or its context if one is named, by the service account inside a pod, by kubectl's
+    default else.
 
     Raises:
         ClusterConfigurationError: neither can be read.

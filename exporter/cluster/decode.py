@@ -1,8 +1,8 @@
 """The few fields of Kubernetes' objects that we read, decoded from bytes without a detour over dictionaries.
 
-One structure serves every kind: what a kind does not have stays at its default. Go writes an empty list or map as `null` or not
-at all, hence the many `| None`. Labels and annotations are structures too: the copies of whole manifests that `kubectl apply`
-leaves in annotations are skipped, not held.
+One structure serves every kind: what a kind does not have stays at its default. Go writes an empty list or map as
+`null` or not at all, hence the many `| None`. Labels and annotations are structures too: the copies of whole manifests
+that `kubectl apply` leaves in annotations are skipped, not held.
 """
 
 from __future__ import annotations
@@ -197,7 +197,8 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 decode_page = msgspec.json.Decoder(Page[Object]).decode
-# For kinds whose API server may not check what is in a template: one object that we cannot read must not hide the others.
+# For kinds whose API server may not check what is in a template: one object that we cannot read must not hide the
+# others.
 decode_raw_page = msgspec.json.Decoder(Page[msgspec.Raw]).decode
 decode_metadata = msgspec.json.Decoder(MetadataOnly).decode
 decode_object = msgspec.json.Decoder(Object).decode

@@ -1,6 +1,7 @@
 """The documents of YAML and JSON files, each with the line that it begins at.
 
-Files may come from anybody. YAML's anchors and nesting are bounded, so that a small file costs neither memory nor the process.
+Files may come from anybody. YAML's anchors and nesting are bounded, so that a small file costs neither memory nor the
+process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import yaml
 _ENDINGS = (".yaml", ".yml", ".json")
 # libyaml is some ten times faster on the thousands of lines of a rendered chart.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# Custom resource definitions, the deepest objects that exist, stay below 50. libyaml's recursion overflows the stack at some 50,000.
+# Custom resource definitions, the deepest objects that exist, stay below 50. libyaml's recursion overflows the stack
+# at some 50,000.
 _DEPTH = 500
 # A date is text to Kubernetes, and a lone `=`, which custom resource definitions contain, is nothing special.
 _TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
@@ -45,7 +47,10 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         super().ascend_resolver()
 
     def flatten_mapping(self, node: Any) -> None:
-        """Resolve merge keys (`<<`); what they repeat is dropped at once, because each level of them would multiply it."""
+        """Resolve merge keys (`<<`).
+
+        What they repeat is dropped at once, because each level of them would multiply it.
+        """
         before = node.value
         super().flatten_mapping(node)
         if node.value is not before:
@@ -61,7 +66,7 @@ class ManifestError(Exception):
 
 
 def contents(name: str) -> Iterator[tuple[str, bytes]]:
-    """The files that a name stands for, with what is in them: a file, a folder's at any depth, or standard input for `-`.
+    """The files of a folder at any depth, a file, or standard input for `-`, each with its content.
 
     Raises:
         ManifestError: one cannot be read, or the folder has none.

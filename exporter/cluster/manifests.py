@@ -1,8 +1,8 @@
 """What `helm template` or a folder's YAML would run: manifests instead of a cluster.
 
-The same structures and rules as for a cluster's objects; only the way in differs. Documents of other kinds are passed over. What is
-not a usable manifest is an error with its file, document, line and what to do: a gate in a pipeline that skips what it does not
-understand passes everything.
+The same structures and rules as for a cluster's objects; only the way in differs. Documents of other kinds are passed
+over. What is not a usable manifest is an error with its file, document, line and what to do: a gate in a pipeline that
+skips what it does not understand passes everything.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ _log = logging.getLogger(__name__)
 def read(names: Iterable[str], *, namespace: str = "default") -> list[Workload]:
     """The workloads of manifests, in the order in which they are there.
 
-    What is there more than once (a base and its overlay, Jobs of one `generateName`) is one workload with the containers of all,
-    because nobody knows which of them will run.
+    What is there more than once (a base and its overlay, Jobs of one `generateName`) is one workload with the
+    containers of all, because nobody knows which of them will run.
 
     Args:
-        names: files, folders (whose `.yaml`, `.yml` and `.json` files are read, at any depth), or `-` for standard input.
+        names: files, folders (whose `.yaml`, `.yml` and `.json` files are read, at any depth), or `-` for standard
+            input.
         namespace: of objects that name none.
 
     Raises:

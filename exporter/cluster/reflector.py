@@ -1,11 +1,11 @@
 """One kind in one namespace (or all): listed whole, then watched, for ever.
 
-What is held only changes by what the API server said: while it is away nothing vanishes, and a new list replaces the old one in
-one step once all of its pages are there.
+What is held only changes by what the API server said: while it is away nothing vanishes, and a new list replaces the
+old one in one step once all of its pages are there.
 
-etcd restored from a backup is the hard case, as a resourceVersion from the future is answered with 200 and silence. Hence a watch
-that ended without event or bookmark proves nothing and is followed by a list, and after any interruption the server first has to
-show that it has not gone back.
+etcd restored from a backup is the hard case, as a resourceVersion from the future is answered with 200 and silence.
+Hence a watch that ended without event or bookmark proves nothing and is followed by a list, and after any interruption
+the server first has to show that it has not gone back.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ SILENCE_SECONDS = 150.0
 LIVELY_SECONDS = 30.0
 # How soon a kind that was not installed is looked for again: somebody may install it at any time.
 RECHECK_SECONDS = 180.0
-# Several lists may expire in the middle of their pages while etcd is compacted; more than this is a fault of another kind.
+# Several lists may expire in the middle of their pages while etcd is compacted; more than this is a fault of another
+# kind.
 LIST_ATTEMPTS = 3
 
 _METADATA_ACCEPT = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
@@ -105,7 +106,8 @@ class Reflector:
         # By what we hold, its uid and generation: a change of status alone does not need the specification again.
         self._held: dict[ObjectRef, ObjectRevision] = {}
         self._version: str | None = None
-        # Whether the API server was away since `_version` was right: it may have come back with an older etcd, or still be starting.
+        # Whether the API server was away since `_version` was right: it may have come back with an older etcd, or
+        # still be starting.
         self._doubtful = False
         self._retries = Retries()
         self._unlisted: Reason | None = None
@@ -175,8 +177,8 @@ class Reflector:
     def unlist(self, reason: Reason, error: Exception) -> None:
         """Take note, and log once, that the kind cannot be listed: `reason` is one of `UNLISTED`.
 
-        What is known of a required kind stays, because rights that went prove nothing about what runs. An optional kind is no longer
-        watched, and what it controls is judged instead.
+        What is known of a required kind stays, because rights that went prove nothing about what runs. An optional
+        kind is no longer watched, and what it controls is judged instead.
         """
         if self._unlisted is reason:
             return
@@ -189,8 +191,12 @@ class Reflector:
             )
             self._say(ScopeState.FORBIDDEN if forbidden else ScopeState.NOT_INSTALLED)
             return
-        what = "we are not permitted to" if forbidden else "it is not installed"
-        log.info("%s in namespace %s is not watched, %s: %s", *place, what, error)
+        if forbidden:
+            log.info("%s in namespace %s is not watched, we are not permitted to: %s", *place, error)
+        else:
+            watched = self._context.inventory.scopes().get(place) is ScopeState.SYNCED
+            level = logging.INFO if watched else logging.DEBUG
+            log.log(level, "%s in namespace %s is not watched, it is not installed", *place)
         for ref in self._held:
             self._context.aggregator.put(ref, ())
         self._held.clear()
@@ -219,7 +225,8 @@ class Reflector:
     def _object(self, raw: msgspec.Raw) -> Object:
         """An object of a watch or a list.
 
-        A definition may let anybody write anything into a custom resource: one that we cannot read counts as one without a template.
+        A definition may let anybody write anything into a custom resource: one that we cannot read counts as one
+        without a template.
         """
         try:
             return decode_object(raw)
@@ -244,7 +251,8 @@ class Reflector:
 
     async def _watch(self) -> Reason:
         """Follow the changes until the watch ends, and say how; `_version` is None where a list has to follow."""
-        seconds = int(random.uniform(*self._context.watch_seconds))  # noqa: S311 - keeps reflectors from coming back all at once
+        # At random, so that the reflectors do not all come back at once.
+        seconds = int(random.uniform(*self._context.watch_seconds))  # noqa: S311
         began = asyncio.get_running_loop().time()
         stood = self._version or ""
         params = {
@@ -370,7 +378,8 @@ def _revision(thing: Object) -> ObjectRevision:
 def _is_before(version: str, other: str) -> bool | None:
     """Whether a resource version is older than another, None where they do not compare.
 
-    They are decimal numbers that compare ("Resource versions", Kubernetes API concepts, 1.35); etcd's revisions were no others before.
+    They are decimal numbers that compare ("Resource versions", Kubernetes API concepts, 1.35); etcd's revisions were
+    no others before.
     """
     return int(version) < int(other) if version.isdecimal() and other.isdecimal() else None
 

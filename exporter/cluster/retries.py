@@ -26,8 +26,9 @@ class Reason(StrEnum):
     SERVER_ERROR = "server_error"
 
 
-# Seconds before the first and at most before any further attempt. A refused connection costs nobody much, and an API server that
-# is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by people.
+# Seconds before the first and at most before any further attempt. A refused connection costs nobody much, and an API
+# server that is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by
+# people.
 BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.FORBIDDEN: (1.0, 60.0)}
 BACKOFF_ELSE = (0.5, 30.0)
 
@@ -50,7 +51,9 @@ class Retries:
         return self._attempts[reason] == 1
 
     def is_fleeting(self, reason: Reason, *, starting: bool) -> bool:
-        """Whether a watch that could not begin is tried again from where it stood: an API server that comes back is busy enough.
+        """Whether a watch that could not begin is tried again from where it was.
+
+        A new list would cost an API server that has just come back too much.
 
         Args:
             reason: of this failure, which is not counted yet.
@@ -67,7 +70,8 @@ class Retries:
     def delay(self, reason: Reason, error: Exception | None = None) -> float:
         """Count it, and give the seconds to wait: longer each time, with jitter, and as long as the server wishes."""
         first, most = BACKOFF.get(reason, BACKOFF_ELSE)
-        delay: float = min(most, first * 2.0 ** min(self._attempts[reason], 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+        longest = min(most, first * 2.0 ** min(self._attempts[reason], 16))
+        delay = longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         self._attempts[reason] += 1
         if reason is Reason.EXPIRED and self.is_first(reason):
             return 0.0

@@ -1,10 +1,11 @@
 """From an object to the workloads that it counts for: pure rules over what was decoded.
 
-A template covers the pods made from it, so that pods and ReplicaSets matter only where no template is read: bare ones, and those
-of an owner whose kind we do not read. Kinds that every cluster has are never judged by what they control: one that the
-configuration leaves out was left out on purpose, and one that we are not permitted to list is reported as forbidden. An optional
-kind is judged by its template where we read it, and by what it controls where we do not, as every foreign kind is. Whether we read
-it may change at any time, so that both parts are always there and `merge` chooses.
+A template covers the pods made from it, so that pods and ReplicaSets matter only where no template is read: bare ones,
+and those of an owner whose kind we do not read. Kinds that every cluster has are never judged by what they control:
+one that the configuration leaves out was left out on purpose, and one that we are not permitted to list is reported as
+forbidden. An optional kind is judged by its template where we read it, and by what it controls where we do not, as
+every foreign kind is. Whether we read it may change at any time, so that both parts are always there and `merge`
+chooses.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def is_covered(kind: Kind, metadata: Metadata) -> bool:
 def workload_keys(kind: Kind, metadata: Metadata) -> tuple[WorkloadKey, ...]:
     """The workloads that an object concerns; the first is the one that its containers count for.
 
-    That is the object itself, or the controller of one that is owned. Of an optional kind it also concerns the object: its own
-    template covers what it controls.
+    That is the object itself, or the controller of one that is owned. Of an optional kind it also concerns the object:
+    its own template covers what it controls.
     """
     own = WorkloadKey(metadata.namespace, kind.name, metadata.name)
     owner = controller(metadata)
@@ -63,7 +64,8 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
         pod_annotations: those of a pod, which has no template.
 
     Returns:
-        Parts for `merge`. One without containers only says that what the object controls is covered, or how its rollout is.
+        Parts for `merge`. One without containers only says that what the object controls is covered, or how its
+        rollout is.
     """
     if is_covered(kind, thing.metadata):
         return ()
@@ -96,13 +98,15 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
 
 
 def _by_reference(kind: Kind, thing: Object, key: WorkloadKey) -> tuple[Workload, ...]:
-    """A Rollout that runs the template of a Deployment, which Argo scales to zero: the Deployment is what a patch has to change.
+    """A Rollout that runs the template of a Deployment, which Argo scales to zero.
 
-    So the Deployment is published, with the Rollout's progress, and what the Rollout controls counts for nothing more.
+    The Deployment is what a patch has to change. So it is published, with the Rollout's progress, and what the Rollout
+    controls is not counted again.
     """
     ref = thing.spec.workload_ref if thing.spec is not None else None
     target = kinds.find(ref.kind, ref.api_version) if ref is not None else None
-    # Argo Rollouts also takes the template of a ReplicaSet or a PodTemplate, which we do not judge when nothing runs from it.
+    # Argo Rollouts also takes the template of a ReplicaSet or a PodTemplate, which we do not judge when nothing runs
+    # from it.
     if ref is None or target is None or target.owned or target.optional:
         return ()
     progress = Workload(
@@ -117,8 +121,8 @@ def _by_reference(kind: Kind, thing: Object, key: WorkloadKey) -> tuple[Workload
 def merge(parts: Iterable[Workload]) -> Workload:
     """One workload from the parts that count for it, at least one.
 
-    A workload's own template goes before what it controls. Without one it is the union of their containers: in the middle of a
-    rollout a container is there with several images.
+    A workload's own template takes precedence over what it controls. Without one it is the union of their containers: in the
+    middle of a rollout a container is there with several images.
     """
     first, *others = parts = tuple(parts)
     if not others:
@@ -178,7 +182,7 @@ def _containers(spec: PodSpec | None) -> tuple[Container, ...]:
 
 
 def _manager(metadata: Metadata) -> Manager | None:
-    """Who would undo a patch, the quickest first: a controller in the cluster does at once, Helm at its next release."""
+    """Who would undo a patch, the quickest first: a controller does it at once, Helm at its next release."""
     owner = controller(metadata)
     if owner is not None:
         return Manager("operator", source(owner.name, prefix=f"{_published(owner)}/")) if owner.kind != "Node" else None

@@ -1,7 +1,8 @@
 """A stand-in for a cluster: the part of the Kubernetes API that the exporter and kubectl use, over real HTTP.
 
-Lists in pages, of whole objects or of their metadata; watches with bookmarks and `410 Gone`; JSON patches that fail as a whole. A real API
-server and this one are asked the same in the tests. For kubectl there is discovery, and no more of OpenAPI than `create -f` insists on.
+Lists in pages, of whole objects or of their metadata; watches with bookmarks and `410 Gone`; JSON patches that fail as
+a whole. The tests put the same questions to a real API server. Kinds that a cluster need not have are served once they
+are installed.
 """
 
 from __future__ import annotations
@@ -168,7 +169,8 @@ class StandInCluster(Objects):
 
     def _watch(self, request: Request, plural: str, selected: Callable[[Document], bool]) -> Response:
         asked = _number(request, "resourceVersion")
-        # Without a version a watch begins with what is there; kubectl's `sendInitialEvents` also wants to know where that ends.
+        # Without a version a watch begins with what is there; kubectl's `sendInitialEvents` also wants to know where
+        # that ends.
         initial = asked == 0 or request.query_params.get("sendInitialEvents") == "true"
         since = self.version if initial else asked
         if since < self.oldest:

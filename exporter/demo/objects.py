@@ -1,4 +1,4 @@
-"""The objects of the stand-in cluster: their versions, what happened to them, and what a real cluster's controllers make of them.
+"""The objects of the stand-in cluster: their versions and changes, and what a cluster's controllers make of them.
 
 Everything here happens at once, without waiting: nobody on the event loop ever sees half of a change.
 """

@@ -13,7 +13,7 @@
 
 {{/* What the exporter has to list and watch, as rules of a role: for the kinds of the configuration and nothing else. */}}
 {{- define "image-patch.roleRules" -}}
-{{- $all := list "Deployment" "StatefulSet" "DaemonSet" "ReplicaSet" "CronJob" "Job" "Pod" -}}
+{{- $all := list "Deployment" "StatefulSet" "DaemonSet" "ReplicaSet" "CronJob" "Job" "Pod" "ReplicationController" "Rollout" "DeploymentConfig" -}}
 {{- $kinds := dig "kubernetes" "kinds" $all .Values.config -}}
 {{- $apps := list -}}{{- $batch := list -}}
 {{- range list "Deployment" "StatefulSet" "DaemonSet" -}}{{- if has . $kinds -}}{{- $apps = append $apps (printf "%ss" (lower .)) -}}{{- end -}}{{- end -}}
@@ -37,5 +37,20 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+{{- end }}
+{{- if has "ReplicationController" $kinds }}
+- apiGroups: [""]
+  resources: [replicationcontrollers]
+  verbs: [get, list, watch]
+{{- end }}
+{{- if has "Rollout" $kinds }}
+- apiGroups: [argoproj.io]
+  resources: [rollouts]
+  verbs: [list, watch]
+{{- end }}
+{{- if has "DeploymentConfig" $kinds }}
+- apiGroups: [apps.openshift.io]
+  resources: [deploymentconfigs]
+  verbs: [list, watch]
 {{- end }}
 {{- end }}
