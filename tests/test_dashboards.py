@@ -19,7 +19,9 @@ from exporter.cli import exporting
 from exporter.config import Configuration
 from exporter.demo import StandInSlack, pipeline, serving, stand_ins
 from exporter.demo.alerts import RULES
-from grafana.generate import BOARDS, EXPORTER, FLEET, HERE, OVERDUE_SECONDS, OVERVIEW, render
+from grafana.board import EXPORTER, FLEET, OVERVIEW
+from grafana.generate import BOARDS, HERE, render
+from grafana.panels import OVERDUE_SECONDS
 from tests.support.kube import free_port, need
 
 pytestmark = pytest.mark.anyio
