@@ -9,7 +9,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.panels import DATASOURCE, GOOD, MISSED, Panel
-from grafana.promql import AT, MISSING, one_line
+from grafana.promql import AT, WORKLOAD_LABELS, missing, one_line
 
 # Alerts and people's bookmarks link to these uids: they never change.
 OVERVIEW = "mojaloop-image-patch"
@@ -53,22 +53,32 @@ TO_WORKLOAD = (
 TO_IMAGE = f"/d/{IMAGES}?var-image=${{__data.fields.Image}}&${{datasource:queryparam}}"
 
 
-def _events(name: str, expr: str, color: str) -> dashboard.AnnotationQuery:
+class _Annotation(models.AnnotationQuery):
+    """An annotation query with the title of its marks, which Grafana reads and the SDK's model does not have."""
+
+    title_format: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """The model's JSON and the title."""
+        return {**super().to_json(), "titleFormat": self.title_format}
+
+
+def _event(name: str, title: str, expr: str, color: str) -> models.AnnotationQuery:
     """Marks on every panel over time."""
+    event = _Annotation(name=name, datasource=DATASOURCE, enable=True, icon_color=color, expr=one_line(expr))
+    event.title_format = title
+    return event
+
+
+def events(at: str) -> tuple[models.AnnotationQuery, ...]:
+    """Marks where a workload began to miss a patch, and where it stopped."""
+    now = f"group by ({WORKLOAD_LABELS}) ({missing(at)})"
+    before = f"group by ({WORKLOAD_LABELS}) ({missing(at)} offset 5m)"
+    workload = "{{workload_kind}} {{namespace}}/{{workload}}"
     return (
-        dashboard.AnnotationQuery()
-        .name(name)
-        .datasource(DATASOURCE)
-        .enable(True)
-        .icon_color(color)
-        .expr(one_line(expr))
+        _event("Patch released", f"{workload} misses a patch", f"{now} unless on ({WORKLOAD_LABELS}) {before}", MISSED),
+        _event("Patched or gone", f"{workload} misses none", f"{before} unless on ({WORKLOAD_LABELS}) {now}", GOOD),
     )
-
-
-_NOW = f"count by (namespace, workload) ({MISSING})"
-_BEFORE = f"count by (namespace, workload) ({MISSING} offset 5m)"
-CAME_OUT = _events("A patch came out", f"{_NOW} unless on (namespace, workload) {_BEFORE}", MISSED)
-PATCHED = _events("Patched or gone", f"{_BEFORE} unless on (namespace, workload) {_NOW}", GOOD)
 
 
 def board(
@@ -78,7 +88,7 @@ def board(
     *,
     variables: Sequence[Any],
     panels: Sequence[Panel],
-    events: Sequence[dashboard.AnnotationQuery] = (),
+    marks: Sequence[models.AnnotationQuery] = (),
     time_from: str = "now-24h",
 ) -> models.Dashboard:
     """A dashboard; its panels are placed from left to right and from top to bottom."""
@@ -105,11 +115,11 @@ def board(
     )
     for variable in variables:
         built = built.with_variable(variable)
-    for event in events:
-        built = built.annotation(event)
     for panel in panels:
         built = built.with_panel(panel)
     finished = built.build()
+    if marks:
+        finished.annotations = models.AnnotationContainer(list_val=list(marks))
     for number, panel in enumerate(finished.panels or (), start=1):
         panel.id_val = number
     return finished

@@ -5,10 +5,14 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.board import CLUSTER, FLEET, TO_OVERVIEW, board
-from grafana.panels import lines, rows
-from grafana.promql import CONTAINER
+from grafana.panels import Column, lines, rows
+from grafana.promql import CONTAINER_LABELS, WORKLOAD_LABELS, missing
 
 _AT = 'cluster=~"$cluster"'
+_LAG = f"cluster:mojaloop_image_patch_lag_seconds:max{{{_AT}}}"
+_RATIO = f"cluster:mojaloop_image_patch_compliance:ratio{{{_AT}}}"
+# Clusters of which nothing is missing or unknown are at 0.
+_ZERO = f"group by (cluster) (mojaloop_exporter_synced{{{_AT}}}) * 0"
 
 
 def build() -> models.Dashboard:
@@ -16,53 +20,45 @@ def build() -> models.Dashboard:
     return board(
         FLEET,
         "Mojaloop image patches: fleet",
-        "Many clusters in one Grafana, by their cluster label; without one, everything is one cluster without a name.",
+        "Many clusters in one Grafana, by their cluster label. Without that label, everything is one unnamed cluster.",
         variables=(CLUSTER,),
         panels=(
             rows(
                 "Clusters",
-                "The worst first. A cluster's name leads to its overview.",
+                "The worst first. A click on a cluster leads to its overview.",
                 {
                     "missing": f"""
-                        count by (cluster) (
-                          count by (cluster, namespace, workload_kind, workload) (
-                            mojaloop:image_patch_missing{{{_AT},workload!=""}}
-                          )
-                        )
-                        or count by (cluster) (mojaloop_exporter_synced{{{_AT}}}) * 0
+                        count by (cluster) (group by ({WORKLOAD_LABELS}) ({missing(_AT)}))
+                        or {_ZERO}
                     """,
-                    "lag": f"max by (cluster) (cluster:mojaloop_image_patch_lag_seconds:max{{{_AT}}})",
-                    "ratio": f"max by (cluster) (cluster:mojaloop_image_patch_compliance:ratio{{{_AT}}})",
+                    "lag": f"max by (cluster) ({_LAG})",
+                    "ratio": f"max by (cluster) ({_RATIO})",
                     "unknown": f"""
                         count by (cluster) (
-                          max by (cluster, {CONTAINER}) (mojaloop_image_status_unknown{{{_AT}}})
+                          group by (cluster, {CONTAINER_LABELS}) (mojaloop_image_status_unknown{{{_AT}}})
                         )
+                        or {_ZERO}
                     """,
                 },
-                names={
-                    "cluster": "Cluster",
+                columns={
+                    "cluster": Column(title="Cluster", link=TO_OVERVIEW),
                     "missing": "Workloads that miss a patch",
-                    "lag": "Worst lag",
-                    "ratio": "Within 14 days",
+                    "lag": Column(title="Worst lag", unit="s"),
+                    "ratio": Column(title="Not overdue", unit="percentunit"),
                     "unknown": "Unknown",
                 },
-                units={"Worst lag": "s", "Within 14 days": "percentunit"},
-                links={"Cluster": TO_OVERVIEW},
                 sort_by="Worst lag",
             ),
             lines(
-                "Within 14 days",
-                "The share of judged containers that miss no patch for longer than 14 days, by cluster.",
-                (f"max by (cluster) (cluster:mojaloop_image_patch_compliance:ratio{{{_AT}}})", "{{cluster}}"),
+                "Not overdue",
+                "The share of judged containers that miss no patch for longer than the rules allow, by cluster.",
+                (f"max by (cluster) ({_RATIO})", "{{cluster}}"),
                 unit="percentunit",
             ),
             lines(
                 "Worst lag",
                 "By cluster.",
-                (
-                    f"max by (cluster) (cluster:mojaloop_image_patch_lag_seconds:max{{{_AT}}}) or vector(0)",
-                    "{{cluster}}",
-                ),
+                (f"max by (cluster) ({_LAG}) or {_ZERO}", "{{cluster}}"),
                 unit="s",
             ),
         ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.board import CLUSTER, IMAGE, IMAGES, NAMESPACE, board
-from grafana.panels import GOOD, MISSED, NEUTRAL, OVERDUE, number, rows
-from grafana.promql import AT
+from grafana.panels import GOOD, MISSED, NEUTRAL, OVERDUE, Column, number, rows
+from grafana.promql import AT, WORKLOAD_LABELS, upgrade
 
 _AT = f'{AT},image=~"$image"'
 _INFO = f"mojaloop_image_info{{{_AT}}}"
@@ -23,8 +23,8 @@ def build() -> models.Dashboard:
         panels=(
             number(
                 "Images",
-                "Repositories that run.",
-                f"count(count by (image) ({_INFO})) or vector(0)",
+                "Repositories whose images run.",
+                f"count(group by (image) ({_INFO})) or vector(0)",
                 steps=((None, NEUTRAL),),
                 width=6,
             ),
@@ -33,7 +33,7 @@ def build() -> models.Dashboard:
                 "Images that run at several tags in one namespace.",
                 f"""
                 count(
-                  count by (cluster, namespace, image) (count by ({_IN_USE}) ({_INFO})) > 1
+                  count by (cluster, namespace, image) (group by ({_IN_USE}) ({_INFO})) > 1
                 )
                 or vector(0)
                 """,
@@ -41,10 +41,12 @@ def build() -> models.Dashboard:
             ),
             number(
                 "Oldest lookup",
-                "How long ago the repository was looked up that waited longest.",
+                "How long ago the tags of the repository that waited longest were looked up.",
                 """
                 max(
-                  time() - max by (cluster, image) (mojaloop_image_lookup_timestamp_seconds{cluster=~"$cluster"})
+                  time() - max by (cluster, image) (
+                    mojaloop_image_lookup_timestamp_seconds{cluster=~"$cluster",image=~"$image"}
+                  )
                 )
                 or vector(0)
                 """,
@@ -57,7 +59,8 @@ def build() -> models.Dashboard:
                 "Images of which no container is judged.",
                 f"""
                 count(
-                  count by (image) ({_INFO}) unless on (image) count by (image) (mojaloop_image_patch_available)
+                  group by (image) ({_INFO})
+                  unless on (image) group by (image) (mojaloop_image_patch_available{{{_AT}}})
                 )
                 or vector(0)
                 """,
@@ -65,41 +68,35 @@ def build() -> models.Dashboard:
             ),
             rows(
                 "Versions in use",
-                "Every image and tag with the number of workloads. "
-                "More than one tag in a namespace is mixed: the services of one release are tested together.",
+                "Every image and tag with the number of workloads. More than one tag of an image in a namespace is "
+                "mixed: the services of one release are tested together. Newer minor and major are releases of a "
+                "newer line, and empty where there is none.",
                 {
                     "workloads": f"""
                         count by ({_IN_USE}) (
-                          max by (cluster, namespace, workload_kind, workload, image, tag) ({_INFO})
+                          group by ({WORKLOAD_LABELS}, image, tag) ({_INFO})
                         )
                     """,
                     "tags": f"""
-                        max by ({_IN_USE}) ({_INFO})
+                        group by ({_IN_USE}) ({_INFO})
                         * on (cluster, namespace, image) group_left ()
-                        count by (cluster, namespace, image) (count by ({_IN_USE}) ({_INFO}))
+                        count by (cluster, namespace, image) (group by ({_IN_USE}) ({_INFO}))
                     """,
-                    "newest": f"max by ({_IN_USE}, latest_tag) (mojaloop_image_patch_available{{{_AT}}})",
-                    "minor_": f"""
-                        max by ({_IN_USE}, minor) (
-                          label_replace(
-                            max by ({_IN_USE}, latest_tag) (
-                              mojaloop_image_upgrade_available{{{_AT},strategy="minor"}}
-                            ), "minor", "$1", "latest_tag", "(.+)"
-                          )
-                        )
-                    """,
+                    "newest": f"group by ({_IN_USE}, latest_tag) (mojaloop_image_patch_available{{{_AT}}})",
+                    "newer_minor": upgrade("minor", at=_AT, by=_IN_USE),
+                    "newer_major": upgrade("major", at=_AT, by=_IN_USE),
                 },
-                names={
+                columns={
                     "cluster": "Cluster",
                     "namespace": "Namespace",
                     "image": "Image",
                     "tag": "Running",
                     "workloads": "Workloads",
-                    "tags": "Tags here",
+                    "tags": Column(title="Tags here", steps=((None, GOOD), (2, MISSED))),
                     "latest_tag": "Newest patch",
-                    "minor": "Newest minor",
+                    "minor": "Newer minor",
+                    "major": "Newer major",
                 },
-                colors={"Tags here": ((None, GOOD), (2, MISSED))},
                 sort_by="Tags here",
                 height=14,
             ),
@@ -113,8 +110,12 @@ def build() -> models.Dashboard:
                         )
                     """
                 },
-                names={"cluster": "Cluster", "registry": "Registry", "image": "Image", "age": "Age"},
-                units={"Age": "s"},
+                columns={
+                    "cluster": "Cluster",
+                    "registry": "Registry",
+                    "image": "Image",
+                    "age": Column(title="Age", unit="s"),
+                },
                 sort_by="Age",
                 height=10,
             ),

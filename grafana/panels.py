@@ -7,6 +7,7 @@ Every builder requires a title and a description; a panel that shows values also
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, statetimeline, table, text, timeseries
@@ -20,13 +21,10 @@ DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 # The colours of Okabe and Ito, which people with any colour vision can tell apart. Each means the same on every panel.
 GOOD, MISSED, OVERDUE, NEUTRAL = "#009E73", "#E69F00", "#D55E00", "#56B4E9"
-# The rules' overdue_seconds: a test compares them.
-OVERDUE_SECONDS = 1209600
 
 # A colour applies from its value on; None is the lowest.
 Steps = Sequence[tuple[float | None, str]]
 NONE_IS_GOOD: Steps = ((None, GOOD), (1, MISSED))
-LAG_STEPS: Steps = ((None, GOOD), (1, MISSED), (OVERDUE_SECONDS, OVERDUE))
 RATIO_STEPS: Steps = ((None, OVERDUE), (0.9, MISSED), (1, GOOD))
 
 Panel = Any  # the SDK's builders of panels have no common base
@@ -129,30 +127,70 @@ def lines(
     return panel
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a table that is more than text.
+
+    Attributes:
+        title: above it.
+        unit: as Grafana names it.
+        link: where a click leads.
+        steps: colours of its text by value.
+        mark: the word, in the colour of what is overdue, that replaces the value 1.
+        number: whether a label's text is converted to a number.
+        inspect: whether a click shows, and copies, a text that is longer than its cell.
+        width: in pixels.
+    """
+
+    title: str
+    unit: str | None = None
+    link: str | None = None
+    steps: Steps | None = None
+    mark: str | None = None
+    number: bool = False
+    inspect: bool = False
+    width: int | None = None
+
+    def overrides(self) -> list[models.DynamicConfigValue]:
+        """What Grafana is told about the column."""
+        values: dict[str, Any] = {}
+        if self.unit is not None:
+            values["unit"] = self.unit
+        if self.link is not None:
+            values["links"] = [{"title": "show", "url": self.link}]
+        if self.steps is not None:
+            steps = [{"value": value, "color": color} for value, color in self.steps]
+            values["thresholds"] = {"mode": "absolute", "steps": steps}
+        if self.mark is not None:
+            words = {"1": {"text": self.mark, "color": OVERDUE, "index": 0}}
+            values["mappings"] = [{"type": "value", "options": words}]
+        if self.steps is not None or self.mark is not None:
+            values["custom.cellOptions"] = {"type": "color-text"}
+        if self.inspect:
+            values["custom.inspect"] = True
+        if self.width is not None:
+            values["custom.width"] = self.width
+        return [models.DynamicConfigValue(id_val=key, value=value) for key, value in values.items()]
+
+
 def rows(
     title: str,
     description: str,
     targets: Mapping[str, str],
     *,
-    names: Mapping[str, str],
-    units: Mapping[str, str] | None = None,
-    links: Mapping[str, str] | None = None,
-    colors: Mapping[str, Steps] | None = None,
+    columns: Mapping[str, str | Column],
     sort_by: str | None = None,
     height: int = 12,
     width: int = 24,
 ) -> Panel:
-    """A table of one or several instant queries, joined on the labels that all of them have.
+    """A table of one or several instant queries. Grafana joins them on the labels that all of them have.
 
     Args:
         title: of the panel.
         description: of the panel.
         targets: queries, by a name for their value.
-        names: of columns, by label or by the name of a value, in their order; a value without a name here is hidden.
-        units: by a column's name.
-        links: by a column's name, where a click leads.
-        colors: by a column's name, the steps that colour its text.
-        sort_by: a column's name, the greatest first.
+        columns: by label or by the name of a value, in their order; a value that is not named here is hidden.
+        sort_by: a column's title, the greatest first.
         height: in rows of the grid.
         width: of the grid's 24 columns.
     """
@@ -166,44 +204,38 @@ def rows(
         .height(height)
         .no_value("")
     )
-    columns: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for ref, (value, expr) in zip("ABCDEFGH", targets.items(), strict=False):
         panel = panel.with_target(query(expr, instant=True, as_table=True, ref=ref))
-        columns["Value" if len(targets) == 1 else f"Value #{ref}"] = value
-    if len(targets) > 1:
-        panel = panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
-    panel = panel.with_transformation(_organized(columns, names))
-    for column, unit in (units or {}).items():
-        panel = panel.override_by_name(column, [models.DynamicConfigValue(id_val="unit", value=unit)])
-    for column, url in (links or {}).items():
-        panel = panel.override_by_name(
-            column, [models.DynamicConfigValue(id_val="links", value=[{"title": "show", "url": url}])]
-        )
-    for column, steps in (colors or {}).items():
-        marks = {"mode": "absolute", "steps": [{"value": value, "color": color} for value, color in steps]}
-        cell = {"type": "color-text"}
-        panel = panel.override_by_name(
-            column,
-            [
-                models.DynamicConfigValue(id_val="custom.cellOptions", value=cell),
-                models.DynamicConfigValue(id_val="thresholds", value=marks),
-            ],
-        )
+        fields["Value" if len(targets) == 1 else f"Value #{ref}"] = value
+    full = {name: column if isinstance(column, Column) else Column(title=column) for name, column in columns.items()}
+    for transformation in _transformations(fields, full):
+        panel = panel.with_transformation(transformation)
+    for column in full.values():
+        if overrides := column.overrides():
+            panel = panel.override_by_name(column.title, overrides)
     if sort_by is not None:
         panel = panel.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     return panel
 
 
-def _organized(columns: Mapping[str, str], names: Mapping[str, str]) -> models.DataTransformerConfig:
-    """Order, names and visibility of a table's columns; `columns` maps Grafana's name of a value to ours."""
-    values = set(columns.values())
-    shown = {column: names[value] for column, value in columns.items() if value in names}
-    shown |= {label: name for label, name in names.items() if label not in values}
-    hidden = {"Time": True, **{column: True for column, value in columns.items() if value not in names}}
-    order = {source: list(names).index(columns.get(source, source)) for source in shown}
-    return models.DataTransformerConfig(
-        id_val="organize", options={"excludeByName": hidden, "indexByName": order, "renameByName": shown}
-    )
+def _transformations(fields: Mapping[str, str], columns: Mapping[str, Column]) -> list[models.DataTransformerConfig]:
+    """Join, convert to numbers, order, rename and hide; `fields` maps Grafana's names of values to ours."""
+    steps: dict[str, dict[str, Any]] = {}
+    if len(fields) > 1:
+        steps["merge"] = {}
+    if numbers := [name for name, column in columns.items() if column.number]:
+        conversions = [{"targetField": name, "destinationType": "number"} for name in numbers]
+        steps["convertFieldType"] = {"fields": {}, "conversions": conversions}
+    values = set(fields.values())
+    shown = {field: columns[value].title for field, value in fields.items() if value in columns}
+    shown |= {label: column.title for label, column in columns.items() if label not in values}
+    steps["organize"] = {
+        "excludeByName": {"Time": True, **{field: True for field, value in fields.items() if value not in columns}},
+        "indexByName": {source: list(columns).index(fields.get(source, source)) for source in shown},
+        "renameByName": shown,
+    }
+    return [models.DataTransformerConfig(id_val=name, options=options) for name, options in steps.items()]
 
 
 def states(title: str, description: str, expr: str, legend: str) -> Panel:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.board import CAME_OUT, CLUSTER, NAMESPACE, PATCHED, WORKLOAD, WORKLOAD_NAME, board
-from grafana.panels import LAG_STEPS, alert_list, lines, note, rows, states
-from grafana.promql import AT, RUNNING
+from grafana.board import CLUSTER, NAMESPACE, WORKLOAD, WORKLOAD_NAME, board, events
+from grafana.panels import NONE_IS_GOOD, Column, Panel, alert_list, lines, note, rows, states
+from grafana.promql import AT, FINDING_LABELS, RUNNING_LABELS, lag, missing
 
 _AT = f'{AT},workload=~"$workload"'
 
@@ -16,105 +16,166 @@ def build() -> models.Dashboard:
     return board(
         WORKLOAD,
         "Mojaloop image patches: workload",
-        "One workload: its containers, their tags over time, and the alerts with the commands to paste.",
+        "One workload: its containers, the commands to paste, its alerts, and its tags over time.",
         variables=(CLUSTER, NAMESPACE, WORKLOAD_NAME),
-        events=(CAME_OUT, PATCHED),
+        marks=events(_AT),
         time_from="now-7d",
-        panels=(
-            rows(
-                "Containers",
-                "Every container with its reference as written. Behind is empty where it cannot be judged.",
-                {
-                    "info": f"max by ({RUNNING}, reference) (mojaloop_image_info{{{_AT}}})",
-                    "behind": f"max by ({RUNNING}) (mojaloop_image_patch_releases_behind{{{_AT}}})",
-                    "lag": f"""
-                        max by ({RUNNING}) (
-                          time() - mojaloop:image_patch_since_timestamp_seconds{{{_AT}}}
-                          and on ({RUNNING}) mojaloop:image_patch_missing
-                        )
-                    """,
-                    "newest": f"max by ({RUNNING}, latest_tag) (mojaloop_image_patch_available{{{_AT}}})",
-                },
-                names={
-                    "cluster": "Cluster",
-                    "namespace": "Namespace",
-                    "workload_kind": "Kind",
-                    "workload": "Workload",
-                    "container": "Container",
-                    "reference": "Reference",
-                    "latest_tag": "Newest patch",
-                    "behind": "Behind",
-                    "lag": "Lag",
-                },
-                units={"Lag": "s"},
-                colors={"Lag": LAG_STEPS},
-                sort_by="Lag",
-                height=8,
-            ),
-            states(
-                "Tags over time",
-                "Which tags ran when; 1 is running.",
-                f"max by (container, tag) (mojaloop_image_info{{{_AT}}})",
-                "{{container}} {{tag}}",
-            ),
-            rows(
-                "Alerts that fire",
-                "The alerts of this workload; the commands to paste are in their annotations.",
-                {
-                    "firing": f"""
-                        count by (alertname, severity, namespace, workload, image, tag) (
-                          ALERTS{{{_AT},alertstate="firing",alertname=~"MojaloopImage.+"}}
-                        )
-                    """
-                },
-                names={
-                    "alertname": "Alert",
-                    "severity": "Severity",
-                    "namespace": "Namespace",
-                    "workload": "Workload",
-                    "image": "Image",
-                    "tag": "Running",
-                },
-                height=10,
-                width=16,
-            ),
-            alert_list(
-                "Commands to paste",
-                "The alerts with their annotations: patch_command, rollback_command, "
-                "and in the description what to do beside them, or instead.",
-                {
-                    "alertInstanceLabelFilter": '{workload=~"$workload",namespace=~"$namespace"}',
-                    "datasource": "${datasource}",
-                    "groupMode": "default",
-                    "maxItems": 20,
-                    "sortOrder": 3,
-                    "stateFilter": {"firing": True, "pending": False, "noData": False, "normal": False, "error": True},
-                    "viewMode": "list",
-                },
-                width=8,
-                height=10,
-            ),
-            note(
-                "How to paste",
-                "What the commands do, and when they do nothing.",
+        panels=(_containers(), _commands(), _how_to(), *_alerts(), *_over_time()),
+    )
+
+
+def _containers() -> Panel:
+    return rows(
+        "Containers",
+        "Every container with its reference as written. Newest patch and Behind are empty where it cannot be judged.",
+        {
+            "reference": f"group by ({RUNNING_LABELS}, reference) (mojaloop_image_info{{{_AT}}})",
+            # Of replicas that differ, the one that knows most releases.
+            "behind": f"""
+                topk by ({RUNNING_LABELS}) (1,
+                  max by ({RUNNING_LABELS}, latest_tag) (
+                    mojaloop_image_patch_releases_behind{{{_AT}}}
+                    * ignoring (latest_tag) group_right ()
+                    (mojaloop_image_patch_available{{{_AT}}} >= bool 0)
+                  )
+                )
+            """,
+            "lag": f"""
+                group by ({RUNNING_LABELS}) (mojaloop_image_patch_available{{{_AT}}} == 1)
+                * on ({FINDING_LABELS}) group_left ()
+                {lag(_AT)}
+            """,
+        },
+        columns={
+            "cluster": "Cluster",
+            "namespace": "Namespace",
+            "workload_kind": "Kind",
+            "workload": "Workload",
+            "container": "Container",
+            "reference": "Reference",
+            "latest_tag": "Newest patch",
+            "behind": "Behind",
+            "lag": Column(title="Lag", unit="s", steps=NONE_IS_GOOD),
+        },
+        sort_by="Lag",
+        height=8,
+    )
+
+
+def _commands() -> Panel:
+    return rows(
+        "Commands to paste",
+        "For each image and tag that misses a patch: the command, the way back, and what to do instead where no "
+        "command would last. The eye in a cell shows the text in full, to copy. The texts are those of the alerts.",
+        {
+            "finding": f"""
+                group by ({FINDING_LABELS}, latest_tag, behind, patch_command, rollback_command, advice) (
+                  {missing(_AT)}
+                )
+            """
+        },
+        columns={
+            "cluster": "Cluster",
+            "namespace": "Namespace",
+            "workload_kind": "Kind",
+            "workload": "Workload",
+            "image": "Image",
+            "tag": "Running",
+            "latest_tag": "Newest patch",
+            "behind": Column(title="Behind", number=True, width=80),
+            "patch_command": Column(title="Patch command", inspect=True),
+            "rollback_command": Column(title="Rollback command", inspect=True),
+            "advice": Column(title="Advice", inspect=True),
+        },
+        sort_by="Behind",
+        height=9,
+    )
+
+
+def _how_to() -> Panel:
+    return note(
+        "How to paste",
+        "What the commands do, and when they change nothing.",
+        """
+        Each command tests what it finds before it changes anything. If kubectl answers *The request is invalid*, the
+        command is out of date and has changed nothing: take the new one from this page. The same commands are in the
+        alerts, in their messages, and in `/api/v1/findings` of the exporter. Where a command is empty, Advice says why.
+        """,
+    )
+
+
+def _alerts() -> tuple[Panel, ...]:
+    return (
+        rows(
+            "Alerts that fire",
+            "The firing alerts of this workload.",
+            {
+                "firing": f"""
+                    group by (cluster, alertname, severity, namespace, workload, image, tag) (
+                      ALERTS{{{_AT},alertstate="firing",alertname=~"MojaloopImage.+"}}
+                    )
                 """
-                `patch_command` and `rollback_command` stand in the alert, in its message, and in `/api/v1/findings` of
-                the exporter; they are the same text. Each tests what it finds before it changes anything: *The request is
-                invalid* means that it has grown stale and changed nothing.
+            },
+            columns={
+                "alertname": "Alert",
+                "severity": "Severity",
+                "cluster": "Cluster",
+                "namespace": "Namespace",
+                "workload": "Workload",
+                "image": "Image",
+                "tag": "Running",
+            },
+            height=10,
+            width=16,
+        ),
+        alert_list(
+            "Annotations of the alerts",
+            "The same alerts with their texts and links, from every data source that Grafana lists alerts of: "
+            "the list cannot follow the variables Data source and Cluster.",
+            # Grafana compares `datasource` with names and replaces no variable in it: without one, all are listed.
+            # Not every version anchors the filter's expressions. A label that an alert lacks matches nothing there,
+            # so that a filter by cluster would hide everything that has no `cluster` label.
+            {
+                "alertInstanceLabelFilter": '{namespace=~"^${namespace:regex}$",workload=~"^${workload:regex}$"}',
+                "alertName": "MojaloopImage",
+                "dashboardAlerts": False,
+                "groupMode": "default",
+                "maxItems": 20,
+                "sortOrder": 3,  # by importance
+                "stateFilter": {"firing": True, "pending": False, "noData": False, "normal": False, "error": True},
+                "viewMode": "list",
+            },
+            width=8,
+            height=10,
+        ),
+    )
+
+
+def _over_time() -> tuple[Panel, ...]:
+    return (
+        states(
+            "Tags over time",
+            "Which tags ran when; 1 means that the tag was running.",
+            f"max by (workload, container, tag) (mojaloop_image_info{{{_AT}}})",
+            "{{workload}}/{{container}} {{tag}}",
+        ),
+        lines(
+            "Releases behind",
+            "Patch releases that are newer than the one that runs, by container.",
+            (
+                f"max by (workload, container) (mojaloop_image_patch_releases_behind{{{_AT}}})",
+                "{{workload}}/{{container}}",
+            ),
+        ),
+        lines(
+            "Rollout incomplete",
+            "1 while pods of an older template still run, by workload.",
+            (
+                f"""
+                max by (namespace, workload) (mojaloop_workload_rollout_incomplete{{{_AT}}})
+                or group by (namespace, workload) (mojaloop_image_info{{{_AT}}}) * 0
                 """,
-            ),
-            lines(
-                "Releases behind",
-                "Newer patch releases than the one that runs, by container.",
-                (f"max by (container) (mojaloop_image_patch_releases_behind{{{_AT}}})", "{{container}}"),
-            ),
-            lines(
-                "Rollout incomplete",
-                "1 while pods of an older template still run.",
-                (
-                    f"max by (workload) (mojaloop_workload_rollout_incomplete{{{_AT}}}) or vector(0)",
-                    "{{workload}}",
-                ),
+                "{{namespace}}/{{workload}}",
             ),
         ),
     )
