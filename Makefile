@@ -39,7 +39,7 @@ format: venv ## what can be mended by itself
 bench: venv ## speed and memory, by hand
 	$(BIN)/python -m benchmarks
 
-dashboards: venv ## Grafana's dashboards, from their generator
+dashboards: venv ## write Grafana's dashboards as JSON
 	$(BIN)/python -m grafana.generate
 
 chart: tools ## the chart's README, from its values

@@ -1,1 +1,1 @@
-"""The dashboards, and what writes them."""
+"""The Grafana dashboards as JSON, and the code that writes them."""

@@ -1,4 +1,4 @@
-"""The numbers of Grafana's overview as text: the committed dashboard's own queries, asked of the demo's Prometheus."""
+"""The numbers of Grafana's overview as text, from the committed dashboard's own queries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-_DASHBOARD = Path(__file__).parent.parent.parent / "grafana" / "mojaloop-image-patch.json"
+DASHBOARD = Path(__file__).parent.parent.parent / "grafana" / "mojaloop-image-patch.json"
 _DAY = 86400.0
 
 
@@ -16,14 +16,14 @@ async def overview(prometheus: str) -> list[tuple[str, str]]:
     """The title and value of each number on the overview, with every variable at All.
 
     Args:
-        prometheus: its address.
+        prometheus: the address of a Prometheus that evaluates the shipped rules.
 
     Raises:
-        httpx.HTTPError: it does not answer.
+        httpx.HTTPError: Prometheus does not answer.
     """
     found = []
     async with httpx.AsyncClient(base_url=prometheus, trust_env=False) as client:
-        for panel in json.loads(_DASHBOARD.read_text("utf-8"))["panels"]:
+        for panel in json.loads(DASHBOARD.read_text("utf-8"))["panels"]:
             if panel["type"] == "stat":
                 query = re.sub(r"\$\w+", ".*", panel["targets"][0]["expr"])
                 answer = (await client.get("/api/v1/query", params={"query": query})).json()["data"]["result"]

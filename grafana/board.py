@@ -1,0 +1,125 @@
+"""What every dashboard has: its uid, variables, links, marks of events, and the JSON that it is written as."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.panels import DATASOURCE, GOOD, MISSED, Panel
+from grafana.promql import AT, WORKLOAD_LABELS, missing, one_line
+
+# Alerts and people's bookmarks link to these uids: they never change.
+OVERVIEW = "mojaloop-image-patch"
+WORKLOAD = "mojaloop-image-patch-workload"
+IMAGES = "mojaloop-image-patch-images"
+EXPORTER = "mojaloop-image-patch-exporter"
+FLEET = "mojaloop-image-patch-fleet"
+
+TAG = "mojaloop-image-patch"
+RUNBOOK = "https://github.com/mojaloop/mojaloop-image-patch-exporter/blob/main/alerts/runbook.md"
+
+
+def _choice(name: str, label: str, expr: str) -> dashboard.QueryVariable:
+    """A variable of a label's values: several, or All."""
+    return (
+        dashboard.QueryVariable(name)
+        .label(label)
+        .datasource(DATASOURCE)
+        .query(expr)
+        .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(models.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+        .current(models.VariableOption(selected=True, text="All", value="$__all"))
+    )
+
+
+CLUSTER = _choice("cluster", "Cluster", "label_values(mojaloop_image_info, cluster)")
+NAMESPACE = _choice("namespace", "Namespace", 'label_values(mojaloop_image_info{cluster=~"$cluster"}, namespace)')
+WORKLOAD_NAME = _choice("workload", "Workload", f"label_values(mojaloop_image_info{{{AT}}}, workload)")
+IMAGE = _choice("image", "Image", f"label_values(mojaloop_image_info{{{AT}}}, image)")
+JOB = _choice("job", "Job", "label_values(mojaloop_exporter_build_info, job)")
+
+# Links in tables. A column that the table does not have, such as Cluster without a `cluster` label, is an empty value.
+TO_OVERVIEW = f"/d/{OVERVIEW}?var-cluster=${{__data.fields.Cluster}}&${{datasource:queryparam}}"
+TO_WORKLOAD = (
+    f"/d/{WORKLOAD}?var-cluster=${{__data.fields.Cluster}}&var-namespace=${{__data.fields.Namespace}}"
+    "&var-workload=${__data.fields.Workload}&${datasource:queryparam}"
+)
+TO_IMAGE = f"/d/{IMAGES}?var-image=${{__data.fields.Image}}&${{datasource:queryparam}}"
+
+
+class _Annotation(models.AnnotationQuery):
+    """An annotation query with the title of its marks, which Grafana reads and the SDK's model does not have."""
+
+    title_format: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """The model's JSON and the title."""
+        return {**super().to_json(), "titleFormat": self.title_format}
+
+
+def _event(name: str, title: str, expr: str, color: str) -> models.AnnotationQuery:
+    """Marks on every panel over time."""
+    event = _Annotation(name=name, datasource=DATASOURCE, enable=True, icon_color=color, expr=one_line(expr))
+    event.title_format = title
+    return event
+
+
+def events(at: str) -> tuple[models.AnnotationQuery, ...]:
+    """Marks where a workload began to miss a patch, and where it stopped."""
+    now = f"group by ({WORKLOAD_LABELS}) ({missing(at)})"
+    before = f"group by ({WORKLOAD_LABELS}) ({missing(at)} offset 5m)"
+    workload = "{{workload_kind}} {{namespace}}/{{workload}}"
+    return (
+        _event("Patch released", f"{workload} misses a patch", f"{now} unless on ({WORKLOAD_LABELS}) {before}", MISSED),
+        _event("Patched or gone", f"{workload} misses none", f"{before} unless on ({WORKLOAD_LABELS}) {now}", GOOD),
+    )
+
+
+def board(
+    uid: str,
+    title: str,
+    description: str,
+    *,
+    variables: Sequence[Any],
+    panels: Sequence[Panel],
+    marks: Sequence[models.AnnotationQuery] = (),
+    time_from: str = "now-24h",
+) -> models.Dashboard:
+    """A dashboard; its panels are placed from left to right and from top to bottom."""
+    built = (
+        dashboard.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags([TAG])
+        .readonly()
+        .timezone("browser")
+        .refresh("1m")
+        .time(time_from, "now")
+        .tooltip(models.DashboardCursorSync.CROSSHAIR)
+        .link(
+            dashboard.DashboardLink("Image patches")
+            .type(models.DashboardLinkType.DASHBOARDS)
+            .tags([TAG])
+            .as_dropdown(True)
+            .include_vars(True)
+            .keep_time(True)
+        )
+        .link(dashboard.DashboardLink("Runbook").type(models.DashboardLinkType.LINK).url(RUNBOOK).target_blank(True))
+        .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
+    )
+    for variable in variables:
+        built = built.with_variable(variable)
+    for panel in panels:
+        built = built.with_panel(panel)
+    finished = built.build()
+    if marks:
+        finished.annotations = models.AnnotationContainer(list_val=list(marks))
+    for number, panel in enumerate(finished.panels or (), start=1):
+        panel.id_val = number
+    return finished

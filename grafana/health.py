@@ -1,0 +1,218 @@
+"""Whether the exporter itself works: what it watches, what its registries answer, and whether its metrics arrive."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.board import CLUSTER, EXPORTER, JOB, board
+from grafana.panels import GOOD, OVERDUE, Column, Panel, Steps, lines, number, rows
+
+_AT = 'cluster=~"$cluster",job=~"$job"'
+_TARGET = "cluster, job, instance"
+_BAD: Steps = ((None, GOOD), (1, OVERDUE))
+# How many samples of each metric the page of a target holds, and how many of them Prometheus keeps.
+_ON_PAGE = f"max by ({_TARGET}, metric) (mojaloop_exporter_samples{{{_AT}}})"
+_KEPT = f"""
+    sum by ({_TARGET}, metric) (
+      label_replace(
+        count by ({_TARGET}, __name__) ({{__name__=~"mojaloop_(image|workload)_.+",{_AT}}}),
+        "metric", "$1", "__name__", "(.+)"
+      )
+    )
+"""
+
+
+def build() -> models.Dashboard:
+    """The dashboard."""
+    return board(
+        EXPORTER,
+        "Mojaloop image patches: exporter",
+        "Whether the exporter follows its cluster, what its registries answer, and whether its metrics arrive.",
+        variables=(CLUSTER, JOB),
+        panels=(*_numbers(), *_registries(), *_cluster(), *_process(), _samples()),
+    )
+
+
+def _numbers() -> tuple[Panel, ...]:
+    return (
+        number(
+            "Exporters",
+            "Processes that Prometheus scrapes.",
+            f"count(mojaloop_exporter_build_info{{{_AT}}}) or vector(0)",
+            steps=((None, OVERDUE), (1, GOOD)),
+        ),
+        number(
+            "Not synced",
+            "Watched namespaces (* counts as one) that are not completely listed and followed, most often because "
+            "permissions are missing. Registries that do not answer do not count here.",
+            f"count(max by (cluster, watched_namespace) (mojaloop_exporter_synced{{{_AT}}}) == 0) or vector(0)",
+        ),
+        number(
+            "Forbidden",
+            "Kinds that the exporter is not permitted to list.",
+            f"""
+            count(
+              max by (cluster, kind, watched_namespace) (mojaloop_exporter_kubernetes_forbidden{{{_AT}}}) == 1
+            )
+            or vector(0)
+            """,
+        ),
+        number(
+            "Catalogue resets",
+            "How often a damaged catalogue was set aside since each process started.",
+            f"sum(mojaloop_exporter_catalogue_resets_total{{{_AT}}}) or vector(0)",
+        ),
+        number(
+            "Labels changed",
+            "Exporters whose labels the scrape renames or overwrites: it needs honor_labels, and no enforced namespace "
+            "label. An exporter that is older than this dashboard counts too.",
+            f"""
+            count(
+              group by ({_TARGET}) (mojaloop_exporter_synced{{{_AT}}})
+              unless on ({_TARGET}) mojaloop_exporter_scrape_check{{namespace="kept",container="kept"}}
+            )
+            or vector(0)
+            """,
+            steps=_BAD,
+        ),
+        number(
+            "Samples dropped",
+            "Samples that the exporters publish and Prometheus does not keep: look for drops, relabelings and limits "
+            "of the scrape.",
+            f"sum(clamp_min({_ON_PAGE} - ({_KEPT} or {_ON_PAGE} * 0), 0)) or vector(0)",
+            steps=_BAD,
+        ),
+    )
+
+
+def _last_hour(counter: str, labels: str) -> str:
+    """How often a counter rose in the hour before each point, without what did not rise.
+
+    The rate is summed up minute by minute: Grafana's linter accepts no range but $__rate_interval, which is too short
+    for what happens once an hour.
+    """
+    return f"""
+        60 * sum_over_time(
+          sum by ({labels}) (rate({counter}{{{_AT}}}[$__rate_interval]))[1h:1m]
+        ) > 0
+    """
+
+
+def _registries() -> tuple[Panel, ...]:
+    return (
+        lines(
+            "Requests to registries",
+            "Requests per second, by registry.",
+            (
+                f"sum by (registry) (rate(mojaloop_exporter_registry_requests_total{{{_AT}}}[$__rate_interval]))",
+                "{{registry}}",
+            ),
+            unit="reqps",
+        ),
+        lines(
+            "Failures in the last hour",
+            "Failed lookups in the hour before each point, by registry and reason. Empty means none.",
+            (
+                _last_hour("mojaloop_exporter_registry_failures_total", "registry, reason"),
+                "{{registry}} {{reason}}",
+            ),
+        ),
+        lines(
+            "Duration of a request",
+            "The 95th percentile, by registry. Empty while nothing is requested.",
+            (
+                f"""
+                histogram_quantile(0.95,
+                  sum by (registry, le) (
+                    rate(mojaloop_exporter_registry_request_duration_seconds_bucket{{{_AT}}}[$__rate_interval])
+                  )
+                ) >= 0
+                """,
+                "{{registry}}",
+            ),
+            unit="s",
+        ),
+        lines(
+            "Rate limit remaining",
+            "Requests that remain, by the registry's last answer.",
+            (
+                f"min by (registry) (mojaloop_exporter_registry_ratelimit_remaining{{{_AT}}})",
+                "{{registry}}",
+            ),
+        ),
+    )
+
+
+def _cluster() -> tuple[Panel, ...]:
+    return (
+        lines(
+            "Watch restarts in the last hour",
+            "Watches that were started again in the hour before each point, by kind and reason.",
+            (
+                _last_hour("mojaloop_exporter_kubernetes_watch_restarts_total", "kind, reason"),
+                "{{kind}} {{reason}}",
+            ),
+        ),
+        lines(
+            "Containers",
+            "By state.",
+            (f"max by (state) (mojaloop_exporter_containers{{{_AT}}})", "{{state}}"),
+        ),
+        lines(
+            "Age of the last list",
+            "How long ago each kind was last listed completely. A watch continues from there, so that age is no fault.",
+            (
+                f"time() - min by (kind) (mojaloop_exporter_kubernetes_last_sync_timestamp_seconds{{{_AT}}})",
+                "{{kind}}",
+            ),
+            unit="s",
+        ),
+    )
+
+
+def _process() -> tuple[Panel, ...]:
+    def of_exporters(metric: str) -> str:
+        return f"max by (instance) ({metric}{{{_AT}}} and on (instance, job) mojaloop_exporter_build_info)"
+
+    return (
+        lines(
+            "Memory",
+            "Resident memory, by process.",
+            (of_exporters("process_resident_memory_bytes"), "{{instance}}"),
+            unit="bytes",
+        ),
+        lines(
+            "Duration of a scrape",
+            "Seconds that Prometheus waits for the page, by process.",
+            (of_exporters("scrape_duration_seconds"), "{{instance}}"),
+            unit="s",
+        ),
+        lines(
+            "Samples of a scrape",
+            "All samples of the page, by process.",
+            (of_exporters("scrape_samples_scraped"), "{{instance}}"),
+        ),
+    )
+
+
+def _samples() -> Panel:
+    return rows(
+        "Samples by metric",
+        "How many samples of each metric the page of an exporter holds, and how many of them Prometheus keeps.",
+        {
+            "page": _ON_PAGE,
+            "kept": _KEPT,
+            "dropped": f"{_ON_PAGE} - ({_KEPT} or {_ON_PAGE} * 0) > 0",
+        },
+        columns={
+            "cluster": "Cluster",
+            "job": "Job",
+            "instance": "Exporter",
+            "metric": "Metric",
+            "page": "On the page",
+            "kept": "Kept",
+            "dropped": Column(title="Dropped", steps=_BAD),
+        },
+        sort_by="Dropped",
+        height=10,
+    )

@@ -1,0 +1,123 @@
+"""By image: which versions are in use, and what the newest is."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.board import CLUSTER, IMAGE, IMAGES, NAMESPACE, board
+from grafana.panels import GOOD, MISSED, NEUTRAL, OVERDUE, Column, number, rows
+from grafana.promql import AT, WORKLOAD_LABELS, upgrade
+
+_AT = f'{AT},image=~"$image"'
+_INFO = f"mojaloop_image_info{{{_AT}}}"
+_IN_USE = "cluster, namespace, image, tag"
+
+
+def build() -> models.Dashboard:
+    """The dashboard."""
+    return board(
+        IMAGES,
+        "Mojaloop image patches: images",
+        "By image: the versions in use, where several are mixed, what is newest, and when it was looked up.",
+        variables=(CLUSTER, NAMESPACE, IMAGE),
+        panels=(
+            number(
+                "Images",
+                "Repositories whose images run.",
+                f"count(group by (image) ({_INFO})) or vector(0)",
+                steps=((None, NEUTRAL),),
+                width=6,
+            ),
+            number(
+                "Mixed",
+                "Images that run at several tags in one namespace.",
+                f"""
+                count(
+                  count by (cluster, namespace, image) (group by ({_IN_USE}) ({_INFO})) > 1
+                )
+                or vector(0)
+                """,
+                width=6,
+            ),
+            number(
+                "Oldest lookup",
+                "How long ago the tags of the repository that waited longest were looked up.",
+                """
+                max(
+                  time() - max by (cluster, image) (
+                    mojaloop_image_lookup_timestamp_seconds{cluster=~"$cluster",image=~"$image"}
+                  )
+                )
+                or vector(0)
+                """,
+                unit="s",
+                steps=((None, GOOD), (7200, MISSED), (21600, OVERDUE)),
+                width=6,
+            ),
+            number(
+                "Never judged",
+                "Images of which no container is judged.",
+                f"""
+                count(
+                  group by (image) ({_INFO})
+                  unless on (image) group by (image) (mojaloop_image_patch_available{{{_AT}}})
+                )
+                or vector(0)
+                """,
+                width=6,
+            ),
+            rows(
+                "Versions in use",
+                "Every image and tag with the number of workloads. More than one tag of an image in a namespace is "
+                "mixed: the services of one release are tested together. Newer minor and major are releases of a "
+                "newer line, and empty where there is none.",
+                {
+                    "workloads": f"""
+                        count by ({_IN_USE}) (
+                          group by ({WORKLOAD_LABELS}, image, tag) ({_INFO})
+                        )
+                    """,
+                    "tags": f"""
+                        group by ({_IN_USE}) ({_INFO})
+                        * on (cluster, namespace, image) group_left ()
+                        count by (cluster, namespace, image) (group by ({_IN_USE}) ({_INFO}))
+                    """,
+                    "newest": f"group by ({_IN_USE}, latest_tag) (mojaloop_image_patch_available{{{_AT}}})",
+                    "newer_minor": upgrade("minor", at=_AT, by=_IN_USE),
+                    "newer_major": upgrade("major", at=_AT, by=_IN_USE),
+                },
+                columns={
+                    "cluster": "Cluster",
+                    "namespace": "Namespace",
+                    "image": "Image",
+                    "tag": "Running",
+                    "workloads": "Workloads",
+                    "tags": Column(title="Tags here", steps=((None, GOOD), (2, MISSED))),
+                    "latest_tag": "Newest patch",
+                    "minor": "Newer minor",
+                    "major": "Newer major",
+                },
+                sort_by="Tags here",
+                height=14,
+            ),
+            rows(
+                "Lookups",
+                "When each repository's tags were looked up last.",
+                {
+                    "age": """
+                        time() - max by (cluster, registry, image) (
+                          mojaloop_image_lookup_timestamp_seconds{cluster=~"$cluster",image=~"$image"}
+                        )
+                    """
+                },
+                columns={
+                    "cluster": "Cluster",
+                    "registry": "Registry",
+                    "image": "Image",
+                    "age": Column(title="Age", unit="s"),
+                },
+                sort_by="Age",
+                height=10,
+            ),
+        ),
+    )
