@@ -1,4 +1,9 @@
-"""Seconds that a real Prometheus takes to evaluate the shipped rules with every alert firing: `python -m benchmarks.alerts [WORKLOADS]`."""
+"""What the shipped rules cost, before and after: `python -m benchmarks.alerts [WORKLOADS]`.
+
+A real Prometheus scrapes a page on which every workload misses a patch for longer than allowed and has not rolled out,
+so that 2,000 workloads are 6,000 firing alerts. It evaluates the rules of `OLD_COMMIT` on the metrics of their time, and
+the rules of this checkout on today's metrics. The two take turns, so that a busy machine slows down both.
+"""
 
 from __future__ import annotations
 
@@ -15,47 +20,91 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.collector import Exposition
-from exporter.demo.alerts import RULES, substitute
-from exporter.findings import Finding, Snapshot, WorkloadState
-from exporter.workloads import ContainerType, Manager, WorkloadKey
+from exporter.demo.alerts import RULES, names, substitute
 from tools import find
 
+OLD_COMMIT = "e9b4219"
+# The share of the old rules' time that the new rules may use.
+ALLOWED = {"Available and Overdue": 0.5, "all rules": 0.65}
+EVALUATIONS = 10
+ROUNDS = 2
+INTERVAL = 10
+_ALERTS = ("MojaloopImagePatchAvailable", "MojaloopImagePatchOverdue", "MojaloopImagePatchNotRolledOut")
+_QUICK = {"available_for": "0s", "overdue_for": "0s", "not_rolled_out_for": "0s"}
 
-def page(workloads: int) -> bytes:
-    """Workloads with a container and an init container each, all of them 30 days behind and on a superseded line."""
-    findings, states = [], {}
+
+def old_rules(commit: str = OLD_COMMIT) -> str:
+    """The rules of an earlier commit, which a shallow clone does not have."""
+    place = f"{commit}:alerts/mojaloop-image-patch.rules.yml"
+    return subprocess.run(["git", "show", place], cwd=RULES.parent, capture_output=True, text=True, check=True).stdout
+
+
+def page(workloads: int, *, old: bool) -> bytes:
+    """Workloads with a container and an init container of one image, 30 days behind and on a superseded line.
+
+    Args:
+        workloads: how many.
+        old: as the exporter of `OLD_COMMIT` published it, without the metrics that came later.
+    """
+    lines: dict[str, list[str]] = {}
+
+    def add(name: str, labels: str, value: float) -> None:
+        lines.setdefault(name, []).append(f"{name}{{{labels}}} {value}\n")
+
+    def reference(number: int) -> tuple[str, str]:
+        return f"docker.io/mojaloop/service-{number % 40}", f"v17.8.{number % 5}"
+
     for number in range(workloads):
-        key = WorkloadKey(f"hub-{number % 20:02d}", "Deployment", f"central-ledger-{number:05d}")
-        states[key] = WorkloadState(manager=Manager("helm", "mojaloop/moja"), rollout_incomplete=True)
-        for container, kind in (("main", ContainerType.CONTAINER), ("wait", ContainerType.INIT_CONTAINER)):
-            findings.append(
-                Finding(
-                    workload=key,
-                    container=container,
-                    container_type=kind,
-                    position=0,
-                    reference=f"mojaloop/central-ledger:v17.8.{number % 5}",
-                    image="docker.io/mojaloop/central-ledger",
-                    tag=f"v17.8.{number % 5}",
-                    latest_tag="v17.8.9",
-                    releases_behind=9,
-                    published=time.time() - 30 * 86400,
-                    first_seen=time.time(),
-                    minor="v17.9.0",
-                    major="v19.14.0",
+        image, tag = reference(number)
+        namespace, name = f"hub-{number % 20:02d}", f"moja-central-ledger-handler-{number:05d}"
+        key = f'namespace="{namespace}",workload_kind="Deployment",workload="{name}"'
+        short = image.removeprefix("docker.io/")
+        for container, kind in (("main", "container"), ("wait", "init_container")):
+            each = f'{key},container="{container}",container_type="{kind}",image="{image}",tag="{tag}"'
+            add("mojaloop_image_patch_available", f'{each},latest_tag="v17.8.9"', 1)
+            add("mojaloop_image_patch_releases_behind", each, 9 - number % 5)
+            add("mojaloop_image_patch_published_timestamp_seconds", each, time.time() - 30 * 86400)
+            add("mojaloop_image_patch_first_seen_timestamp_seconds", each, time.time())
+            add("mojaloop_image_info", f'{each},digest="",reference="{short}:{tag}",position="0"', 1)
+            for strategy, latest in (("minor", "v17.9.0"), ("major", "v19.14.0")):
+                add("mojaloop_image_upgrade_available", f'{each},latest_tag="{latest}",strategy="{strategy}"', 1)
+        add("mojaloop_workload_managed_by", f'{key},manager="helm",source="mojaloop/moja"', 1)
+        add("mojaloop_workload_rollout_incomplete", key, 1)
+        if not old:
+            patch, back = (
+                f"kubectl -n {namespace} patch deployment/{name} --type=json -p='["
+                + ",".join(
+                    f'{{"op":"{op}","path":"/spec/template/spec/{place}/0/image","value":"{short}:{value}"}}'
+                    for place in ("containers", "initContainers")
+                    for op, value in (("test", start), ("replace", end))
                 )
+                + "]'"
+                for start, end in ((tag, "v17.8.9"), ("v17.8.9", tag))
             )
-    snapshot = Snapshot(findings=tuple(findings), workloads=states, synced={"*": True})
-    return b"".join(Exposition(snapshot).chunks(openmetrics=False))
+            advice = f"The next upgrade of the Helm release mojaloop/moja restores {tag}, unless its values name v17.8.9."
+            commands = ",".join(
+                f'{label}="{text.translate({34: chr(92) + chr(34)})}"'
+                for label, text in (("patch_command", patch), ("rollback_command", back), ("advice", advice))
+            )
+            labels = f'{key},image="{image}",tag="{tag}",latest_tag="v17.8.9",{commands}'
+            add("mojaloop_workload_patch_releases_behind", labels, 9 - number % 5)
+    add("mojaloop_exporter_synced", 'watched_namespace="*"', 1)
+    add("process_start_time_seconds", "", time.time())
+    if not old:
+        add("mojaloop_exporter_scrape_check", 'namespace="kept",container="kept"', 1)
+        for name in [name for name in lines if name.startswith(("mojaloop_image_", "mojaloop_workload_"))]:
+            add("mojaloop_exporter_samples", f'metric="{name}"', len(lines[name]))
+    return "".join(f"# TYPE {name} gauge\n{''.join(of)}" for name, of in lines.items()).encode()
 
 
 @contextlib.contextmanager
-def scraped(workloads: int, binary: str | Path = "prometheus") -> Iterator[str]:
-    """A Prometheus that scrapes such a page and evaluates the shipped rules; yields its address."""
-    body = page(workloads)
+def scraped(workloads: int, binary: str | Path = "prometheus", *, old: bool = False) -> Iterator[str]:
+    """A Prometheus that scrapes such a page and evaluates the rules for it; yields its address."""
+    body = page(workloads, old=old)
+    text = old_rules() if old else RULES.read_text("utf-8")
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -74,20 +123,19 @@ def scraped(workloads: int, binary: str | Path = "prometheus") -> Iterator[str]:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        quick = {"available_for": "0s", "not_rolled_out_for": "0s", "superseded_for": "0s", "mixed_for": "0s"}
-        (folder / "rules.yml").write_text(substitute(RULES.read_text(), quick))
+        quick = {place: value for place, value in _QUICK.items() if place in names(text)}
+        (folder / "rules.yml").write_text(substitute(text, quick), "utf-8")
         target = {"targets": [f"127.0.0.1:{server.server_port}"]}
         config = {
-            "global": {"scrape_interval": "30s", "evaluation_interval": "30s"},
+            "global": {"scrape_interval": f"{INTERVAL}s", "evaluation_interval": f"{INTERVAL}s"},
             "rule_files": [str(folder / "rules.yml")],
             "scrape_configs": [{"job_name": "x", "honor_labels": True, "static_configs": [target]}],
         }
-        (folder / "prometheus.yml").write_text(json.dumps(config))
-        storage = f"--storage.tsdb.path={folder / 'data'}"
+        (folder / "prometheus.yml").write_text(json.dumps(config), "utf-8")
         command = [
             str(binary),
             f"--config.file={folder / 'prometheus.yml'}",
-            storage,
+            f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={address}",
         ]
         with (folder / "log").open("wb") as log:
@@ -100,22 +148,70 @@ def scraped(workloads: int, binary: str | Path = "prometheus") -> Iterator[str]:
             server.shutdown()
 
 
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one evaluation took, in seconds."""
+
+    patches: float
+    everything: float
+
+
+def evaluations(address: str, *, workloads: int, count: int) -> list[Evaluation]:
+    """Evaluations with every alert firing.
+
+    Raises:
+        TimeoutError: the alerts do not fire, or no evaluation follows.
+    """
+    firing = f'count(ALERTS{{alertstate="firing",alertname=~"{"|".join(_ALERTS)}"}})'
+    end = time.monotonic() + 180
+    while ask(address, firing) < 3 * workloads:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{ask(address, firing):.0f} of {3 * workloads} alerts fire after 180 s")
+        time.sleep(1)
+    seen: dict[str, Evaluation] = {}
+    last = _groups(address)[0]["lastEvaluation"]
+    while len(seen) < count:
+        if time.monotonic() > end + count * INTERVAL * 3:
+            raise TimeoutError(f"{len(seen)} of {count} evaluations were seen")
+        time.sleep(INTERVAL / 5)
+        groups = _groups(address)
+        # Both groups of one round, and not one while the other runs.
+        at = groups[0]["lastEvaluation"]
+        if at == last:
+            continue
+        rules = groups[0]["rules"]
+        if any(rule["lastEvaluation"][:19] < at[:19] for rule in rules):
+            continue
+        patches = sum(rule["evaluationTime"] for rule in rules if rule["name"] in _ALERTS[:2])
+        seen[at] = Evaluation(patches, sum(group["evaluationTime"] for group in groups))
+        last = at
+    return list(seen.values())
+
+
+def _groups(address: str) -> list[dict]:
+    with urllib.request.urlopen(f"http://{address}/api/v1/rules", timeout=60) as answer:
+        groups = json.loads(answer.read())["data"]["groups"]
+    return sorted(groups, key=lambda group: len(group["name"]))
+
+
 def measure(workloads: int, binary: str | Path) -> None:
-    with scraped(workloads, binary) as address:
-        firing = 'count(ALERTS{alertstate="firing",alertname=~"MojaloopImagePatch(Available|Overdue|NotRolledOut)"})'
-        end = time.monotonic() + 180
-        while time.monotonic() < end and ask(address, firing) < 3 * workloads:
-            time.sleep(1)
-        before, took = _cpu(), set[float]()
-        while len(took) < 6:
-            time.sleep(3)
-            took.add(max(durations(address)))
-        after, count = _cpu(), ask(address, firing)
+    taken: dict[bool, list[Evaluation]] = {True: [], False: []}
+    before = _cpu()
+    for _ in range(ROUNDS):
+        for old in (True, False):
+            with scraped(workloads, binary, old=old) as address:
+                taken[old] += evaluations(address, workloads=workloads, count=-(-EVALUATIONS // ROUNDS))
+    after = _cpu()
     stolen = (after[7] - before[7]) / (sum(after) - sum(before) - (after[3] - before[3]))
-    print(
-        f"alerts, {_version(binary)}: {count:.0f} firing for {workloads} workloads; an evaluation, annotations and all, took {min(took):.1f} to {max(took):.1f} s, "
-        f"{statistics.median(took):.1f} s mostly; of the CPU that was asked for the machine's host kept {stolen:.0%}"
-    )
+    print(f"{_version(binary)}: {3 * workloads} alerts of {workloads} workloads; the host kept {stolen:.0%} of the CPU")
+    print(f"{'':<24}{'before':>10}{'after':>10}{'ratio':>8}{'allowed':>9}")
+    lines = [len(text.splitlines()) for text in (old_rules(), RULES.read_text("utf-8"))]
+    print(f"{'lines of the rules':<24}{lines[0]:>10}{lines[1]:>10}{lines[1] / lines[0]:>8.2f}")
+    for what, field in (("Available and Overdue", "patches"), ("all rules", "everything")):
+        seconds = [statistics.median(getattr(one, field) for one in taken[old]) for old in (True, False)]
+        ratio = seconds[1] / seconds[0]
+        print(f"{what + ', s':<24}{seconds[0]:>10.2f}{seconds[1]:>10.2f}{ratio:>8.2f}{ALLOWED[what]:>9.2f}")
+    print(f"medians of {len(taken[True])} and {len(taken[False])} evaluations\n", flush=True)
 
 
 def _version(binary: str | Path) -> str:
@@ -141,19 +237,8 @@ def ask(address: str, query: str) -> float:
     return 0.0
 
 
-def durations(address: str) -> list[float]:
-    """Of the last evaluation of each group, in seconds, as Prometheus says of itself."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as answer:
-        lines = answer.read().decode().splitlines()
-    return [
-        float(line.rpartition(" ")[2])
-        for line in lines
-        if line.startswith("prometheus_rule_group_last_duration_seconds{")
-    ]
-
-
 def main(workloads: int) -> None:
-    """On the Prometheus of the path (Debian's, built with an old Go, whose templates cost twice as much) and on the newest."""
+    """On the Prometheus of the path (Debian's) and on the newest, where they are there."""
     for name in ("prometheus", "prometheus3"):
         if (binary := find(name)) is not None:
             measure(workloads, binary)

@@ -1,4 +1,4 @@
-"""The shipped rules and Alertmanager's example, with other values at their marked places: for the demo and the tests, as the chart does it.
+"""The shipped rules with other values at their marked places: for the demo and the tests, in the way the chart does it.
 
 A marked place is a value with `# value: NAME` behind it, on one line; nothing else is ever changed.
 """
@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-# Beside the package in a checkout; an installed wheel carries no rules.
+# Next to the package in a checkout; an installed wheel has no rules.
 FOLDER = Path(__file__).parent.parent.parent / "alerts"
 RULES = FOLDER / "mojaloop-image-patch.rules.yml"
 _MARK = re.compile(r"^(?P<before>\s*(?:\S.*?[\s])?)(?P<value>\S+)(?P<mark>\s+# value: (?P<name>\w+))$", re.MULTILINE)
-_GRAFANA = re.compile(r"http://localhost:3000(?=/d/)")
+# Of these values only the base is replaced: what stands before a dashboard's path, and before a runbook's section.
+_BASES = {"grafana": re.compile(r"http://localhost:3000(?=/d/)"), "runbook": re.compile(r"https://\S+(?=#)")}
 
 
 def names(text: str) -> set[str]:
@@ -26,7 +27,8 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
 
     Args:
         text: of the rule file.
-        values: by name; `grafana` replaces the address before a dashboard's path, every other one the whole value.
+        values: by name. `grafana` replaces the address before a dashboard's path, `runbook` the address before a
+            section of the runbook, every other one the whole value.
 
     Raises:
         KeyError: a name has no marked place.
@@ -36,11 +38,12 @@ def substitute(text: str, values: Mapping[str, str]) -> str:
         raise KeyError(f"no place is marked {', '.join(sorted(unknown))}; there are {', '.join(sorted(names(text)))}")
 
     def put(match: re.Match[str]) -> str:
-        if match["name"] not in values:
+        name = match["name"]
+        if name not in values:
             return match[0]
-        value = values[match["name"]]
-        if match["name"] == "grafana":
-            return _GRAFANA.sub(lambda _: value.rstrip("/"), match[0])
+        value = values[name]
+        if name in _BASES:
+            return _BASES[name].sub(lambda _: value.rstrip("/"), match[0])
         return f"{match['before']}{value}{match['mark']}"
 
     return _MARK.sub(put, text)
