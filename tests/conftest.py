@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.support import components
 from tests.support.kube import Kube
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a component; see `tests/support/components.py`."""
+    for item in items:
+        if components.needed_by(item):
+            item.add_marker(components.MARK)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tell `need` which test runs."""
+    components.running = item
+    try:
+        return (yield)
+    finally:
+        components.running = None
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from exporter.demo.alerts import RULES, names, substitute
 from exporter.findings import Finding, WorkloadState
 from exporter.images import parse
 from exporter.workloads import ContainerType, Manager, WorkloadKey
-from tests.support.kube import need
+from tests.support.components import need
 
 IMAGE = "docker.io/mojaloop/central-ledger"
 DAY = 1440  # minutes

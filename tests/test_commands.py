@@ -14,7 +14,8 @@ from exporter.commands import advice, patch_command, rollback_command
 from exporter.findings import Finding, Reason, WorkloadState
 from exporter.images import parse
 from exporter.workloads import ContainerType, Manager, WorkloadKey
-from tests.support.kube import METADATA_PATHS, need
+from tests.support.components import need
+from tests.support.kube import METADATA_PATHS
 from tests.support.workloads import body
 
 DIGEST = "@sha256:" + "0a" * 32

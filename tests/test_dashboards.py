@@ -20,7 +20,8 @@ from exporter.config import Configuration
 from exporter.demo import StandInSlack, pipeline, serving, stand_ins
 from exporter.demo.alerts import RULES
 from grafana.generate import BOARDS, EXPORTER, FLEET, HERE, OVERDUE_SECONDS, OVERVIEW, render
-from tests.support.kube import free_port, need
+from tests.support.components import need
+from tests.support.kube import free_port
 
 pytestmark = pytest.mark.anyio
 DASHBOARDS = {name: json.loads(content) for name, content in render().items()}

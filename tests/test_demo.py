@@ -24,8 +24,9 @@ from exporter.inventory import Inventory
 from exporter.registry import DEFAULT_ENTRIES, RegistryClient, RegistryError
 from exporter.telemetry import Telemetry
 from tests.support import scenarios
+from tests.support.components import need
 from tests.support.following import Following
-from tests.support.kube import ADMIN, METADATA_PATHS, need
+from tests.support.kube import ADMIN, METADATA_PATHS
 from tests.support.workloads import body, owner, pod_spec
 
 pytestmark = pytest.mark.anyio

@@ -22,8 +22,9 @@ from exporter.demo.slack import LONGEST_ATTACHMENT_TEXT
 from exporter.findings import Finding, WorkloadState
 from exporter.images import InvalidReferenceError, parse
 from exporter.workloads import ContainerType, WorkloadKey, is_kind, is_object_name
+from tests.support.components import need
 from tests.support.exporter_process import exporter
-from tests.support.kube import METADATA_PATHS, free_port, need
+from tests.support.kube import METADATA_PATHS, free_port
 from tests.support.registries import registry
 from tests.support.workloads import body, owner, pod_spec
 

@@ -17,8 +17,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from tests.support.bad_registries import BAD
+from tests.support.components import need
 from tests.support.exporter_process import Exporter, exporter, local
-from tests.support.kube import ADMIN, READER, free_port, need
+from tests.support.kube import ADMIN, READER, free_port
 from tests.support.registries import registry
 from tests.support.web import web
 from tests.support.workloads import IMAGE_PATH, body, pod_spec

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import socket
 import ssl
@@ -15,9 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tools import find, source
+from tests.support.components import need
+from tools import source
 
 ADMIN = "admin-token"
 READER = "reader-token"
@@ -30,17 +28,6 @@ METADATA_PATHS = {
     "Job": "/apis/batch/v1",
     "Pod": "/api/v1",
 }
-
-
-def need(*names: str) -> list[Path]:
-    """The binaries, or a skip; a continuous integration that skips tests in silence would prove nothing."""
-    missing = [name for name in names if find(name) is None]
-    if missing:
-        sentence = f"needs {', '.join(missing)}: run `make tools`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    return [path for name in names if (path := find(name)) is not None]
 
 
 def free_port() -> int:
