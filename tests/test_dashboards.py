@@ -116,13 +116,14 @@ async def hub(tmp_path, *targets_of):
         client = await opened.enter_async_context(httpx.AsyncClient(base_url=behind.prometheus, timeout=30))
         asked = Asked(client)
         async with asyncio.timeout(60):
-            while not (
-                latest.complete()
-                and latest.dated()
-                and await asked.all('ALERTS{alertstate="firing",alertname="MojaloopImagePatchOverdue"}')
-            ):
+            firing = 'ALERTS{alertstate="firing",alertname="MojaloopImagePatchOverdue"}'
+            while not (latest.complete() and latest.dated() and await asked.all(firing)):
                 await asyncio.sleep(0.5)
-        await asyncio.sleep(5)
+            # Every exporter has the same findings; rates and ranges need some scrapes of each.
+            samples = len(targets) * sum(f.reason is None for f in latest.snapshot.findings)
+            some_scrapes = "count(count_over_time(mojaloop_image_patch_available[1m]) >= 5)"
+            while not await asked.all(f"{some_scrapes} == {samples}"):
+                await asyncio.sleep(0.5)
         yield asked, latest.snapshot
 
 
@@ -201,9 +202,8 @@ async def test_an_exporter_that_knows_nothing_shows_no_error_and_no_wrong_number
         ):
             asked = Asked(client)
             async with asyncio.timeout(30):
-                while not await asked.all("mojaloop_exporter_synced"):
+                while not await asked.all("count_over_time(mojaloop_exporter_synced[1m]) >= 4"):
                     await asyncio.sleep(0.3)
-            await asyncio.sleep(3)
             for _, expr, ranged in queries():
                 await asked.all(substituted(expr), ranged=ranged)
             for title in (

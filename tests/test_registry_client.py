@@ -115,10 +115,26 @@ async def test_what_is_no_tag_is_left_out():
         assert (await ours.tags(at(server))).names == ("v1.0.0",)
 
 
-async def test_a_hundred_thousand_tags_are_taken_and_more_pages_than_the_bound_are_not():
+async def test_a_hundred_thousand_tags_on_one_page_are_taken():
     many = [f"v{n}.{n}.0-snapshot.{n}" for n in range(100_000)]
     async with web(lambda _: reply({"tags": many})) as server, client(entry_for(server), limits=Limits()) as ours:
         assert len((await ours.tags(at(server))).names) == 100_000
+
+
+async def test_as_many_pages_as_the_bound_are_taken_and_one_more_is_not():
+    def pages(last):
+        def answer(request):
+            page = int(request.target.partition("last=")[2] or 1)
+            link = f'</v2/mojaloop/central-ledger/tags/list?last={page + 1}>; rel="next"'
+            return reply({"tags": [f"v1.0.{page}"]}, **({"Link": link} if page < last else {}))
+
+        return answer
+
+    async with web(pages(FAST.pages)) as server, client(entry_for(server)) as ours:
+        assert len((await ours.tags(at(server))).names) == FAST.pages
+    async with web(pages(FAST.pages + 1)) as server, client(entry_for(server)) as ours:
+        await refused(ours.tags(at(server)), Reason.BAD_ANSWER, f"{FAST.pages} pages")
+        assert len(server.requests) == FAST.pages
 
 
 async def test_the_limit_that_a_registry_tells_is_a_metric():
