@@ -84,7 +84,9 @@ def page(workloads: int, *, old: bool) -> bytes:
                 + "]'"
                 for start, end in ((tag, "v17.8.9"), ("v17.8.9", tag))
             )
-            advice = f"The next upgrade of the Helm release mojaloop/moja restores {tag}, unless its values name v17.8.9."
+            advice = (
+                f"The next upgrade of the Helm release mojaloop/moja restores {tag}, unless its values name v17.8.9."
+            )
             commands = ",".join(
                 f'{label}="{text.translate({34: chr(92) + chr(34)})}"'
                 for label, text in (("patch_command", patch), ("rollback_command", back), ("advice", advice))

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.support import components
 from tests.support.kube import Kube
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a component, see `tests/support/components.py`, and keep together what shares a fixture.
+
+    With pytest-xdist a module's fixture is made once in each worker, so the tests that use one go to the same worker. They
+    take longest and start first.
+    """
+    for item in items:
+        if components.needed_by(item):
+            item.add_marker(components.MARK)
+        if isinstance(item, pytest.Function) and any(
+            definitions[-1].scope == "module" for definitions in item._fixtureinfo.name2fixturedefs.values()
+        ):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tell `need` which test runs."""
+    components.running = item
+    try:
+        return (yield)
+    finally:
+        components.running = None
 
 
 @pytest.fixture

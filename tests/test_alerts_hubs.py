@@ -5,11 +5,32 @@ Each case is one that the rules once got wrong. They either do what they should,
 
 import pytest
 
-from tests.support.promtool import AVAILABLE, DAY, DOWN, HOUR, IMAGE, OVERDUE, Case, Page, fails, firing, named, passes, same
+from tests.support.promtool import (
+    AVAILABLE,
+    DAY,
+    DOWN,
+    IMAGE,
+    OVERDUE,
+    Case,
+    Page,
+    fails,
+    firing,
+    named,
+    passes,
+    same,
+)
 
 OLD = -30 * DAY * 60
-RENAMED, MISSING, NOTHING = "MojaloopImagePatchLabelsRenamed", "MojaloopImagePatchSamplesMissing", "MojaloopImagePatchNothingWatched"
-DISAGREE, SCRAPES, NOT_SYNCED = "MojaloopImagePatchReplicasDisagree", "MojaloopImagePatchExporterScrapesFail", "MojaloopImagePatchExporterNotSynced"
+RENAMED, MISSING, NOTHING = (
+    "MojaloopImagePatchLabelsRenamed",
+    "MojaloopImagePatchSamplesMissing",
+    "MojaloopImagePatchNothingWatched",
+)
+DISAGREE, SCRAPES, NOT_SYNCED = (
+    "MojaloopImagePatchReplicasDisagree",
+    "MojaloopImagePatchExporterScrapesFail",
+    "MojaloopImagePatchExporterNotSynced",
+)
 NOT_ROLLED_OUT, SUPERSEDED = "MojaloopImagePatchNotRolledOut", "MojaloopImagePatchLineSuperseded"
 MIXED, UNKNOWN = "MojaloopImageVersionsMixed", "MojaloopImageStatusUnknown"
 ONE = 'namespace="mojaloop",workload_kind="Deployment",workload="ledger",container="main",container_type="container"'
@@ -24,7 +45,11 @@ def ever(alert, hours):
 
 
 def a_job_of_five_minutes_every_hour():
-    page = Page().synced("1x1440").container(" ".join(["1x4 stale _x53"] * 24), kind="Job", workload="nightly", published=OLD)
+    page = (
+        Page()
+        .synced("1x1440")
+        .container(" ".join(["1x4 stale _x53"] * 24), kind="Job", workload="nightly", published=OLD)
+    )
     return Case([page], [(DAY, ever(OVERDUE, 24), 0), (DAY, ever(AVAILABLE, 24), 0)])
 
 
@@ -38,7 +63,13 @@ def finished_jobs_of_an_image_that_is_refused():
 
 def page_of_everything(values):
     page = Page().synced(values)
-    page.add("mojaloop_workload_rollout_incomplete", same(values, 1), namespace="mojaloop", workload_kind="Deployment", workload="ledger")
+    page.add(
+        "mojaloop_workload_rollout_incomplete",
+        same(values, 1),
+        namespace="mojaloop",
+        workload_kind="Deployment",
+        workload="ledger",
+    )
     page.container(same(values, 0), behind=0).container(same(values, 0), behind=0, workload="b", tag="v1.0.1")
     return page.upgrade(same(values, 1)).unknown(same(values, 1), workload="c")
 
@@ -59,7 +90,11 @@ def two_gaps_before_their_time():
 
 def scraped_every_ten_minutes():
     page = page_of_everything("1x60").container("1x60", workload="d", published=OLD)
-    at = [(minute, firing(alert), 1) for alert in (*LASTING, AVAILABLE, OVERDUE) for minute in (130, 134, 138, 139, 140, 150)]
+    at = [
+        (minute, firing(alert), 1)
+        for alert in (*LASTING, AVAILABLE, OVERDUE)
+        for minute in (130, 134, 138, 139, 140, 150)
+    ]
     return Case([sparse(page, 10)], [*at, (150, ever(DOWN, 3), 0)])
 
 
@@ -98,7 +133,11 @@ ENDS, BEGINS, WEEK = "1x6 stale", "_x8 1x1000", 7 * DAY - 60
 
 def moved(before, after, *, alerts=(1, 1)):
     """The exporter before and after; how many alerts fire then; and never that it is down."""
-    return Case([before, after], [(60, firing(AVAILABLE), alerts[0]), (120, firing(AVAILABLE), alerts[1]), (WEEK, ever(DOWN, 165), 0)], minutes=10)
+    return Case(
+        [before, after],
+        [(60, firing(AVAILABLE), alerts[0]), (120, firing(AVAILABLE), alerts[1]), (WEEK, ever(DOWN, 165), 0)],
+        minutes=10,
+    )
 
 
 def old_pod(cluster, *scopes):
@@ -159,14 +198,19 @@ def down_and_not_configured_away():
 def one_of_two_scopes_is_down():
     one = Page("north", "1", job="one").synced("1x60 stale", "mojaloop", started="0x60 stale").container("1x60 stale")
     two = Page("north", "2", job="two").synced("1x200", "other", started="_x70 4200x120")
-    return Case([one, two], [(100, firing(DOWN), 1), (100, firing(DOWN, watched_namespace="mojaloop"), 1), (100, firing(AVAILABLE), 1)])
+    return Case(
+        [one, two],
+        [(100, firing(DOWN), 1), (100, firing(DOWN, watched_namespace="mojaloop"), 1), (100, firing(AVAILABLE), 1)],
+    )
 
 
 def one_cluster_is_down_while_the_other_is_upgraded():
     """Neither the other cluster's label nor its younger process says anything about this one."""
     one = Page("north", "1").synced("1x60 stale", started="0x60 stale").container("1x60 stale")
     two = Page("south", "2").synced("1x61 stale _x2 1x100", started="0x61 stale _x2 3780x100")
-    return Case([one, two], [(100, firing(DOWN), 1), (100, firing(DOWN, cluster="north"), 1), (100, firing(AVAILABLE), 1)])
+    return Case(
+        [one, two], [(100, firing(DOWN), 1), (100, firing(DOWN, cluster="north"), 1), (100, firing(AVAILABLE), 1)]
+    )
 
 
 # Nothing fails in silence.
@@ -197,20 +241,29 @@ def the_counts_are_dropped():
 
 
 def labels_are_dropped_so_that_samples_collide():
-    page = Page("north").synced("1x120").container("1x120").add("mojaloop_exporter_samples", "3x120", metric="mojaloop_image_info")
+    page = (
+        Page("north")
+        .synced("1x120")
+        .container("1x120")
+        .add("mojaloop_exporter_samples", "3x120", metric="mojaloop_image_info")
+    )
     return Case([page], [(60, firing(MISSING, metric="mojaloop_image_info"), 1)])
 
 
 def every_sample_arrives():
     page = Page("north").synced("1x120").container("1x120").container("1x120", container="wait", init=True)
-    page.add("mojaloop_exporter_samples", "2x120", metric="mojaloop_image_info").add("mojaloop_exporter_samples", "0x120", metric="mojaloop_image_status_unknown")
+    page.add("mojaloop_exporter_samples", "2x120", metric="mojaloop_image_info").add(
+        "mojaloop_exporter_samples", "0x120", metric="mojaloop_image_status_unknown"
+    )
     page.add("mojaloop_exporter_samples", "1x120", metric="mojaloop_workload_patch_releases_behind")
     other = Page("north", "b").synced("1x120").container("1x120")
     return Case([page, other], [(60, firing(alert), 0) for alert in (MISSING, DISAGREE, RENAMED, NOTHING)])
 
 
 def dropped_and_scraped_every_ten_minutes():
-    page = sparse(Page("north").synced("1x12").add("mojaloop_exporter_samples", "4x12", metric="mojaloop_image_info"), 10)
+    page = sparse(
+        Page("north").synced("1x12").add("mojaloop_exporter_samples", "4x12", metric="mojaloop_image_info"), 10
+    )
     return Case([page], [(minute, firing(MISSING), 1) for minute in (50, 55, 59, 60)])
 
 
@@ -233,11 +286,20 @@ def enforced_namespace_label():
     """The Prometheus operator overwrites `namespace`, and renames nothing."""
     page = Page("north").synced("1x60 _x60").container("1x60 stale")
     for one in ("mojaloop_exporter_synced", "mojaloop_exporter_scrape_check", "mojaloop_exporter_samples"):
-        page.add(one, "_x61 1x60", namespace="monitoring", **{"watched_namespace": "*"} if one.endswith("synced") else {"container": "kept"})
+        page.add(
+            one,
+            "_x61 1x60",
+            namespace="monitoring",
+            **{"watched_namespace": "*"} if one.endswith("synced") else {"container": "kept"},
+        )
     page.container("_x61 1x60", namespace="monitoring", workload="other")
     for series in page.series[:3]:
         series["values"] = series["values"].replace("_x60", "stale")
-    held = [(70, firing(AVAILABLE), 1), (119, firing(AVAILABLE), 1), (119, firing(AVAILABLE, namespace="monitoring"), 0)]
+    held = [
+        (70, firing(AVAILABLE), 1),
+        (119, firing(AVAILABLE), 1),
+        (119, firing(AVAILABLE, namespace="monitoring"), 0),
+    ]
     return Case([page], [(60, firing(RENAMED), 0), (70, firing(RENAMED), 1), *held])
 
 
@@ -245,11 +307,23 @@ def renamed_labels():
     """Nothing of such a scrape becomes an alert, as its namespaces are wrong; what was held stays."""
     page = Page("north").synced("1x60 stale").container("1x60 stale")
     wrong = Page("north").add("mojaloop_exporter_synced", "_x61 1x60", watched_namespace="*", namespace="monitoring")
-    wrong.add("mojaloop_exporter_scrape_check", "_x61 1x60", exported_namespace="kept", exported_container="kept", namespace="monitoring", container="exporter")
+    wrong.add(
+        "mojaloop_exporter_scrape_check",
+        "_x61 1x60",
+        exported_namespace="kept",
+        exported_container="kept",
+        namespace="monitoring",
+        container="exporter",
+    )
     wrong.container("_x61 1x60", workload="other")
     for series in wrong.series:
-        series["series"] = series["series"].replace('namespace="mojaloop"', 'exported_namespace="mojaloop",namespace="monitoring"')
-    return Case([page, wrong], [(70, firing(RENAMED), 1), (119, firing(AVAILABLE), 1), (119, firing(AVAILABLE, workload="ledger"), 1)])
+        series["series"] = series["series"].replace(
+            'namespace="mojaloop"', 'exported_namespace="mojaloop",namespace="monitoring"'
+        )
+    return Case(
+        [page, wrong],
+        [(70, firing(RENAMED), 1), (119, firing(AVAILABLE), 1), (119, firing(AVAILABLE, workload="ledger"), 1)],
+    )
 
 
 def renamed_labels_of_a_second_scrape():
@@ -264,7 +338,9 @@ def one_of_two_scopes_is_renamed():
     good = Page("north", "a", job="one").synced("1x120", "mojaloop").container("1x120")
     second = Page("north", "b", job="two").add("mojaloop_exporter_synced", "1x120", watched_namespace="other")
     second.add("mojaloop_exporter_scrape_check", "1x120", exported_namespace="kept", exported_container="kept")
-    return Case([good, second], [(60, firing(RENAMED), 1), (60, firing(RENAMED, job="two"), 1), (60, firing(AVAILABLE), 1)])
+    return Case(
+        [good, second], [(60, firing(RENAMED), 1), (60, firing(RENAMED, job="two"), 1), (60, firing(AVAILABLE), 1)]
+    )
 
 
 def two_clusters_without_a_label():
@@ -276,7 +352,9 @@ def two_clusters_without_a_label():
 
 
 def two_clusters_without_a_label_that_watch_names():
-    pages = [Page(None, name).synced("1x120", "mojaloop").container("1x120", workload=f"ledger-{name}") for name in "ab"]
+    pages = [
+        Page(None, name).synced("1x120", "mojaloop").container("1x120", workload=f"ledger-{name}") for name in "ab"
+    ]
     return Case(pages, [(60, firing(DISAGREE), 1)])
 
 
@@ -290,21 +368,50 @@ def recorded_series_are_federated():
     page = Page("north").synced("1x60 stale").container("1x60 stale", published=OLD)
     w = {"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger", "image": IMAGE, "tag": "v1.0.0"}
     far = Page("south", "far:9090", job="federate")
-    for name in ("mojaloop:workload_patch_known", "mojaloop:workload_patch_missing", "mojaloop:workload_patch_since_timestamp_seconds"):
-        far.add(name, "0+60x240", **w, latest_tag="v1.0.2", behind="2").add(name, "0+60x240", **w, cluster="north", latest_tag="v1.0.1", behind="1")
+    for name in (
+        "mojaloop:workload_patch_known",
+        "mojaloop:workload_patch_missing",
+        "mojaloop:workload_patch_since_timestamp_seconds",
+    ):
+        far.add(name, "0+60x240", **w, latest_tag="v1.0.2", behind="2").add(
+            name, "0+60x240", **w, cluster="north", latest_tag="v1.0.1", behind="1"
+        )
     far.add("mojaloop:workload_patch_missing", "0+60x240")
-    far.add("mojaloop:exporter_scope_synced", "-1x240", watched_namespace="*").add("mojaloop:exporter_scope_synced", "1x240", watched_namespace="*", cluster="north")
-    far.add("mojaloop:exporter_scrape_timestamp_seconds", "0+60x10 stale", watched_namespace="*", scrape_job="patch", scrape_instance="z")
-    for name in ("namespace:mojaloop_image_containers:watched", "namespace:mojaloop_image_containers:judged", "namespace:mojaloop_image_containers:overdue"):
+    far.add("mojaloop:exporter_scope_synced", "-1x240", watched_namespace="*").add(
+        "mojaloop:exporter_scope_synced", "1x240", watched_namespace="*", cluster="north"
+    )
+    far.add(
+        "mojaloop:exporter_scrape_timestamp_seconds",
+        "0+60x10 stale",
+        watched_namespace="*",
+        scrape_job="patch",
+        scrape_instance="z",
+    )
+    for name in (
+        "namespace:mojaloop_image_containers:watched",
+        "namespace:mojaloop_image_containers:judged",
+        "namespace:mojaloop_image_containers:overdue",
+    ):
         far.add(name, "5x240", namespace="mojaloop", cluster="north")
     far.add("mojaloop:exporter_samples_missing", "4x240", metric="x", scrape_job="patch")
     alerts = [(59, firing(AVAILABLE), 1), (59, firing(OVERDUE), 1), (59, firing(DOWN), 0), (59, firing(MISSING), 0)]
-    return Case([page, far], [*alerts, (200, firing(AVAILABLE), 1), (200, firing(DOWN), 1), (200, firing(DOWN, cluster="north"), 1)])
+    return Case(
+        [page, far],
+        [*alerts, (200, firing(AVAILABLE), 1), (200, firing(DOWN), 1), (200, firing(DOWN, cluster="north"), 1)],
+    )
 
 
 def a_workload_of_a_federated_name_is_not_doubled():
     page, far = Page("north").synced("1x60").container("1x60"), Page("north", "far", job="federate")
-    far.add("mojaloop:workload_patch_missing", "0+60x60", namespace="mojaloop", workload_kind="Deployment", workload="other", image=IMAGE, tag="v1.0.0")
+    far.add(
+        "mojaloop:workload_patch_missing",
+        "0+60x60",
+        namespace="mojaloop",
+        workload_kind="Deployment",
+        workload="other",
+        image=IMAGE,
+        tag="v1.0.0",
+    )
     return Case([page, far], [(59, firing(AVAILABLE), 1)])
 
 
@@ -312,14 +419,19 @@ def a_workload_of_a_federated_name_is_not_doubled():
 
 
 def known_to_one_replica():
-    one, two = Page("north", "a").synced("1x120").container("0x120", behind=0), Page("north", "b").synced("1x120").unknown("1x120", "not_found")
+    one, two = (
+        Page("north", "a").synced("1x120").container("0x120", behind=0),
+        Page("north", "b").synced("1x120").unknown("1x120", "not_found"),
+    )
     return Case([one, two], [(100, firing(UNKNOWN), 0)])
 
 
 def an_image_that_is_always_refused():
     """What it once missed is held as long as it runs, and an alert says that it cannot be judged."""
     page = Page("north").synced("1x2000").container("1x6 stale").unknown("_x7 1x2000", "unauthorized")
-    return Case([page], [(minute, firing(alert), 1) for minute in (200, 13 * DAY) for alert in (AVAILABLE, UNKNOWN)], minutes=10)
+    return Case(
+        [page], [(minute, firing(alert), 1) for minute in (200, 13 * DAY) for alert in (AVAILABLE, UNKNOWN)], minutes=10
+    )
 
 
 CASES = named(
@@ -344,12 +456,12 @@ def test_what_hubs_meet(tmp_path, case):
 MUTATIONS = {
     a_job_of_five_minutes_every_hour: ("for: 15m  # value: overdue_for", "for: 0m  # value: overdue_for"),
     scraped_every_ten_minutes: ("[15m]", "[5m]"),
-    not_synced_and_scraped_every_ten_minutes: ("max_over_time(mojaloop:exporter_scope_synced{job=\"\"}[15m]) == 0", 'mojaloop:exporter_scope_synced{job=""} == 0'),
-    from_the_cluster_to_names: ("{job=\"\"} - 900\n", '{job=""}\n'),
+    not_synced_and_scraped_every_ten_minutes: ('max_over_time(mojaloop:exporter_scope_synced{job=""}[15m]) == 0', 'mojaloop:exporter_scope_synced{job=""} == 0'),
+    from_the_cluster_to_names: ('{job=""} - 900\n', '{job=""}\n'),
     a_namespace_is_dropped_at_the_same_address: ("                >= on (scrape_job, scrape_instance) group_left ()\n", "                >= 0 * on (scrape_job, scrape_instance) group_left ()\n"),
     a_cluster_label_is_added_by_an_upgrade: (") < 3600", ") < 0"),
     one_cluster_is_down_while_the_other_is_upgraded: ('{cluster="",job=""}', '{job=""}'),
-    enforced_namespace_label: (" unless mojaloop_exporter_scrape_check{namespace=\"kept\",container=\"kept\"})", " unless mojaloop_exporter_scrape_check)"),
+    enforced_namespace_label: (' unless mojaloop_exporter_scrape_check{namespace="kept",container="kept"})', " unless mojaloop_exporter_scrape_check)"),
     renamed_labels: ('workload_patch_releases_behind{exported_namespace=""}', "workload_patch_releases_behind"),
     renamed_labels_of_a_second_scrape: ("            unless on (cluster, watched_namespace)\n", "            unless on (cluster, watched_namespace, job)\n"),
     recorded_series_are_federated: ('workload!="",job=""', 'workload!=""'),

@@ -13,7 +13,7 @@ import exporter
 from exporter.config import KEYS, REGISTRY_KEYS, load
 from exporter.demo.alerts import FOLDER, RULES, names, substitute
 from tests.support.chart import CHART, FIXTURES, NAME, VERSION, helm, install_crds, kubectl, one, rendered
-from tests.support.kube import need
+from tests.support.components import need
 
 ROOT = CHART.parent.parent
 BAD = sorted((Path(__file__).parent / "data" / "chart" / "bad").glob("*.yaml"))

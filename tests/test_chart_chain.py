@@ -23,8 +23,9 @@ import yaml
 from exporter.demo import StandInSlack, serving
 from exporter.demo.alerts import FOLDER, RULES, substitute
 from tests.support.chart import install_crds, kubectl
+from tests.support.components import need
 from tests.support.exporter_process import local
-from tests.support.kube import Kube, free_port, need
+from tests.support.kube import Kube, free_port
 from tests.support.registries import registry
 from tests.support.workloads import body
 from tools import find

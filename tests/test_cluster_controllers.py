@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import pytest
@@ -56,6 +55,16 @@ def status(cluster, kind, namespace, name="thing"):
     return cluster.request("GET", f"/apis/apps/v1/namespaces/{namespace}/{kind.lower()}s/{name}").get("status", {})
 
 
+def settled(found, replicas):
+    """Whether a Deployment's controller has nothing left to do."""
+    ready = found.get("readyReplicas") == found.get("updatedReplicas") == found.get("replicas") == replicas
+    return ready and not found.get("unavailableReplicas") and "NewReplicaSetAvailable" in reasons(found)
+
+
+def reasons(found):
+    return {condition["reason"] for condition in found.get("conditions", ())}
+
+
 async def test_a_rollout_goes_through(cluster, place):
     async with following(cluster, place) as found:
         cluster.create("Deployment", place, on_a_node("Deployment", replicas=3))
@@ -66,9 +75,11 @@ async def test_a_rollout_goes_through(cluster, place):
         await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
         await found.until(lambda: not incomplete(found, place), 30)
         assert found.images(place) == {"Deployment/thing": ["mojaloop/ledger:v1.0.1"]}
-        await asyncio.sleep(1)
+        await found.until(lambda: settled(status(cluster, "Deployment", place), 3), 30)
+        markers = await found.caught_up(cluster, place, "Deployment", "ReplicaSet", "Pod")
         thing = WorkloadKey(place, "Deployment", "thing")
-        assert found.inventory.rollouts == {thing: [False, True, False]}, "no flicker, nor pods beside it"
+        assert found.inventory.rollouts[thing] == [False, True, False], "it does not flicker"
+        assert found.inventory.keys == {thing, *markers}, "its pods are not counted as well"
 
 
 async def test_a_paused_rollout_is_incomplete_until_it_goes_on(cluster, place):
@@ -80,11 +91,11 @@ async def test_a_paused_rollout_is_incomplete_until_it_goes_on(cluster, place):
             "Deployment", place, "thing", [pause, {"op": "replace", "path": IMAGE, "value": "mojaloop/ledger:v1.0.1"}]
         )
         await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
-        seen = time.monotonic()
-        while time.monotonic() - seen < 3:
-            assert incomplete(found, place) == {"Deployment/thing"}
-            await asyncio.sleep(0.1)
+        await found.until(lambda: "DeploymentPaused" in reasons(status(cluster, "Deployment", place)), 30)
         assert found.images(place) == {"Deployment/thing": ["mojaloop/ledger:v1.0.1"]}
+        await found.caught_up(cluster, place, "Deployment", "ReplicaSet", "Pod")
+        thing = WorkloadKey(place, "Deployment", "thing")
+        assert found.inventory.rollouts[thing] == [False, True]
         cluster.patch("Deployment", place, "thing", [{"op": "remove", "path": "/spec/paused"}])
         await found.until(lambda: not incomplete(found, place), 30)
 
@@ -101,8 +112,9 @@ async def test_a_stuck_rollout_is_incomplete(cluster, place):
             [elsewhere, {"op": "replace", "path": IMAGE, "value": "mojaloop/ledger:v1.0.1"}],
         )
         await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
-        await asyncio.sleep(2)
-        assert incomplete(found, place) == {"Deployment/thing"}
+        await found.until(lambda: status(cluster, "Deployment", place).get("unavailableReplicas"), 30)
+        await found.caught_up(cluster, place, "Deployment", "ReplicaSet", "Pod")
+        assert found.inventory.rollouts[WorkloadKey(place, "Deployment", "thing")] == [False, True]
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
@@ -134,8 +146,8 @@ async def test_a_cron_jobs_jobs_and_their_pods_are_not_counted_beside_it(cluster
         cluster.patch("CronJob", place, "thing", [operation], subresource="/status")
         await found.until(lambda: any(job["status"].get("succeeded") for job in made("Job")), 30)
         assert [pod["metadata"]["ownerReferences"][0]["kind"] for pod in made("Pod")] == ["Job"]
-        await asyncio.sleep(0.5)
-        assert found.inventory.keys == {WorkloadKey(place, "CronJob", "thing")}, "nothing else, at no time"
+        markers = await found.caught_up(cluster, place, "CronJob", "Job", "Pod")
+        assert found.inventory.keys == {WorkloadKey(place, "CronJob", "thing"), *markers}, "nothing else at any time"
 
 
 async def test_a_changed_init_container_rolls_out_too(cluster, place):

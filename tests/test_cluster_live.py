@@ -48,7 +48,8 @@ async def test_excluded_is_not_held(kube: Kube, namespace: str) -> None:
         assert list(found.images(namespace)) == ["Deployment/kept"]
 
 
-async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str) -> None:
+async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKOFF, Reason.UNREACHABLE, (0.2, 0.5))
     for name in ("stays", "goes"):
         kube.create("Deployment", namespace, body("Deployment", name))
     both = {f"Deployment/{name}": ["mojaloop/central-ledger:v1.0.0"] for name in ("stays", "goes")}
@@ -62,8 +63,7 @@ async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str) ->
         try:
             kube.etcd("kv/deleterange", {"key": f"/registry/deployments/{namespace}/goes"})
             kube.compact()
-            await found.until(lambda: found.restarts("Deployment", "unreachable") > 0, 30)
-            await asyncio.sleep(30)
+            await found.until(lambda: found.restarts("Deployment", "unreachable") >= 10, 30)
             assert found.images(namespace) == both
             assert found.inventory.synced() == {namespace: True}
         finally:
@@ -96,7 +96,7 @@ async def test_missing_rights(
         "subjects": [{"kind": "User", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}],
     }
     kube.request("POST", f"{rbac}/rolebindings", binding)
-    await asyncio.sleep(0.5)  # the authorizer follows by a watch of its own
+    await asyncio.to_thread(kube.until_allowed, f"/apis/apps/v1/namespaces/{namespace}/deployments", token=READER)
     async with following(kube, namespace, kinds=["Deployment", "Job", "Pod"], token=READER) as found:
         image = ["mojaloop/central-ledger:v1.0.0"]
         assert found.inventory.scopes()["Job", namespace] is ScopeState.FORBIDDEN

@@ -16,8 +16,9 @@ from exporter.images import parse
 from exporter.kinds import KINDS
 from exporter.reasons import Reason
 from exporter.workloads import Container, ContainerType, Manager, WorkloadKey, source
+from tests.support.components import need
 from tests.support.definitions import installed
-from tests.support.kube import METADATA_PATHS, need
+from tests.support.kube import METADATA_PATHS
 from tests.support.workloads import body
 
 DIGEST = "@sha256:" + "0a" * 32

@@ -28,8 +28,9 @@ from typing import Any
 import pytest
 
 from exporter import __version__
+from tests.support.components import need
 from tests.support.exporter_process import Exporter, local
-from tests.support.kube import Kube, need
+from tests.support.kube import Kube
 from tests.support.registries import registry
 from tests.support.workloads import body
 from tools import cache

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from grafana.board import EXPORTER, IMAGES, OVERVIEW, WORKLOAD
+from tests.support.components import need
 from tests.support.dashboards import DASHBOARDS, panel_of, substituted
-from tests.support.kube import need
 
 IN_HUB = 'namespace="hub",workload_kind="Deployment"'
 LEDGER = f'{IN_HUB},workload="ledger",image="docker.io/mojaloop/central-ledger",tag="v1.0.0"'

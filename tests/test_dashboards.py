@@ -19,8 +19,9 @@ from exporter.demo import StandInSlack, pipeline, serving, stand_ins
 from exporter.demo.alerts import RULES
 from exporter.workloads import WorkloadKey
 from grafana.board import EXPORTER, FLEET, OVERVIEW, WORKLOAD
+from tests.support.components import need
 from tests.support.dashboards import DASHBOARDS, panel_of, panels, queries, substituted
-from tests.support.kube import free_port, need
+from tests.support.kube import free_port
 
 pytestmark = pytest.mark.anyio
 OVERDUE_SECONDS = int(re.search(r"(\d+)  # value: overdue_seconds", RULES.read_text())[1])

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tests.support.kube import Kube, need
+from tests.support.components import need
+from tests.support.kube import Kube
 from tools import source
 
 CHART = Path(__file__).parents[2] / "charts" / "mojaloop-image-patch-exporter"

@@ -13,6 +13,7 @@ from exporter.inventory import Inventory, ScopeState
 from exporter.telemetry import Telemetry
 from exporter.workloads import Workload, WorkloadKey
 from tests.support.kube import Kube
+from tests.support.workloads import body
 
 
 class Remembering(Inventory):
@@ -68,6 +69,17 @@ class Following:
             await self.until(lambda: self.images(namespace) == images, seconds)
         except AssertionError as error:
             raise AssertionError(f"{self.images(namespace)} != {images}") from error
+
+    async def caught_up(self, kube: Kube, namespace: str, *kinds: str) -> set[WorkloadKey]:
+        """Wait until all that the API server said of these kinds so far has arrived.
+
+        A watch keeps the order of events, so a marker that arrives comes after everything else. Returns the markers' keys.
+        """
+        markers = {WorkloadKey(namespace, kind, "marker") for kind in kinds}
+        for marker in markers:
+            kube.create(marker.kind, namespace, body(marker.kind, marker.name))
+        await self.until(lambda: markers <= self.inventory.keys, 10)
+        return markers
 
     def restarts(self, kind: str, reason: str) -> float:
         return self.telemetry.watch_restarts.labels(kind, reason)._value.get()

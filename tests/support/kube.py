@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import ssl
@@ -15,9 +18,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tools import find, source
+from tests.support.components import need
+from tools import source
 
 ADMIN = "admin-token"
 READER = "reader-token"
@@ -35,21 +37,20 @@ METADATA_PATHS = {
 }
 
 
-def need(*names: str) -> list[Path]:
-    """The binaries, or a skip; a continuous integration that skips tests in silence would prove nothing."""
-    missing = [name for name in names if find(name) is None]
-    if missing:
-        sentence = f"needs {', '.join(missing)}: run `make tools`"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    return [path for name in names if (path := find(name)) is not None]
+# Below the ports that the kernel gives to outgoing connections (32768 and up), and each worker of pytest-xdist in a range of its own:
+# nobody takes a port between our asking for it and its use. The start is random for test runs side by side.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(10_000 + 1_000 * (_WORKER % 22), 11_000 + 1_000 * (_WORKER % 22))
+_ports = itertools.islice(itertools.cycle(_PORTS), random.randrange(len(_PORTS)), None)
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A loopback port where nobody listens."""
+    for port in _ports:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports are a cycle")
 
 
 class Kube:
@@ -174,6 +175,20 @@ class Kube:
         with urllib.request.urlopen(request, context=context, timeout=10) as answer:
             content = answer.read()
         return content if raw else json.loads(content)
+
+    def until_allowed(self, path: str, *, token: str, seconds: float = 10.0) -> None:
+        """Wait until a user may read a path: the authorizer learns of roles by a watch of its own."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                self.request("GET", path, token=token)
+            except urllib.error.HTTPError as error:
+                with error:
+                    if error.code != 403 or time.monotonic() > end:
+                        raise
+                time.sleep(0.05)
+            else:
+                return
 
     def _path(self, kind: str, namespace: str) -> str:
         return f"{METADATA_PATHS[kind]}/namespaces/{namespace}/{kind.lower()}s"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from exporter.demo.alerts import RULES
-from tests.support.kube import need
+from tests.support.components import need
 
 IMAGE = "docker.io/mojaloop/central-ledger"
 HOUR, DAY = 60, 1440  # minutes
@@ -34,7 +34,9 @@ def rules_under_test() -> str:
 
 def labels(**more: object) -> str:
     """Labels as the text format writes them; those that are None are left out."""
-    escaped = {name: str(value).replace("\\", "\\\\").replace('"', '\\"') for name, value in more.items() if value is not None}
+    escaped = {
+        name: str(value).replace("\\", "\\\\").replace('"', '\\"') for name, value in more.items() if value is not None
+    }
     return ",".join(f'{name}="{value}"' for name, value in escaped.items())
 
 
@@ -64,7 +66,9 @@ class Page:
         self.series.append({"series": f"{name}{{{labels(**{**target, **own})}}}", "values": values})
         return self
 
-    def synced(self, values: str, namespace: str = "*", *, check: str | None = None, started: str | None = None) -> Page:
+    def synced(
+        self, values: str, namespace: str = "*", *, check: str | None = None, started: str | None = None
+    ) -> Page:
         """A scope; and, unless the exporter is an old one, what every page of it has.
 
         Args:
@@ -88,7 +92,13 @@ class Page:
     ) -> Page:  # fmt: skip
         """A container that is judged where `values` has samples (1 or 0 as `mojaloop_image_patch_available` has it)."""
         key = {"namespace": namespace, "workload_kind": kind, "workload": workload}
-        w = {**key, "container": container, "container_type": "init_container" if init else "container", "image": image, "tag": tag}
+        w = {
+            **key,
+            "container": container,
+            "container_type": "init_container" if init else "container",
+            "image": image,
+            "tag": tag,
+        }
         self.add("mojaloop_image_patch_available", available or values, **w, latest_tag=latest)
         self.add("mojaloop_image_patch_releases_behind", same(values, behind), **w)
         reference = f"{image.removeprefix('docker.io/')}:{tag}"
@@ -111,14 +121,18 @@ class Page:
         return self.add("mojaloop_image_status_unknown", values, namespace=namespace, workload_kind=kind, workload=workload, container=container,
                         container_type="container", image=IMAGE, tag=tag, reason=reason)  # fmt: skip
 
-    def upgrade(self, values: str, *, workload: str = "ledger", tag: str = "v1.0.0", latest: str = "v1.1.0", image: str = IMAGE) -> Page:
+    def upgrade(
+        self, values: str, *, workload: str = "ledger", tag: str = "v1.0.0", latest: str = "v1.1.0", image: str = IMAGE
+    ) -> Page:
         return self.add("mojaloop_image_upgrade_available", values, namespace="mojaloop", workload_kind="Deployment", workload=workload,
                         container="main", container_type="container", image=image, tag=tag, strategy="minor", latest_tag=latest)  # fmt: skip
 
 
 def same(values: str, number: float) -> str:
     """The same runs with another value."""
-    return " ".join(part if part.startswith(("_", "stale")) else f"{number}x{part.partition('x')[2]}" for part in values.split())
+    return " ".join(
+        part if part.startswith(("_", "stale")) else f"{number}x{part.partition('x')[2]}" for part in values.split()
+    )
 
 
 def firing(alert: str, **more: object) -> str:

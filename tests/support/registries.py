@@ -13,7 +13,8 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.support.kube import free_port, need
+from tests.support.components import need
+from tests.support.kube import free_port
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"

@@ -1,0 +1,64 @@
+"""The README's tables come from the code: `python -m tools.readme` writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prometheus_client import Counter
+from prometheus_client.metrics import MetricWrapperBase
+
+from exporter.collector import FAMILIES
+from exporter.config import KEYS, REGISTRY_KEYS
+from exporter.telemetry import Telemetry
+
+README = Path(__file__).parent.parent / "README.md"
+_ENTRIES = (
+    "An entry under `registries` is named after the registry in image references (`ghcr.io`), or a path prefix in it "
+    "(`ghcr.io/hub/mirror`). The entry with the longest matching name applies. It has these keys:"
+)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def metrics() -> str:
+    """What the exporter says about containers and workloads: `FAMILIES`."""
+    rows = ((f"`{f.name}`", ", ".join(f"`{label}`" for label in f.labels), f.help) for f in FAMILIES)
+    return table(("metric", "labels", "value"), rows)
+
+
+def own() -> str:
+    """The exporter's own metrics: what `Telemetry` holds."""
+    rows = []
+    for metric in vars(Telemetry()).values():
+        if isinstance(metric, MetricWrapperBase):
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - no public name
+            name = metric._name + ("_total" if isinstance(metric, Counter) else "")  # noqa: SLF001
+            rows.append((f"`{name}`", labels, metric._documentation))  # noqa: SLF001
+    return table(("metric", "labels", "value"), rows)
+
+
+def configuration() -> str:
+    """The keys of the configuration file, and of an entry under `registries`."""
+    keys = ((f"`{key.name}`", f"`{key.variable}`", str(key.default), key.help) for key in KEYS)
+    entries = ((f"`{key.name}`", str(key.default), key.help) for key in REGISTRY_KEYS)
+    above = table(("key", "environment variable", "default", "what"), keys)
+    return "\n".join((above, "", _ENTRIES, "", table(("key", "default", "what"), entries)))
+
+
+def with_tables(text: str) -> str:
+    """The README with its tables as the code has them."""
+    for name, content in (("metrics", metrics()), ("own metrics", own()), ("configuration", configuration())):
+        marked = rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)"
+        text, count = re.subn(marked, lambda m, c=content: f"{m[1]}\n{c}\n{m[2]}", text, flags=re.DOTALL)  # type: ignore[misc]
+        if count != 1:
+            raise ValueError(f"{README.name} needs the comments <!-- {name}: ... --> and <!-- /{name} --> once, not {count} times")
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
