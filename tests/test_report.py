@@ -146,7 +146,9 @@ def test_an_annotation_writes_no_line_of_the_script(written):
 def test_commands_are_a_script():
     lines = render_commands(SNAPSHOT).splitlines()
     assert lines[0] == "# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2"
-    assert lines[1].startswith("# Set the image to mojaloop/ledger:v1.0.2 in the values of the Helm release mojaloop/moja as well")
+    assert lines[1].startswith(
+        "# Set the image to mojaloop/ledger:v1.0.2 in the values of the Helm release mojaloop/moja as well"
+    )
     assert lines[2].startswith("kubectl -n mojaloop patch deployment/ledger --type=json")
     assert lines[-1] == "# 2 of 5 containers could not be judged."
     assert all(line == "" or line.startswith(("#", "kubectl ")) for line in lines)
