@@ -116,4 +116,3 @@ def ended(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def commands_in(text: str) -> list[str]:
     """The commands in a text of Slack's, in the order in which they stand there."""
     return re.findall(r"```(kubectl .*?)```", text, re.DOTALL)
-
