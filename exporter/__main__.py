@@ -1,8 +1,8 @@
 """The command: `python -m exporter`, and `mojaloop-image-patch-exporter` where it is installed.
 
 The first process of a container ignores every signal that it has no handler for. A signal sent during the imports would
-be lost, and the container killed at the end of its grace period. So a handler is installed before them; `serve` replaces
-it with its own.
+be lost, and the container killed at the end of its grace period. So a handler is installed before them; `serve`
+replaces it with its own.
 """
 
 import signal
