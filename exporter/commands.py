@@ -120,7 +120,7 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
         source = named.format(manager.source) if manager.source else unnamed
         return f"{who} reverts a patch: set the image to {new} in the sources of {source}."
     if key.kind == "Job":
-        return f"A Job's template is immutable: delete {key.name} and create it again with {new}, or change what creates it."
+        return f"A Job's template is immutable: create {key.name} again with {new}, or change what creates it."
     if key.kind == "Pod":
         return f"No controller manages a bare pod: delete {key.name} and create it again with {new}."
     if kind is None or not state.declared:

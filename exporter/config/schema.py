@@ -92,7 +92,8 @@ KEYS = (
         "kubernetes.kinds",
         parsers.kinds,
         "The kinds to watch, each of which is required. By default ReplicationController, Rollout and "
-        "DeploymentConfig are optional (see Permissions). Pods of a kind that is left out are not judged, unless it is one of these three.",
+        "DeploymentConfig are optional (see Permissions). Pods of a kind that is left out are not judged, unless it is "
+        "one of these three.",
         field="kinds",
         unset=", ".join(KINDS),
     ),
