@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from exporter.demo import StandInSlack, serving
+from exporter.demo.script import beginning
 from exporter.demo.slack import Button, Message
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +68,11 @@ def test_on_a_terminal_links_and_buttons_are_addresses():
         "  | kubectl 'x' <y>",
         "  | [Runbook] https://a.example/runbook",
     ]
+
+
+@pytest.mark.parametrize(("findings", "lines"), [(4, 9), (6, 11)])
+def test_the_demo_shows_how_a_long_message_begins(findings, lines):
+    shown = beginning(Message("title", "line\n```kubectl```\n" * findings, "good")).splitlines()
+    assert len(shown) == lines
+    assert shown[:3] == ["title", "  | line", "  | kubectl"]
+    assert (shown[-1] == "  | ... and 3 more lines") == (findings == 6)
