@@ -31,8 +31,8 @@ def about_a_patch(alert, description, *, image=IMAGE, changes="https://github.co
     summary = {AVAILABLE: "A newer patch release of a running image is available.",
                OVERDUE: "A patch release of a running image has been available for longer than allowed."}[alert]  # fmt: skip
     return said(
-        alert, {**WORKLOAD, "image": image, "tag": "v1.0.0"}, summary, f"Deployment mojaloop/ledger runs {image}:v1.0.0, {description}",
-        dashboard_url=ONE_WORKLOAD, changes_url=changes, patch_command=commands["patch"], rollback_command=commands["rollback"], advice=commands["advice"],
+        alert, {**WORKLOAD, "image": image, "tag": "v1.0.0"}, summary, f"Deployment mojaloop/ledger runs {image}:v1.0.0, {description} {commands['advice']}",
+        dashboard_url=ONE_WORKLOAD, changes_url=changes, patch_command=commands["patch"], rollback_command=commands["rollback"],
     )  # fmt: skip
 
 
