@@ -123,7 +123,7 @@ def test_a_cluster(run, hub, kube, namespace):
     assert (found["workload"], found["latest_tag"]) == ("thing", "v1.0.2")
     status, output, _ = run("check", "--cluster", *where, "--output", "commands")
     assert status == 0
-    assert "patch deployment/thing --type json" in output
+    assert f"kubectl -n {namespace} patch deployment/thing --type=json -p=" in output
 
 
 def test_a_cluster_that_may_not_be_read_is_said_and_never_all_well(run, kube, namespace):

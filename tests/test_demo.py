@@ -92,7 +92,8 @@ async def test_every_running_tag_is_known_to_its_registry():
                 assert reference.tag in held[str(client.lookup_repository(reference.repository))], container.image
         ledger = Repository("docker.io", "mojaloop/central-ledger")
         answer = await client.tags(ledger)
-        assert set(answer.names) == set(held[str(ledger)])
+        # Docker Hub lists one that is not a tag by the OCI grammar; nothing can run it.
+        assert held[str(ledger)].keys() - set(answer.names) == {"tags/v5.1.1-hotfix.1"}
         assert len(answer.names) > 600, "several pages"
         assert await client.created(ledger, "v19.13.2") == held[str(ledger)]["v19.13.2"]
         assert (

@@ -37,8 +37,8 @@ def patch_alert(workload, *, image="central-ledger", containers=1, tag="v19.12.3
                    "workload": workload, "image": f"docker.io/{short}", "tag": tag, **labels},
         "annotations": {
             "summary": "A newer patch release of a running image is available.",
-            "description": f"Deployment mojaloop/{workload} runs docker.io/{short}:{tag}, {releases} published at least {days} days ago.",
-            "patch_command": kubectl(tag, latest), "rollback_command": kubectl(latest, tag), "advice": advice,
+            "description": f"Deployment mojaloop/{workload} runs docker.io/{short}:{tag}, {releases} published at least {days} days ago.{f' {advice}' if advice else ''}",
+            "patch_command": kubectl(tag, latest), "rollback_command": kubectl(latest, tag),
             "changes_url": f"https://github.com/{short}/compare/{tag}...{latest}", "runbook_url": RUNBOOK + name.lower(),
             "dashboard_url": f"http://grafana/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload={workload}",
         },

@@ -1,7 +1,7 @@
-"""What stands behind the exporter: a real Prometheus with the shipped rules, a real Alertmanager with the shipped template, and Slack's sink.
+"""The pipeline after the exporter: a real Prometheus with the shipped rules, and a real Alertmanager with the shipped template.
 
-The rules and routes are the shipped ones, sped up by the one function that changes marked places, so that the demo takes a minute and a
-half where a hub waits for a quarter of an hour.
+Only marked values of the rules and the intervals of the routes are changed, so that the demo takes seconds where a hub
+waits for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import yaml
 
 from exporter.demo.alerts import FOLDER, RULES, substitute
 
-# By what they do, the names that binaries go by: Debian's and the projects' own.
+# The names of the binaries: Debian's and the projects' own.
 BINARIES = {"Prometheus": ("prometheus",), "Alertmanager": ("prometheus-alertmanager", "alertmanager")}
-SPED_UP = {"available_for": "10s", "superseded_for": "10s", "mixed_for": "10s", "unknown_for": "10s"}
+SPED_UP = dict.fromkeys(("available_for", "overdue_for", "superseded_for", "mixed_for", "unknown_for"), "10s")
 _READY_SECONDS = 30.0
 
 
 class MissingError(Exception):
-    """A component is not on this machine; the message says which, and how to get it."""
+    """A component is not installed; the message says which, and how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Where Prometheus and Alertmanager answer."""
+    """The addresses of Prometheus and Alertmanager: `http://HOST:PORT`."""
 
     prometheus: str
     alertmanager: str
@@ -43,24 +43,32 @@ def binaries() -> dict[str, str]:
     """The paths of Prometheus and Alertmanager.
 
     Raises:
-        MissingError: one is not there.
+        MissingError: one is not installed.
     """
     found = {what: next(filter(None, map(shutil.which, names)), None) for what, names in BINARIES.items()}
     missing = [what for what, path in found.items() if path is None]
     if missing:
         raise MissingError(
-            f"{' and '.join(missing)} not found, so that alerts are not shown: on Debian, `apt-get install prometheus prometheus-alertmanager`"
+            f"{' and '.join(missing)} not found, so no alerts are shown: "
+            "on Debian, run `apt-get install prometheus prometheus-alertmanager`"
         )
     return {what: path for what, path in found.items() if path is not None}
 
 
 def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval: str = "5s") -> dict[str, Any]:
-    """The shipped example, quick, with the address of a webhook in a file, and without what would not be sent before Monday."""
+    """The shipped example with shorter intervals.
+
+    Args:
+        webhook: a file with the address to send to.
+        group_wait: how long a new group waits for more alerts before it is sent.
+        group_interval: how long a group waits before it is sent again with more alerts; for every route. What is sent on
+            Mondays only is sent at once.
+    """
     config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text("utf-8"))
     config["templates"] = [str(FOLDER / "slack.tmpl")]
-    ours = config["route"]["routes"][0]
-    ours |= {"group_wait": group_wait, "group_interval": group_interval}
-    for route in ours["routes"]:
+    (ours,) = config["route"]["routes"]
+    for route in (ours, *ours["routes"]):
+        route |= {"group_wait": group_wait, "group_interval": group_interval}
         route.pop("active_time_intervals", None)
     for receiver in config["receivers"]:
         for slack in receiver.get("slack_configs", ()):
@@ -76,18 +84,20 @@ async def pipeline(
     slack: str,
     values: Mapping[str, str] = SPED_UP,
     interval: str = "2s",
+    further_scrapes: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[Pipeline]:
-    """Prometheus and Alertmanager, for as long as the context lasts.
+    """Run Prometheus and Alertmanager for as long as the context lasts.
 
     Args:
         folder: for their files.
-        targets: HOST:PORT of exporters to scrape, with labels to give to each.
+        targets: HOST:PORT of exporters to scrape, with labels to add to each.
         slack: the address of Slack's sink.
-        values: for the marked places of the rules.
-        interval: between two scrapes, and two evaluations.
+        values: for the marked values of the rules.
+        interval: between two scrapes, and between two evaluations.
+        further_scrapes: more of Prometheus' `scrape_configs`.
 
     Raises:
-        MissingError: one is not on this machine.
+        MissingError: one is not installed.
     """
     found = binaries()
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,19 +114,29 @@ async def pipeline(
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
         "rule_files": [str(folder / "rules.yml")],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        "scrape_configs": [scrape],
+        "scrape_configs": [scrape, *further_scrapes],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config), "utf-8")
     async with (
         _running(
-            folder / "alertmanager.log", found["Alertmanager"], f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={folder / 'alerts'}",
-            f"--web.listen-address={alertmanager}", f"--web.external-url=http://{alertmanager}", "--cluster.listen-address=",
+            folder / "alertmanager.log",
+            found["Alertmanager"],
+            f"--config.file={folder / 'alertmanager.yml'}",
+            f"--storage.path={folder / 'alerts'}",
+            f"--web.listen-address={alertmanager}",
+            f"--web.external-url=http://{alertmanager}",
+            "--cluster.listen-address=",
         ),
         _running(
-            folder / "prometheus.log", found["Prometheus"], f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address={prometheus}", "--log.level=warn", "--rules.alert.resend-delay=5s",
+            folder / "prometheus.log",
+            found["Prometheus"],
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address={prometheus}",
+            "--log.level=warn",
+            "--rules.alert.resend-delay=5s",
         ),
-    ):  # fmt: skip
+    ):
         await _ready(f"http://{prometheus}/-/ready", folder / "prometheus.log")
         await _ready(f"http://{alertmanager}/-/ready", folder / "alertmanager.log")
         yield Pipeline(f"http://{prometheus}", f"http://{alertmanager}")

@@ -12,12 +12,15 @@ from exporter import report
 from exporter.app import CommandError, SnapshotPublisher, exporting, wait_for_signal
 from exporter.config import Configuration
 from exporter.demo import MissingError, Pipeline, StandInSlack, overview, pipeline, serving, stand_ins
+from exporter.demo.slack import Message
 from exporter.report.progress import progress
 from exporter.server import ListenError, listen
 
 # Every step of the demo takes seconds; a step that hangs should be reported.
 _STEP_SECONDS = 60.0
 _QUIET_SECONDS = 4.0
+# Enough for a message about one workload; one about many is longer than a terminal.
+_SHOWN_LINES = 10
 
 
 async def run(configuration: Configuration, *, any_port: bool) -> None:
@@ -97,7 +100,7 @@ The alerts are the shipped ones, but wait for seconds instead of a quarter of an
 
 
 async def _show_messages(slack: StandInSlack) -> None:
-    """Print the first two messages completely, and the titles of all others."""
+    """Print how every message with a command begins, and the titles of all others."""
     with progress() as show:
         loop = asyncio.get_running_loop()
         end, quiet, known = loop.time() + _STEP_SECONDS, 0.0, 0
@@ -110,12 +113,19 @@ async def _show_messages(slack: StandInSlack) -> None:
     if not slack.messages:
         raise CommandError(f"no message arrived within {_STEP_SECONDS:.0f} s; Slack refused {slack.refusals}")
     patches = [message for message in slack.messages if "```" in message.text]
-    for message in patches[:2]:
-        _say(message.as_text() + "\n")
-    _say(f"and {len(slack.messages) - len(patches[:2])} more:")
-    for message in slack.messages:
-        if message not in patches[:2]:
+    for message in patches:
+        _say(beginning(message) + "\n")
+    if others := [message for message in slack.messages if message not in patches]:
+        _say(f"and {len(others)} without a command:")
+        for message in others:
             _say(f"  {message.title}")
+
+
+def beginning(message: Message) -> str:
+    """The first lines of a message as text, and how many more it has."""
+    lines = message.as_text().splitlines()
+    more = len(lines) - _SHOWN_LINES
+    return "\n".join(lines if more <= 0 else [*lines[:_SHOWN_LINES], f"  | ... and {more} more lines"])
 
 
 def _say(text: str) -> None:

@@ -1,13 +1,16 @@
-"""A sink for Slack's incoming webhooks: takes what Slack would take, refuses what it would refuse, and shows messages as people see them.
+"""A sink for Slack's incoming webhooks: it accepts and refuses what Slack would, and shows messages as people see them.
 
 Limits, with their sources:
 
-- more than one message a second is 429 with `Retry-After` (https://api.slack.com/docs/rate-limits; short bursts are taken);
-- `text` of more than 40,000 characters is cut (https://api.slack.com/changelog/2018-04-truncating-really-long-messages); here it is refused,
-  as a message that was cut is a fault of ours;
-- the text of an attachment is cut at about 8,000 characters (not documented; seen by users), and a title at 1,024 by Alertmanager itself
-  (https://github.com/prometheus/alertmanager/pull/2774): both are refused here as well;
-- a message may hold 100 attachments (https://api.slack.com/reference/messaging/attachments); 20 are advised.
+- More than one message a second is refused with 429 and `Retry-After` (https://api.slack.com/docs/rate-limits). Short
+  bursts are accepted.
+- Slack truncates a `text` of more than 40,000 characters
+  (https://api.slack.com/changelog/2018-04-truncating-really-long-messages). It is refused here: to send one is our fault.
+- Slack truncates the text of an attachment at about 8,000 characters (users saw it; it is not documented), and
+  Alertmanager a title at 1,024 (https://github.com/prometheus/alertmanager/pull/2774). Both are refused here too.
+- A message has at most 100 attachments (https://api.slack.com/reference/messaging/attachments).
+- An attachment has at most 5 buttons, and each needs its text and its URL
+  (https://api.slack.com/legacy/message-buttons).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,47 +31,63 @@ LONGEST_TEXT = 40_000
 LONGEST_ATTACHMENT_TEXT = 8_000
 LONGEST_TITLE = 1_024
 MOST_ATTACHMENTS = 100
-# Slack allows bursts; this many within as many seconds are taken.
+MOST_BUTTONS = 5
+# Slack allows bursts; this many within as many seconds are accepted.
 BURST = 10
 _LINK = re.compile(r"<(https?://[^|>]+)\|([^>]+)>")
+_BOLD = re.compile(r"(?<![^\s])\*([^*\s]+)\*(?![^\s])")
 _COLORS = {"good": "#2eb886", "warning": "#daa038", "danger": "#a30200"}
+
+
+class Button(NamedTuple):
+    """A button of a message, which opens an address."""
+
+    text: str
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it came: title, text in Slack's mrkdwn, color."""
+    """A message as it was received: title, text in Slack's mrkdwn, color, buttons."""
 
     title: str
     text: str
     color: str
+    buttons: tuple[Button, ...] = ()
 
     def as_text(self) -> str:
-        """For a terminal: links as addresses, code as it is."""
-        text = _LINK.sub(lambda match: f"{match[2]}: {match[1]}", self.text).replace("```", "\n")
+        """For a terminal: bold and code without marks, links and buttons as addresses."""
+        text = _LINK.sub(lambda match: f"{match[2]}: {match[1]}", _BOLD.sub(r"\1", self.text)).replace("```", "\n")
         lines = [line.strip() for line in text.splitlines()]
-        return "\n".join([self.title, *(f"  | {line}" for line in lines if line)])
+        buttons = [f"[{button.text}] {button.url}" for button in self.buttons]
+        return "\n".join([self.title, *(f"  | {line}" for line in (*lines, *buttons) if line)])
 
     def as_html(self) -> str:
-        """As Slack shows it: a coloured bar, the title, links, code blocks."""
+        """As Slack shows it: a coloured bar, the title, links, code blocks, buttons."""
         parts = self.text.split("```")
         shown = "".join(
-            f"<pre>{html.escape(part)}</pre>"
-            if number % 2
-            else "<br>".join(
-                re.sub(r"&lt;(https?://[^|]+?)\|([^<]+?)&gt;", r'<a href="\1">\2</a>', html.escape(line))
-                for line in part.strip().splitlines()
-            )
+            f"<pre>{html.escape(part)}</pre>" if number % 2 else "<br>".join(map(_as_html, part.strip().splitlines()))
             for number, part in enumerate(parts)
         )
-        color = _COLORS.get(self.color, self.color)
-        return f'<article style="border-left:4px solid {html.escape(color)}"><h2>{html.escape(self.title)}</h2>{shown}</article>'
+        buttons = " ".join(
+            f'<a class="button" href="{html.escape(button.url)}">{html.escape(button.text)}</a>'
+            for button in self.buttons
+        )
+        color = html.escape(_COLORS.get(self.color, self.color))
+        title = f"<h2>{html.escape(self.title)}</h2>"
+        return f'<article style="border-left:4px solid {color}">{title}{shown}<p>{buttons}</p></article>'
+
+
+def _as_html(line: str) -> str:
+    linked = re.sub(r"&lt;(https?://[^|]+?)\|([^<]+?)&gt;", r'<a href="\1">\2</a>', html.escape(line))
+    return _BOLD.sub(r"<b>\1</b>", linked)
 
 
 class StandInSlack:
-    """Webhooks at `/services/...`, and the messages that came as a page at `/`.
+    """Webhooks at `/services/...`, and a page with the messages at `/`.
 
     Attributes:
-        messages: in the order in which they came.
+        messages: accepted ones, in order of arrival.
         refusals: why others were refused.
     """
 
@@ -97,24 +116,27 @@ class StandInSlack:
             self.refusals.append(refused)
             return PlainTextResponse(refused, status_code=400)
         for attachment in body["attachments"]:
-            self.messages.append(
-                Message(attachment.get("title", ""), attachment.get("text", ""), attachment.get("color", ""))
-            )
+            title, text, color = (attachment.get(name, "") for name in ("title", "text", "color"))
+            buttons = tuple(Button(action["text"], action["url"]) for action in attachment.get("actions") or ())
+            self.messages.append(Message(title, text, color, buttons))
         return PlainTextResponse("ok")
 
     async def _page(self, _: Request) -> Response:
         shown = "".join(message.as_html() for message in self.messages) or "<p>No message yet.</p>"
         return HTMLResponse(
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5"><title>#mojaloop-patches</title><style>'
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
+            "<title>#mojaloop-patches</title><style>"
             "body{font:15px/1.46 Lato,system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d1c1d}"
             "article{padding:.2rem 0 .4rem 1rem;margin:1rem 0}h2{font-size:15px;margin:.2rem 0}"
-            "pre{background:#f8f8f8;border:1px solid #ddd;border-radius:4px;padding:.5rem;white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px}"
+            "pre{background:#f8f8f8;border:1px solid #ddd;border-radius:4px;padding:.5rem;font-size:12px;"
+            "white-space:pre-wrap;overflow-wrap:anywhere}"
+            ".button{border:1px solid #ddd;border-radius:4px;padding:.2rem .6rem;text-decoration:none;font-weight:bold}"
             f"</style></head><body><h1>#mojaloop-patches</h1>{shown}</body></html>"
         )
 
 
 def _refusal(body: dict[str, Any]) -> str | None:
-    """Why Slack would not take a message, or would cut it."""
+    """Why Slack would refuse or truncate a message; None if it would not."""
     attachments = body.get("attachments") or []
     if not body.get("text") and not attachments:
         return "no_text"
@@ -123,9 +145,10 @@ def _refusal(body: dict[str, Any]) -> str | None:
     if len(body.get("text") or "") > LONGEST_TEXT:
         return "msg_too_long"
     for attachment in attachments:
-        if (
-            len(attachment.get("text") or "") > LONGEST_ATTACHMENT_TEXT
-            or len(attachment.get("title") or "") > LONGEST_TITLE
-        ):
+        text, title = attachment.get("text") or "", attachment.get("title") or ""
+        if len(text) > LONGEST_ATTACHMENT_TEXT or len(title) > LONGEST_TITLE:
             return "msg_too_long"
+        actions = attachment.get("actions") or ()
+        if len(actions) > MOST_BUTTONS or not all(action.get("text") and action.get("url") for action in actions):
+            return "invalid_attachments"
     return None

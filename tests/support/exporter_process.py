@@ -19,10 +19,16 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 
 class Exporter:
-    """`serve`, on a free port."""
+    """`serve`, on a port that it chooses unless it has to be the same one after a restart."""
 
     def __init__(
-        self, folder: Path, *, kubeconfig: Path, config: dict[str, Any], environment: dict[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        kubeconfig: Path,
+        config: dict[str, Any],
+        environment: dict[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -31,7 +37,7 @@ class Exporter:
         self._config.write_text(json.dumps(config))  # JSON is YAML
         self._command = [
             sys.executable, "-m", "exporter", "serve", "--config", str(self._config), "--kubeconfig", str(kubeconfig),
-            "--listen", "127.0.0.1:0", "--state-dir", str(folder / "state"),
+            "--listen", f"127.0.0.1:{port}", "--state-dir", str(folder / "state"),
         ]  # fmt: skip
         self._environment = {**os.environ, **(environment or {})}
         self.url = ""
