@@ -10,9 +10,9 @@ import yaml
 
 from exporter.demo.alerts import FOLDER, RULES
 from tests.support.alertmanager import alertmanager, commands_in, post, until
-from tests.support.kube import need
+from tests.support.components import need
+from tests.support.patch_alerts import patch_alert
 from tests.support.promtool import IMAGE, Case, Page, run
-from tests.test_slack_messages import patch_alert
 
 pytestmark = pytest.mark.anyio
 RULE_OF = {

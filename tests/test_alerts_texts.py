@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from exporter.demo.alerts import FOLDER, RULES, names, substitute
-from tests.support.kube import need
+from tests.support.components import need
 from tests.support.promtool import AVAILABLE, DAY, DOWN, GRAFANA, IMAGE, OVERDUE, RUNBOOK, Case, Page, firing, passes
 
 HUB = {"cluster": "north", "namespace": "mojaloop"}
