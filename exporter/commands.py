@@ -134,10 +134,10 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
             f"restore the old image: import {new} into that tag, or remove the trigger."
         )
     if manager is not None and manager.name == "helm":
+        # Without the tag, so that Slack shows it once for all workloads of a release.
         release = f"the Helm release {manager.source}" if manager.source else "its Helm release"
         sentences.append(
-            f"Set the image to {new} in the values of {release} as well: otherwise the next upgrade restores the old "
-            "image (Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false "
-            "helps)."
+            f"Set the new tag in the values of {release} as well: otherwise the next upgrade restores the old image "
+            "(Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
         )
     return " ".join(sentences)

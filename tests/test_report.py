@@ -79,7 +79,7 @@ def test_the_json_of_a_finding():
     assert command.count('"replace"') == 2, "one command for main and init containers"
     assert first.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
     assert first.pop("advice").startswith(
-        "Set the image to mojaloop/ledger:v1.0.2 in the values of the Helm release mojaloop/moja as well"
+        "Set the new tag in the values of the Helm release mojaloop/moja as well"
     )
     assert first == {
         "namespace": "mojaloop",
@@ -147,7 +147,7 @@ def test_commands_are_a_script():
     lines = render_commands(SNAPSHOT).splitlines()
     assert lines[0] == "# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2"
     assert lines[1].startswith(
-        "# Set the image to mojaloop/ledger:v1.0.2 in the values of the Helm release mojaloop/moja as well"
+        "# Set the new tag in the values of the Helm release mojaloop/moja as well"
     )
     assert lines[2].startswith("kubectl -n mojaloop patch deployment/ledger --type=json")
     assert lines[-1] == "# 2 of 5 containers could not be judged."
