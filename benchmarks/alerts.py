@@ -29,8 +29,8 @@ from tools import find
 OLD_COMMIT = "e9b4219"
 # The share of the old rules' time that the new rules may use.
 ALLOWED = {"Available and Overdue": 0.5, "all rules": 0.65}
-EVALUATIONS = 10
-ROUNDS = 2
+EVALUATIONS = 12
+ROUNDS = 3
 INTERVAL = 10
 _ALERTS = ("MojaloopImagePatchAvailable", "MojaloopImagePatchOverdue", "MojaloopImagePatchNotRolledOut")
 _QUICK = {"available_for": "0s", "overdue_for": "0s", "not_rolled_out_for": "0s"}
@@ -206,14 +206,15 @@ def measure(workloads: int, binary: str | Path) -> None:
     after = _cpu()
     stolen = (after[7] - before[7]) / (sum(after) - sum(before) - (after[3] - before[3]))
     print(f"{_version(binary)}: {3 * workloads} alerts of {workloads} workloads; the host kept {stolen:.0%} of the CPU")
-    print(f"{'':<24}{'before':>10}{'after':>10}{'ratio':>8}{'allowed':>9}")
+    print(f"{'':<33}{'before':>10}{'after':>10}{'ratio':>8}{'allowed':>9}")
     lines = [len(text.splitlines()) for text in (old_rules(), RULES.read_text("utf-8"))]
-    print(f"{'lines of the rules':<24}{lines[0]:>10}{lines[1]:>10}{lines[1] / lines[0]:>8.2f}")
+    print(f"{'lines of the rules':<33}{lines[0]:>10}{lines[1]:>10}{lines[1] / lines[0]:>8.2f}")
     for what, field in (("Available and Overdue", "patches"), ("all rules", "everything")):
-        seconds = [statistics.median(getattr(one, field) for one in taken[old]) for old in (True, False)]
-        ratio = seconds[1] / seconds[0]
-        print(f"{what + ', s':<24}{seconds[0]:>10.2f}{seconds[1]:>10.2f}{ratio:>8.2f}{ALLOWED[what]:>9.2f}")
-    print(f"medians of {len(taken[True])} and {len(taken[False])} evaluations\n", flush=True)
+        for how, of in (("median", statistics.median), ("fastest", min)):
+            seconds = [of([getattr(one, field) for one in taken[old]]) for old in (True, False)]
+            ratio = seconds[1] / seconds[0]
+            print(f"{f'{what}, {how}':<33}{seconds[0]:>10.2f}{seconds[1]:>10.2f}{ratio:>8.2f}{ALLOWED[what]:>9.2f}")
+    print(f"seconds of {len(taken[True])} and {len(taken[False])} evaluations\n", flush=True)
 
 
 def _version(binary: str | Path) -> str:

@@ -195,18 +195,27 @@ def test_the_rules_are_the_shipped_ones():
 
 def test_marked_places_are_changed_as_the_demo_does_it():
     text = RULES.read_text()
-    assert set(VALUES["prometheusRule"]["values"]) == names(text) - {"grafana"}
+    bases = {"grafana", "runbook"}
+    assert set(VALUES["prometheusRule"]["values"]) == names(text) - bases
     assert substitute(text, {k: str(v) for k, v in VALUES["prometheusRule"]["values"].items()}) == text, (
         "the defaults are the rules' own"
     )
-    other = {
-        name: str(7000 + n) if name.endswith("_seconds") else f"{n + 1}h30m"
-        for n, name in enumerate(sorted(names(text) - {"grafana"}))
-    }
+
+    def another(number, name):
+        kinds = {"seconds": str(7000 + number), "severity": f"level-{number}", "for": f"{number + 1}h30m"}
+        return kinds[name.rpartition("_")[2]]
+
+    other = {name: another(n, name) for n, name in enumerate(sorted(names(text) - bases))}
     chosen = {name: int(value) if name.endswith("_seconds") else value for name, value in other.items()}
-    changed = rendered(*values(**{"prometheusRule.values": chosen, "grafana.url": "https://grafana.hub.example/sub/"}))
-    expected = substitute(text, {**other, "grafana": "https://grafana.hub.example/sub"})
+    addresses = {
+        "grafana.url": "https://grafana.hub.example/sub/", "prometheusRule.runbookUrl": "https://wiki.hub.example/patches",
+    }  # fmt: skip
+    changed = rendered(*values(**{"prometheusRule.values": chosen, **addresses}))
+    expected = substitute(
+        text, {**other, "grafana": "https://grafana.hub.example/sub", "runbook": "https://wiki.hub.example/patches"}
+    )
     assert "localhost" not in expected
+    assert "blob/main" not in expected
     assert one(changed, "PrometheusRule")["spec"] == yaml.safe_load(expected)
 
 

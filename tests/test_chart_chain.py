@@ -22,6 +22,7 @@ import yaml
 
 from exporter.demo import StandInSlack, serving
 from exporter.demo.alerts import FOLDER, RULES, substitute
+from exporter.demo.slack import Button
 from tests.support.chart import install_crds, kubectl
 from tests.support.components import need
 from tests.support.exporter_process import local
@@ -403,15 +404,13 @@ async def chain(hub, images, slack, sink, operator_log):
             return "\n".join([*(log.read_text()[-1500:] for log in logs), *answered, str(titles), str(slack.refusals)])
 
         def about_the_ledger():
-            return next((m for m in slack.messages if "Deployment hub/ledger runs" in m.text), None)
+            return next((m for m in slack.messages if "in hub:" in m.title and m.text.startswith("*ledger*")), None)
 
         message = await until(about_the_ledger, said, 150)
-        assert message.title == "[warning] ledger in hub: A newer patch release of a running image is available. (1)"
-        assert (
-            "<https://grafana.example.org/d/mojaloop-image-patch-workload?var-namespace=hub&var-workload=ledger|dashboard>"
-            in message.text
-        )
-        command = re.search(r"```(kubectl --namespace hub patch .*?)```", message.text)[1]
+        assert message.title == "[warning] ledger in hub: A newer patch release of a running image is available (1)"
+        dashboard = "https://grafana.example.org/d/mojaloop-image-patch-workload?var-namespace=hub&var-workload=ledger"
+        assert Button("Dashboard", dashboard) in message.buttons
+        command = re.search(r"```(kubectl -n hub patch .*?)```", message.text)[1]
         done = await asyncio.to_thread(hub.shell, command)
         assert done.returncode == 0, done.stderr
         assert slack.refusals == []

@@ -43,10 +43,9 @@ def alert(workload):
         },
         "annotations": {
             "summary": "A newer patch release of a running image is available.",
-            "description": f"Deployment mojaloop/{workload} runs docker.io/mojaloop/ledger:v1.0.0, 1 patch release behind v1.0.1.",
+            "description": f"Deployment mojaloop/{workload} runs docker.io/mojaloop/ledger:v1.0.0, 1 patch release behind v1.0.1. Some advice.",
             "patch_command": f"kubectl -n mojaloop patch deployment/{workload} --type=json -p='[1]'",
             "rollback_command": f"kubectl -n mojaloop patch deployment/{workload} --type=json -p='[2]'",
-            "advice": f"Advice about {workload}.",
             "runbook_url": "https://example.org/runbook",
         },
     }
@@ -56,7 +55,7 @@ def test_a_mail_has_every_finding_with_its_commands_and_the_note_about_releases_
     alerts = [alert("one"), alert("two")]
     mail = rendered(tmp_path, "image_patch.email.text", alerts)
     for each in alerts:
-        for name in ("description", "patch_command", "rollback_command", "advice"):
+        for name in ("description", "patch_command", "rollback_command"):
             assert mail.count(each["annotations"][name]) == 1
     assert mail.count("release-management.html") == 1
     assert "```" not in mail

@@ -10,6 +10,9 @@
 {{- with .Values.grafana.url -}}
   {{- $text = regexReplaceAll "(?m)http://localhost:3000(/d/.*# value: grafana)$" $text (printf "%s${1}" (trimSuffix "/" .)) -}}
 {{- end -}}
+{{- with .Values.prometheusRule.runbookUrl -}}
+  {{- $text = regexReplaceAll "(?m)https://\\S+(#\\S+\\s+# value: runbook)$" $text (printf "%s${1}" (trimSuffix "/" .)) -}}
+{{- end -}}
 {{- $document := fromYaml $text -}}
 {{- if not $document.groups -}}
 {{- fail (printf "alerts/mojaloop-image-patch.rules.yml cannot be read: %s" $document.Error) -}}
