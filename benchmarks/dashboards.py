@@ -14,7 +14,7 @@ from exporter.demo.grafana import _DASHBOARD
 
 def main(containers: int) -> None:
     with scraped(containers // 2) as address:
-        while ask(address, "count(mojaloop:image_patch_since_timestamp_seconds)") < containers:
+        while ask(address, "count(mojaloop:workload_patch_since_timestamp_seconds)") < containers // 2:
             time.sleep(2)
         time.sleep(120)
         worst = 0.0

@@ -23,7 +23,13 @@ from exporter.demo.alerts import FOLDER, RULES, substitute
 
 # By what they do, the names that binaries go by: Debian's and the projects' own.
 BINARIES = {"Prometheus": ("prometheus",), "Alertmanager": ("prometheus-alertmanager", "alertmanager")}
-SPED_UP = {"available_for": "10s", "superseded_for": "10s", "mixed_for": "10s", "unknown_for": "10s"}
+SPED_UP = {
+    "available_for": "10s",
+    "overdue_for": "10s",
+    "superseded_for": "10s",
+    "mixed_for": "10s",
+    "unknown_for": "10s",
+}
 _READY_SECONDS = 30.0
 
 
@@ -62,6 +68,8 @@ def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval
     ours |= {"group_wait": group_wait, "group_interval": group_interval}
     for route in ours["routes"]:
         route.pop("active_time_intervals", None)
+        if "group_interval" in route:
+            route["group_interval"] = group_interval
     for receiver in config["receivers"]:
         for slack in receiver.get("slack_configs", ()):
             slack["api_url_file"] = str(webhook)
