@@ -72,7 +72,7 @@ async def heard(channel, count, seconds=30):
 
 
 async def test_what_inhibits_what(tmp_path):
-    """Overdue takes the place of Available; an exporter that is down silences what it would say wrongly, and no patch."""
+    """Overdue replaces Available; an exporter that is down silences what would be wrong, and no patch."""
     patch = {
         "cluster": "north",
         "namespace": "mojaloop",
@@ -104,7 +104,7 @@ async def test_what_inhibits_what(tmp_path):
             "[warning] central-ledger in west/mojaloop: A newer patch release of a running image is available (1)",
             "[warning] north: The image patch exporter is down (1)",
             "[warning] south: Requests to a registry keep failing (1)",
-        ]  # fmt: skip
+        ]
 
 
 # kube-prometheus-stack.
@@ -187,18 +187,34 @@ def faster(config):
 
 
 def hub_of_a_hundred_containers():
-    """Three namespaces, a hundred containers in ninety workloads: 36 miss a patch, 24 of them for longer than allowed."""
+    """Three namespaces, a hundred containers: 36 workloads miss a patch, 24 of them for longer than allowed."""
     missing = [patch_alert(f"moja-service-{n:02}", image=f"service-{n % 18}") for n in range(28)]
     missing += [patch_alert(f"backend-{n}", image=f"backend-{n}", namespace="backend") for n in range(6)]
     missing += [patch_alert(f"ingress-{n}", image="ingress", namespace="ingress") for n in range(2)]
     overdue = [
-        {**one, "labels": {**one["labels"], "alertname": "MojaloopImagePatchOverdue"}, "annotations": {**one["annotations"], "summary": RULE_OF["MojaloopImagePatchOverdue"]["annotations"]["summary"]}}
+        {
+            **one,
+            "labels": {**one["labels"], "alertname": "MojaloopImagePatchOverdue"},
+            "annotations": {
+                **one["annotations"],
+                "summary": RULE_OF["MojaloopImagePatchOverdue"]["annotations"]["summary"],
+            },
+        }
         for one in missing[10:34]
-    ]  # fmt: skip
+    ]
     own = {"cluster": "north", "namespace": "mojaloop"}
     mixed = [alert("MojaloopImageVersionsMixed", image=f"docker.io/mojaloop/service-{n}", **own) for n in range(2)]
-    weekly = [alert("MojaloopImagePatchLineSuperseded", **{**own, "namespace": namespace}, image=f"docker.io/mojaloop/service-{n}", tag="v1.0.0", latest_tag="v1.1.0")
-              for namespace in ("mojaloop", "backend") for n in range(10)]  # fmt: skip
+    weekly = [
+        alert(
+            "MojaloopImagePatchLineSuperseded",
+            **{**own, "namespace": namespace},
+            image=f"docker.io/mojaloop/service-{n}",
+            tag="v1.0.0",
+            latest_tag="v1.1.0",
+        )
+        for namespace in ("mojaloop", "backend")
+        for n in range(10)
+    ]
     weekly.append(alert("MojaloopImageStatusUnknown", cluster="north", namespace="backend", reason="floating_tag"))
     return missing, overdue, mixed, weekly
 
@@ -224,8 +240,11 @@ async def test_a_hub_gets_as_many_messages_as_the_documentation_says(tmp_path):
             await asyncio.sleep(HOUR / 15)
         release = await day(4)
     counts = {
-        "first day": len(first), "quiet day": len(quiet), "monday": len(monday) - len(quiet), "release": len(release) - len(quiet),
-    }  # fmt: skip
+        "first day": len(first),
+        "quiet day": len(quiet),
+        "monday": len(monday) - len(quiet),
+        "release": len(release) - len(quiet),
+    }
     print(counts, [message["title"] for message in first])
     assert counts["first day"] == 5
     assert counts["quiet day"] == 2

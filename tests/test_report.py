@@ -78,9 +78,7 @@ def test_the_json_of_a_finding():
     assert command.startswith("kubectl -n mojaloop patch deployment/ledger --type=json -p=")
     assert command.count('"replace"') == 2, "one command for main and init containers"
     assert first.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
-    assert first.pop("advice").startswith(
-        "Set the new tag in the values of the Helm release mojaloop/moja as well"
-    )
+    assert first.pop("advice").startswith("Set the new tag in the values of the Helm release mojaloop/moja as well")
     assert first == {
         "namespace": "mojaloop",
         "workload_kind": "Deployment",
@@ -146,9 +144,7 @@ def test_an_annotation_writes_no_line_of_the_script(written):
 def test_commands_are_a_script():
     lines = render_commands(SNAPSHOT).splitlines()
     assert lines[0] == "# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2"
-    assert lines[1].startswith(
-        "# Set the new tag in the values of the Helm release mojaloop/moja as well"
-    )
+    assert lines[1].startswith("# Set the new tag in the values of the Helm release mojaloop/moja as well")
     assert lines[2].startswith("kubectl -n mojaloop patch deployment/ledger --type=json")
     assert lines[-1] == "# 2 of 5 containers could not be judged."
     assert all(line == "" or line.startswith(("#", "kubectl ")) for line in lines)

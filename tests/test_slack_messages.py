@@ -1,4 +1,4 @@
-"""What people read in Slack: the finding and its command first, whole commands only, and what was resolved by its name."""
+"""What people read in Slack: the finding and its command first, whole commands only, what was resolved by name."""
 
 import re
 from urllib.parse import urlparse
@@ -11,7 +11,7 @@ from tests.support.alertmanager import alertmanager, commands_in, ended, post, u
 from tests.support.patch_alerts import HELM, patch_alert
 
 pytestmark = pytest.mark.anyio
-# Slack cuts the text of an attachment at about this many characters, and folds it after these; the command has to be before.
+# Slack cuts the text of an attachment at about LONGEST characters, and folds it after FOLDED.
 LONGEST, FOLDED, FIRST_COMMAND = 8_000, 700, 250
 
 
@@ -70,13 +70,15 @@ async def test_one_finding_is_a_line_its_command_and_what_else_there_is(tmp_path
         "Mojaloop tests the services of a release together: "
         "<https://docs.mojaloop.io/adoption/HubOperations/TechOps/release-management.html|what to consider before you patch one of them>.",
         f"Roll moja-centralledger-service back to v19.12.3: ```{annotations['rollback_command']}```",
-    ]  # fmt: skip
+    ]
     assert message["text"].index(annotations["patch_command"]) + len(annotations["patch_command"]) < FOLDED, (
         "before the fold"
     )
     assert [(action["text"], action["url"]) for action in message["actions"]] == [
-        ("Runbook", annotations["runbook_url"]), ("Dashboard", annotations["dashboard_url"]), ("What changed", annotations["changes_url"]),
-    ]  # fmt: skip
+        ("Runbook", annotations["runbook_url"]),
+        ("Dashboard", annotations["dashboard_url"]),
+        ("What changed", annotations["changes_url"]),
+    ]
     assert (
         resolved["title"]
         == "[resolved] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)"
@@ -143,12 +145,17 @@ LONG_NAMES = {"image": "i" * 200, "tag": "v1." + "0" * 120}
 @pytest.mark.parametrize(
     "alerts",
     [
-        [patch_alert("ledger")], fifteen(), two_hundred_in_forty(), [patch_alert("ledger", behind=1, days=1)],
-        [patch_alert("ledger", advice="a" * 400)], [patch_alert("w" * 253, **LONG_NAMES)],
-        [patch_alert("w" * 253, **LONG_NAMES), patch_alert("other", image="other")], [patch_alert("ledger", name="MojaloopImagePatchOverdue")],
+        [patch_alert("ledger")],
+        fifteen(),
+        two_hundred_in_forty(),
+        [patch_alert("ledger", behind=1, days=1)],
+        [patch_alert("ledger", advice="a" * 400)],
+        [patch_alert("w" * 253, **LONG_NAMES)],
+        [patch_alert("w" * 253, **LONG_NAMES), patch_alert("other", image="other")],
+        [patch_alert("ledger", name="MojaloopImagePatchOverdue")],
     ],
     ids=["one", "fifteen", "forty", "one release", "long advice", "long names", "long names and others", "overdue"],
-)  # fmt: skip
+)
 async def test_the_first_command_is_among_the_first_characters(tmp_path, alerts):
     message, _ = await sent(tmp_path, alerts)
     assert 0 < message["text"].index("kubectl") <= FIRST_COMMAND
@@ -174,29 +181,44 @@ async def test_where_there_is_no_command_the_advice_is_what_is_read(tmp_path):
 
 
 HEALTH = {
-    "MojaloopImagePatchNotRolledOut": ({"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger"}, "ledger"),
-    "MojaloopImagePatchLineSuperseded": ({"namespace": "mojaloop", "image": "docker.io/mojaloop/ledger", "tag": "v1.0.0", "latest_tag": "v1.1.0"}, "ledger:v1.0.0"),
+    "MojaloopImagePatchNotRolledOut": (
+        {"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger"},
+        "ledger",
+    ),
+    "MojaloopImagePatchLineSuperseded": (
+        {"namespace": "mojaloop", "image": "docker.io/mojaloop/ledger", "tag": "v1.0.0", "latest_tag": "v1.1.0"},
+        "ledger:v1.0.0",
+    ),
     "MojaloopImageVersionsMixed": ({"namespace": "mojaloop", "image": "docker.io/mojaloop/ledger"}, "ledger"),
     "MojaloopImageStatusUnknown": ({"namespace": "mojaloop", "reason": "unauthorized"}, "unauthorized"),
     "MojaloopImagePatchExporterDown": ({"watched_namespace": "mojaloop"}, "namespace mojaloop"),
     "MojaloopImagePatchExporterNotSynced": ({"watched_namespace": "*"}, "north"),
-    "MojaloopImagePatchExporterScrapesFail": ({"scrape_job": "patch", "scrape_instance": "10.0.0.1:9090"}, "10.0.0.1:9090"),
+    "MojaloopImagePatchExporterScrapesFail": (
+        {"scrape_job": "patch", "scrape_instance": "10.0.0.1:9090"},
+        "10.0.0.1:9090",
+    ),
     "MojaloopImagePatchLabelsRenamed": ({"job": "patch"}, "patch"),
-    "MojaloopImagePatchSamplesMissing": ({"scrape_job": "patch", "metric": "mojaloop_image_info"}, "mojaloop_image_info"),
+    "MojaloopImagePatchSamplesMissing": (
+        {"scrape_job": "patch", "metric": "mojaloop_image_info"},
+        "mojaloop_image_info",
+    ),
     "MojaloopImagePatchNothingWatched": ({"watched_namespace": "mojaloop"}, "namespace mojaloop"),
     "MojaloopImagePatchReplicasDisagree": ({}, "north"),
     "MojaloopImageLookupStale": ({"registry": "docker.io", "image": "docker.io/mojaloop/ledger"}, "ledger"),
     "MojaloopRegistryFailing": ({"registry": "docker.io", "reason": "unreachable"}, "docker.io (unreachable)"),
-}  # fmt: skip
+}
 
 
 async def test_a_resolved_message_names_what_was_resolved_for_every_alert(tmp_path):
     shipped = {rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"] if "alert" in rule}
     assert HEALTH.keys() | {"MojaloopImagePatchAvailable", "MojaloopImagePatchOverdue"} == shipped
     alerts = [
-        {"labels": {"alertname": name, "severity": "warning", "cluster": "north", **labels}, "annotations": {"summary": f"{name}.", "description": f"All of {name}."}}
+        {
+            "labels": {"alertname": name, "severity": "warning", "cluster": "north", **labels},
+            "annotations": {"summary": f"{name}.", "description": f"All of {name}."},
+        }
         for name, (labels, _) in HEALTH.items()
-    ]  # fmt: skip
+    ]
 
     def change(config):
         config["inhibit_rules"] = []

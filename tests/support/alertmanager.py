@@ -76,10 +76,17 @@ async def alertmanager(
         address = f"127.0.0.1:{free_port()}"
         with (folder / "alertmanager.log").open("ab") as log:
             process = subprocess.Popen(
-                [binary, f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={folder / 'data'}", f"--web.listen-address={address}",
-                 "--cluster.listen-address=", "--web.external-url=http://alertmanager.example"],
-                stdout=log, stderr=log,
-            )  # fmt: skip
+                [
+                    binary,
+                    f"--config.file={folder / 'alertmanager.yml'}",
+                    f"--storage.path={folder / 'data'}",
+                    f"--web.listen-address={address}",
+                    "--cluster.listen-address=",
+                    "--web.external-url=http://alertmanager.example",
+                ],
+                stdout=log,
+                stderr=log,
+            )
         try:
             async with httpx.AsyncClient(base_url=f"http://{address}") as client:
 
