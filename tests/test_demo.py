@@ -19,7 +19,7 @@ from exporter.demo.cluster import StandInCluster
 from exporter.demo.objects import RESOURCES, apply_json_patch
 from exporter.demo.registry import PAGE_TAGS, StandInRegistry
 from exporter.findings import Reason
-from exporter.images import Repository, parse
+from exporter.images import Repository, is_tag, parse
 from exporter.inventory import Inventory
 from exporter.registry import DEFAULT_ENTRIES, RegistryClient, RegistryError
 from exporter.telemetry import Telemetry
@@ -89,7 +89,7 @@ async def test_every_running_tag_is_known_to_its_registry():
                 assert reference.tag in held[str(client.lookup_repository(reference.repository))], container.image
         ledger = Repository("docker.io", "mojaloop/central-ledger")
         answer = await client.tags(ledger)
-        assert set(answer.names) == set(held[str(ledger)])
+        assert set(answer.names) == {name for name in held[str(ledger)] if is_tag(name)}
         assert len(answer.names) > 600, "several pages"
         assert await client.created(ledger, "v19.13.2") == held[str(ledger)]["v19.13.2"]
         assert (
