@@ -320,18 +320,19 @@ async def test_what_inhibits_what(tmp_path):
 
         await until(four, 20, lambda: slack.messages)
         # Every group waits as long as the others do, so this message comes after all that the first alerts may cause.
-        assert (await client.post("/api/v2/alerts", json=[alert("Last", cluster="north")])).status_code == 200
+        one_more = alert("MojaloopImagePatchAvailable", **{**patch, "workload": "c", "image": "docker.io/mojaloop/c"})
+        assert (await client.post("/api/v2/alerts", json=[one_more])).status_code == 200
 
         async def last():
-            return any("Last" in message.title for message in slack.messages)
+            return any(" c in " in message.title for message in slack.messages)
 
         await until(last, 20, lambda: slack.messages)
         assert sorted(message.title for message in slack.messages) == [
-            "[warning] Last (1)",
             "[warning] MojaloopImagePatchExporterDown (1)",
             "[warning] MojaloopRegistryFailing (1)",
             "[warning] a in north/mojaloop: MojaloopImagePatchOverdue (1)",
             "[warning] b in north/mojaloop: MojaloopImagePatchAvailable (1)",
+            "[warning] c in north/mojaloop: MojaloopImagePatchAvailable (1)",
         ]
 
 
