@@ -56,7 +56,9 @@ def with_tables(text: str) -> str:
         marked = rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)"
         text, count = re.subn(marked, lambda m, c=content: f"{m[1]}\n{c}\n{m[2]}", text, flags=re.DOTALL)  # type: ignore[misc]
         if count != 1:
-            raise ValueError(f"{README.name} needs the comments <!-- {name}: ... --> and <!-- /{name} --> once, not {count} times")
+            raise ValueError(
+                f"{README.name} needs the comments <!-- {name}: ... --> and <!-- /{name} --> once, not {count} times"
+            )
     return text
 
 

@@ -70,7 +70,7 @@ def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> 
 def operator_crds() -> Path:
     """The folder with the Prometheus operator's CRDs."""
     need("prometheus-operator")
-    module = source("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    module = source("github.com/prometheus-operator/prometheus-operator")
     return module / "example" / "prometheus-operator-crd"
 
 

@@ -116,7 +116,7 @@ class Kube:
             f"--service-account-private-key-file={self._key}", f"--cert-dir={self.folder / 'manager'}", f"--secure-port={free_port()}",
             "--bind-address=127.0.0.1", "--concurrent-deployment-syncs=10", "--kube-api-qps=200", "--kube-api-burst=400",
         )  # fmt: skip
-        module = source("kwok", "sigs.k8s.io/kwok")
+        module = source("sigs.k8s.io/kwok")
         stages = [
             file for stage in ("node/fast", "node/heartbeat", "pod/fast") for file in sorted(Path(module, "kustomize/stage", stage).glob("*.yaml"))
             if file.name != "kustomization.yaml"
