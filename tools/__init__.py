@@ -70,6 +70,7 @@ def find(name: str) -> Path | None:
 
 
 def source(module: str, path: str) -> Path:
-    """The folder with the files of a Go module that a folder here pins; downloaded where it is not there."""
-    done = subprocess.run(["go", "mod", "download", "-json", path], cwd=HERE / module, capture_output=True, text=True, check=True)
+    """The folder with the files of a Go module that a folder here pins; downloaded if it is missing."""
+    command = ["go", "mod", "download", "-json", path]
+    done = subprocess.run(command, cwd=HERE / module, capture_output=True, text=True, check=True)
     return Path(json.loads(done.stdout)["Dir"])
