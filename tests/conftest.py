@@ -11,10 +11,10 @@ from tests.support.kube import Kube
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a component, see `tests/support/components.py`, and keep together what shares a fixture.
+    """Mark tests that need a component (see `tests/support/components.py`) and group tests that share a fixture.
 
-    With pytest-xdist a module's fixture is made once in each worker, so the tests that use one go to the same worker. They
-    take longest and start first.
+    Under pytest-xdist each worker creates a module-scoped fixture once, so all tests that use it run on one worker.
+    These tests take longest, so they start first.
     """
     for item in items:
         if components.needed_by(item):
