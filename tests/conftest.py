@@ -12,10 +12,10 @@ from tests.support.kube import Kube
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a component, see `tests/support/components.py`, and keep together what shares a fixture.
+    """Mark tests that need a component (see `tests/support/components.py`) and group tests that share a fixture.
 
-    With pytest-xdist each worker makes a module's fixture, so the tests that share one go to the same worker. What may take
-    longest starts first, so that no worker is left alone with it at the end.
+    Under pytest-xdist each worker creates a module-scoped fixture once, so all tests that use it run on one worker.
+    These tests take longest, so they start first.
     """
     for item in items:
         if components.needed_by(item):

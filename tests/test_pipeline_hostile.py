@@ -1,7 +1,8 @@
-"""What a hostile author of workloads can write, on real processes: none of it reaches a label, an alert or Slack, and commands stay whole.
+"""What a hostile author of workloads can write, on real processes.
 
-Labels and names of built-in kinds are restricted by the API server. Annotations, owner references, image references and all
-of a custom resource are not, so each value here is stored by a real API server as it stands.
+None of it reaches a label, an alert or Slack, and commands stay intact. The API server restricts labels and names of
+built-in kinds. It does not restrict annotations, owner references, image references and all of a custom resource, so a
+real API server stores each value here unchanged.
 """
 
 import json
@@ -39,8 +40,14 @@ MANAGED = {
 }
 INSTEAD = {
     "argocd": "Argo CD reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its Application.",
-    "flux": "Flux reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its Kustomization or HelmRelease.",
-    "operator": "The owner of this workload reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its owner.",
+    "flux": (
+        "Flux reverts a patch: "
+        "set the image to mojaloop/ledger:v1.0.1 in the sources of its Kustomization or HelmRelease."
+    ),
+    "operator": (
+        "The owner of this workload reverts a patch: "
+        "set the image to mojaloop/ledger:v1.0.1 in the sources of its owner."
+    ),
 }
 IMAGES = [EVIL, LINES, f"{IMAGE}:v1.0.0;reboot", f"{IMAGE}:v1.0.0' $(reboot)", "evil.example/a:v1.0.0|evil"]
 

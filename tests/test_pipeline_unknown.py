@@ -1,4 +1,7 @@
-"""Registries that never answer next to workloads that go: on real processes, alerts end with what they are about, and only then."""
+"""Registries that never answer and workloads that are deleted, on real processes.
+
+An alert ends when its subject is gone, and not before.
+"""
 
 import json
 import shutil

@@ -63,12 +63,16 @@ async def test_one_finding_is_a_line_its_command_and_what_else_there_is(tmp_path
         == "[warning] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)"
     )
     assert message["text"].splitlines() == [
-        "*moja-centralledger-service* v19.12.3, 5 patch releases behind v19.12.8, the first published at least 38 days ago.",
+        (
+            "*moja-centralledger-service* v19.12.3, 5 patch releases behind v19.12.8, "
+            "the first published at least 38 days ago."
+        ),
         f"```{annotations['patch_command']}```",
         HELM,
         'If kubectl says "The request is invalid", the command is out of date and changed nothing.',
         "Mojaloop tests the services of a release together: "
-        "<https://docs.mojaloop.io/adoption/HubOperations/TechOps/release-management.html|what to consider before you patch one of them>.",
+        "<https://docs.mojaloop.io/adoption/HubOperations/TechOps/release-management.html"
+        "|what to consider before you patch one of them>.",
         f"Roll moja-centralledger-service back to v19.12.3: ```{annotations['rollback_command']}```",
     ]
     assert message["text"].index(annotations["patch_command"]) + len(annotations["patch_command"]) < FOLDED, (
@@ -134,7 +138,8 @@ def show(what, *messages):
     for message in messages:
         at = message["text"].find("kubectl")
         print(
-            f"\n=== {what}: {len(message['text'])} characters, first command at {at}\n{message['title']}\n{message['text']}"
+            f"\n=== {what}: {len(message['text'])} characters, first command at {at}"
+            f"\n{message['title']}\n{message['text']}"
         )
         print(" ".join(f"[{action['text']}] {action['url']}" for action in message["actions"]))
 

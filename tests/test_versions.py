@@ -1,4 +1,7 @@
-"""The rules of `exporter.versions`, one table each, over real tags; and the whole of nine services' tags against an oracle."""
+"""The rules of `exporter.versions`, one table each, over real tags.
+
+All tags of nine services are also compared with an oracle.
+"""
 
 import json
 import re

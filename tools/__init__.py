@@ -74,7 +74,7 @@ def find(name: str) -> Path | None:
 
 
 def source(path: str) -> Path:
-    """The folder with the files of a Go module that `components` pins; downloaded where it is not there."""
+    """The folder with the files of a Go module that `components` pins; downloaded if it is missing."""
     command = ["go", "mod", "download", "-json", path]
     done = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, check=True)
     return Path(json.loads(done.stdout)["Dir"])

@@ -77,9 +77,8 @@ def operator_crds() -> Path:
 def kubectl(kube: Kube, *arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run kubectl as the administrator."""
     (path,) = need("kubectl")
-    return subprocess.run(
-        [path, f"--kubeconfig={kube.kubeconfig()}", *arguments], input=text, capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
+    command = [path, f"--kubeconfig={kube.kubeconfig()}", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
 
 
 def install_crds(kube: Kube) -> None:

@@ -1,9 +1,9 @@
 """Which tests need a real component, found by reading the tests instead of keeping a list.
 
 A component is a binary that `make tools` builds with Go or installs from Debian. Every path to one goes through `need`.
-At collection `needed_by` looks through a test, its fixtures and the helpers that they call for a call of `need`, and the test
-gets the mark `components`. `make check` leaves these tests out. What the search overlooks is not skipped: `need` fails
-in a test without the mark.
+At collection `needed_by` searches a test, its fixtures and the helpers that they call for a call of `need`. If it finds
+one, the test gets the mark `components`. `make check` leaves these tests out. A test that the search misses is not
+skipped: `need` fails in a test without the mark.
 """
 
 from __future__ import annotations

@@ -48,11 +48,16 @@ def patch_alert(
         },
         "annotations": {
             "summary": "A newer patch release of a running image is available.",
-            "description": f"Deployment mojaloop/{workload} runs docker.io/{short}:{tag}, {releases} published at least {days} days ago.{f' {advice}' if advice else ''}",
+            "description": (
+                f"Deployment mojaloop/{workload} runs docker.io/{short}:{tag}, {releases} published at least"
+                f" {days} days ago.{f' {advice}' if advice else ''}"
+            ),
             "patch_command": kubectl(tag, latest),
             "rollback_command": kubectl(latest, tag),
             "changes_url": f"https://github.com/{short}/compare/{tag}...{latest}",
             "runbook_url": RUNBOOK + name.lower(),
-            "dashboard_url": f"http://grafana/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload={workload}",
+            "dashboard_url": (
+                f"http://grafana/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload={workload}"
+            ),
         },
     }
