@@ -22,7 +22,8 @@ from tests.support.web import Request, Web, reply
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 NOW = 1_700_000_000.0
-FAST = Limits(connect=0.5, read=0.5, request=0.8, lookup=3.0, pages=20)
+# Long enough for a busy machine.
+FAST = Limits(connect=1.5, read=1.5, request=3.0, lookup=9.0, pages=20)
 
 
 def entry_for(server: Web, **more: Any) -> RegistryEntry:
