@@ -208,8 +208,9 @@ def test_marked_places_are_changed_as_the_demo_does_it():
     other = {name: another(n, name) for n, name in enumerate(sorted(names(text) - bases))}
     chosen = {name: int(value) if name.endswith("_seconds") else value for name, value in other.items()}
     addresses = {
-        "grafana.url": "https://grafana.hub.example/sub/", "prometheusRule.runbookUrl": "https://wiki.hub.example/patches",
-    }  # fmt: skip
+        "grafana.url": "https://grafana.hub.example/sub/",
+        "prometheusRule.runbookUrl": "https://wiki.hub.example/patches",
+    }
     changed = rendered(*values(**{"prometheusRule.values": chosen, **addresses}))
     expected = substitute(
         text, {**other, "grafana": "https://grafana.hub.example/sub", "runbook": "https://wiki.hub.example/patches"}

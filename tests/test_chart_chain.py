@@ -1,5 +1,9 @@
-"""What a hub has after `helm install`: the Prometheus operator makes configuration of the chart's objects, Prometheus and Alertmanager run on exactly that,
-and a missing patch reaches Slack. In a network namespace of its own, as the API server refuses loopback addresses behind a Service."""
+"""What a hub has after `helm install`: a missing patch reaches Slack.
+
+The Prometheus operator writes configuration from the chart's objects, and Prometheus and Alertmanager run with exactly
+that configuration. All of it runs in its own network namespace, because the API server refuses loopback addresses
+behind a Service.
+"""
 
 import asyncio
 import base64
@@ -36,10 +40,11 @@ ROOT = FOLDER.parent
 ADDRESS = "10.99.0.1"
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET, clone(2)
 PROMETHEUS = {
-    "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": {"name": "kps", "namespace": "monitoring"},
+    "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",
+    "metadata": {"name": "kps", "namespace": "monitoring"},
     "spec": {
-        "version": "v3.0.0", "replicas": 1, "serviceAccountName": "prometheus", "scrapeInterval": "2s", "evaluationInterval": "2s",
-        "serviceDiscoveryRole": "EndpointSlice",
+        "version": "v3.0.0", "replicas": 1, "serviceAccountName": "prometheus",
+        "scrapeInterval": "2s", "evaluationInterval": "2s", "serviceDiscoveryRole": "EndpointSlice",
         # As kube-prometheus-stack has them.
         "serviceMonitorSelector": {"matchLabels": {"release": "kps"}}, "serviceMonitorNamespaceSelector": {},
         "podMonitorSelector": {"matchLabels": {"release": "kps"}}, "podMonitorNamespaceSelector": {},
@@ -167,7 +172,9 @@ class Hub:
         """An EndpointSlice with this machine's address."""
         self.make({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": f"{service}-0", "namespace": "monitoring", "labels": {"kubernetes.io/service-name": service}},
+            "metadata": {
+                "name": f"{service}-0", "namespace": "monitoring", "labels": {"kubernetes.io/service-name": service},
+            },
             "endpoints": [{"addresses": [ADDRESS], "conditions": {"ready": True}}],
             "ports": [{"name": port_name, "port": port, "protocol": "TCP"}],
         })  # fmt: skip
@@ -206,7 +213,8 @@ class Hub:
         kinds = kubectl(self.kube, "api-resources", "--verbs=list", "--output=name").stdout.split()
         kinds = [kind for kind in kinds if not kind.endswith((".metrics.k8s.io", "componentstatuses"))]
         done = kubectl(
-            self.kube, "get", ",".join(kinds), "--all-namespaces", "--selector=app.kubernetes.io/instance=image-patch", "--output=name", "--ignore-not-found"
+            self.kube, "get", ",".join(kinds), "--all-namespaces", "--selector=app.kubernetes.io/instance=image-patch",
+            "--output=name", "--ignore-not-found",
         )  # fmt: skip
         return done.stdout.split()
 
@@ -275,6 +283,7 @@ async def chain(hub, images, slack, sink, operator_log):
     for namespace in ("monitoring", "hub"):
         hub.kube.namespace(namespace)
     monitoring = {"namespace": "monitoring"}
+    read = ["get", "list", "watch"]
     port = free_port()
     hub.make(
         PROMETHEUS,
@@ -284,12 +293,13 @@ async def chain(hub, images, slack, sink, operator_log):
         {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "prometheus"},
             "rules": [
-                {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": ["get", "list", "watch"]},
-                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": read},
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
             ],
         },
         {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "prometheus"},
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "prometheus"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "prometheus"},
             "subjects": [{"kind": "ServiceAccount", "name": "prometheus", **monitoring}],
         },
@@ -331,7 +341,10 @@ async def chain(hub, images, slack, sink, operator_log):
     assert done.returncode == 0, done.stderr
     values = hub.folder / "values.yaml"
     values.write_text(yaml.safe_dump({**QUICK, "config": {"registries": local(images.host)}}))
-    upgrade = f"helm upgrade image-patch charts/mojaloop-image-patch-exporter --namespace monitoring --reuse-values --values {values}"
+    upgrade = (
+        "helm upgrade image-patch charts/mojaloop-image-patch-exporter"
+        f" --namespace monitoring --reuse-values --values {values}"
+    )
     done = await asyncio.to_thread(hub.shell, upgrade)
     assert done.returncode == 0, done.stderr
 
@@ -382,14 +395,22 @@ async def chain(hub, images, slack, sink, operator_log):
     answers = f"{ADDRESS}:{free_port()}"
     (prometheus,), (alerts,) = need("prometheus3"), need("prometheus-alertmanager")
     with (
-        process(hub.folder, "exporter", sys.executable, "-m", "exporter", *container["args"], files=files, environment={**environment, "PYTHONPATH": str(ROOT)}) as ours,
         process(
-            hub.folder, "prometheus", prometheus, "--config.file=/etc/prometheus/config_out/prometheus.env.yaml", f"--storage.tsdb.path={hub.folder / 'tsdb'}",
-            f"--web.listen-address={answers}", files=in_prometheus, environment=around,
+            hub.folder, "exporter", sys.executable, "-m", "exporter", *container["args"],
+            files=files, environment={**environment, "PYTHONPATH": str(ROOT)},
+        ) as ours,
+        process(
+            hub.folder, "prometheus", prometheus,
+            "--config.file=/etc/prometheus/config_out/prometheus.env.yaml",
+            f"--storage.tsdb.path={hub.folder / 'tsdb'}", f"--web.listen-address={answers}",
+            files=in_prometheus, environment=around,
         ) as prometheus_log,
         process(
-            hub.folder, "alertmanager", alerts, "--config.file=/etc/alertmanager/config_out/alertmanager.env.yaml", f"--storage.path={hub.folder / 'alerts'}",
-            f"--web.listen-address={ADDRESS}:{port}", "--cluster.listen-address=", files={"/etc/alertmanager/config_out/alertmanager.env.yaml": routed},
+            hub.folder, "alertmanager", alerts,
+            "--config.file=/etc/alertmanager/config_out/alertmanager.env.yaml",
+            f"--storage.path={hub.folder / 'alerts'}",
+            f"--web.listen-address={ADDRESS}:{port}", "--cluster.listen-address=",
+            files={"/etc/alertmanager/config_out/alertmanager.env.yaml": routed},
         ) as alertmanager_log,
     ):  # fmt: skip
         hub.kube.create("Deployment", "hub", body("Deployment", "ledger", f"{images.host}/mojaloop/ledger:v1.0.0"))
@@ -430,8 +451,9 @@ async def chain(hub, images, slack, sink, operator_log):
         lambda: operator_log.read_text()[-3000:],
     )
     await until(
-        lambda: any("> 604800" in text for text in hub.get("configmap", "prometheus-kps-rulefiles-0")["data"].values()), lambda: operator_log.read_text()[-3000:]
-    )  # fmt: skip
+        lambda: any("> 604800" in text for text in hub.get("configmap", "prometheus-kps-rulefiles-0")["data"].values()),
+        lambda: operator_log.read_text()[-3000:],
+    )
 
     # The operator as it is by default lets nothing through that is about another namespace.
     strict = yaml.safe_load(hub.secret("alertmanager-as-by-default-generated", "alertmanager.yaml.gz"))

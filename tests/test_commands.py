@@ -41,8 +41,8 @@ def finding(
     return Finding(
         workload=WorkloadKey(namespace, kind, workload), container=name, position=position, reference=reference,
         container_type=ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER,
-        image=str(parsed.repository), tag=parsed.tag, digest=parsed.digest or "", latest_tag=latest, releases_behind=int(latest != parsed.tag),
-        minor=latest, major=latest,
+        image=str(parsed.repository), tag=parsed.tag, digest=parsed.digest or "", latest_tag=latest,
+        releases_behind=int(latest != parsed.tag), minor=latest, major=latest,
     )  # fmt: skip
 
 
@@ -193,8 +193,9 @@ def test_a_helm_release_has_a_command_and_advice():
     state = WorkloadState(manager=Manager("helm", "mojaloop/moja"))
     assert patch_command([finding()], state) is not None
     assert advice([finding()], state) == (
-        "Set the new tag in the values of the Helm release mojaloop/moja as well: otherwise the next upgrade restores the "
-        "old image (Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
+        "Set the new tag in the values of the Helm release mojaloop/moja as well: otherwise the next upgrade restores "
+        "the old image (Helm 3) or fails with a field-manager conflict "
+        "(Helm 4; --force-conflicts or --server-side=false helps)."
     )
     assert advice([finding()], NONE) is None
 

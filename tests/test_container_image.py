@@ -1,8 +1,8 @@
 """The container image: built from the Dockerfile with buildah, then run as a restricted pod runs it.
 
-There is no container engine in it. The base is a small Debian from the machine's own mirror, as no image registry is asked; a base that was
-made stays in the user's cache folder. What an engine would do at run time, the kernel's own tools do: a root file system that is
-mounted read-only, a process that is number one of its own, a user that is a number.
+The tests use no container engine and no image registry. The base is a small Debian from the mirror that apt uses; it
+is built once and kept in the user's cache folder. At run time the kernel's own tools replace the engine: they mount the
+root file system read-only, start the process in its own PID namespace, and run it as a numeric user.
 """
 
 from __future__ import annotations
@@ -276,7 +276,8 @@ def test_a_release_of_the_code_is_one_small_layer(builder, image, arguments, tmp
 
     changed = tmp_path / "changed"
     changed.mkdir()
-    for name in ("Dockerfile", ".dockerignore", "requirements.txt", "requirements-build.txt", "pyproject.toml", "README.md", "LICENSE"):  # fmt: skip
+    requirements = ("requirements.txt", "requirements-build.txt", "pyproject.toml")
+    for name in ("Dockerfile", ".dockerignore", *requirements, "README.md", "LICENSE"):
         shutil.copy(TOP / name, changed)
     shutil.copytree(TOP / "exporter", changed / "exporter")
     with (changed / "exporter/__init__.py").open("a") as file:
@@ -309,7 +310,8 @@ class Contained(Exporter):
         command = [*image["Entrypoint"], *(arguments or image["Cmd"])]
         self._command = [
             "unshare", "--mount", "--pid", "--fork", "--propagation", "private", "sh", "-ec", CONTAIN, "sh",
-            str(root), str(folder / "given"), state, *image["Env"], "HOME=/", "chroot", f"--userspec={image['User']}", "--groups=", str(root), *command,
+            str(root), str(folder / "given"), state, *image["Env"], "HOME=/",
+            "chroot", f"--userspec={image['User']}", "--groups=", str(root), *command,
         ]  # fmt: skip
 
     def give(self, name: str, content: Any) -> str:
@@ -333,7 +335,10 @@ class Contained(Exporter):
         return status
 
     def give_kubeconfig(self, kube: Kube) -> None:
-        """The certificate as a file: Kubernetes' client writes one that is inline to /tmp, which a read-only root has not."""
+        """Give the kubeconfig, with the certificate as a file.
+
+        The Kubernetes client writes an inline certificate to /tmp, which is not writable on a read-only root.
+        """
         content = json.loads(kube.kubeconfig().read_text())
         (cluster,) = content["clusters"]
         authority = Path(cluster["cluster"]["certificate-authority"]).read_text()
@@ -373,7 +378,8 @@ def test_it_says_its_version(contained):
 def test_check_judges_manifests_with_nothing_to_write_to(contained, hub):
     command = contained("check", "--config", "/mnt/config", "--manifests", "-", "--fail-on", "patch", state="")
     command.give("config", {"registries": local(hub.host)})
-    document = {"apiVersion": "apps/v1", "kind": "Deployment", **body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0")}  # fmt: skip
+    deployment = body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0")
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", **deployment}
     done = command.run(json.dumps(document))
     assert done.returncode == 3, done.stderr
     assert re.search(r"ledger:v1\.0\.0 +v1\.0\.2 +2 ", done.stdout), done.stdout

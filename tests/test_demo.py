@@ -137,8 +137,13 @@ def test_a_json_patch_holds_whole_or_not_at_all():
     document = {"a": [{"b": 1}], "x/y": 2}
     done = apply_json_patch(
         document,
-        [{"op": "test", "path": "/x~1y", "value": 2}, {"op": "add", "path": "/a/-", "value": 3}, {"op": "replace", "path": "/a/0/b", "value": 4}, {"op": "remove", "path": "/x~1y"}],
-    )  # fmt: skip
+        [
+            {"op": "test", "path": "/x~1y", "value": 2},
+            {"op": "add", "path": "/a/-", "value": 3},
+            {"op": "replace", "path": "/a/0/b", "value": 4},
+            {"op": "remove", "path": "/x~1y"},
+        ],
+    )
     assert done == {"a": [{"b": 4}, 3]}
     assert document == {"a": [{"b": 1}], "x/y": 2}
     for bad in (
@@ -211,7 +216,10 @@ async def test_kubectl_works_on_the_stand_in(tmp_path):
         status, said = await run("get", "deployments")
         assert (status, "moja-centralledger-service" in said) == (0, True), said
         path = "/spec/template/spec/containers/0/image"
-        operations = f'[{{"op":"test","path":"{path}","value":"mojaloop/simulator:v12.3.6"}},{{"op":"replace","path":"{path}","value":"mojaloop/simulator:v12.3.7"}}]'
+        operations = (
+            f'[{{"op":"test","path":"{path}","value":"mojaloop/simulator:v12.3.6"}},'
+            f'{{"op":"replace","path":"{path}","value":"mojaloop/simulator:v12.3.7"}}]'
+        )
         patch = ("patch", "deployment/moja-simulator", "--type", "json", "--patch", operations)
         assert (await run(*patch))[0] == 0
         assert (await run(*patch))[0] == 1
