@@ -1,20 +1,17 @@
-"""What a hub has after `helm install`: the Prometheus operator makes configuration of the chart's objects, Prometheus and Alertmanager run on exactly that,
-and a missing patch reaches Slack. In a network namespace of its own, as the API server refuses loopback addresses behind a Service."""
+"""What a hub has after `helm install`: a missing patch reaches Slack.
+
+The Prometheus operator writes configuration from the chart's objects, and Prometheus and Alertmanager run with exactly
+that configuration. All of it runs in its own network namespace, because the API server refuses loopback addresses
+behind a Service.
+"""
 
 import asyncio
 import base64
-import contextlib
-import ctypes
-import gzip
 import json
-import os
 import re
-import subprocess
 import sys
-import time
 import urllib.request
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,23 +20,22 @@ import yaml
 from exporter.demo import StandInSlack, serving
 from exporter.demo.alerts import FOLDER, RULES, substitute
 from exporter.demo.slack import Button
-from tests.support.chart import install_crds, kubectl
+from tests.support.chart import ROOT, kubectl
 from tests.support.components import need
 from tests.support.exporter_process import local
-from tests.support.kube import Kube, free_port
+from tests.support.kube import free_port
+from tests.support.operated_hub import ADDRESS, cluster, network, operator, process
 from tests.support.registries import registry
 from tests.support.workloads import body
-from tools import find
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
-ROOT = FOLDER.parent
-ADDRESS = "10.99.0.1"
-_NEW_NETWORK = 0x40000000  # CLONE_NEWNET, clone(2)
+
 PROMETHEUS = {
-    "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": {"name": "kps", "namespace": "monitoring"},
+    "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",
+    "metadata": {"name": "kps", "namespace": "monitoring"},
     "spec": {
-        "version": "v3.0.0", "replicas": 1, "serviceAccountName": "prometheus", "scrapeInterval": "2s", "evaluationInterval": "2s",
-        "serviceDiscoveryRole": "EndpointSlice",
+        "version": "v3.0.0", "replicas": 1, "serviceAccountName": "prometheus",
+        "scrapeInterval": "2s", "evaluationInterval": "2s", "serviceDiscoveryRole": "EndpointSlice",
         # As kube-prometheus-stack has them.
         "serviceMonitorSelector": {"matchLabels": {"release": "kps"}}, "serviceMonitorNamespaceSelector": {},
         "podMonitorSelector": {"matchLabels": {"release": "kps"}}, "podMonitorNamespaceSelector": {},
@@ -65,59 +61,6 @@ def alertmanager(name, **more):
     }
 
 
-@contextlib.contextmanager
-def network():
-    """A network namespace of this thread and of what it starts, with an address beside loopback."""
-    if os.geteuid() != 0:
-        sentence = "needs root, for a network namespace of its own"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        assert libc.unshare(_NEW_NETWORK) == 0, os.strerror(ctypes.get_errno())
-        for command in (["link", "set", "lo", "up"], ["address", "add", f"{ADDRESS}/32", "dev", "lo"]):
-            subprocess.run(["ip", *command], check=True)
-        yield
-    finally:
-        assert libc.setns(before, _NEW_NETWORK) == 0
-        os.close(before)
-
-
-@contextlib.contextmanager
-def process(folder, name, *command, files=None, environment=None):
-    """A process in a mount namespace of its own, where files stand at their places."""
-    root = folder / name
-    root.mkdir(parents=True)
-    script = ["set -e"]
-    for place in ("/etc", "/var/lib", "/run"):
-        upper, work = root / f"upper{place}", root / f"work{place}"
-        upper.mkdir(parents=True)
-        work.mkdir(parents=True)
-        script.append(f"mount -t overlay overlay -o lowerdir={place},upperdir={upper},workdir={work} {place}")
-    for number, (place, text) in enumerate((files or {}).items()):
-        source = root / str(number)
-        source.write_text(text)
-        script.append(f"mkdir -p {Path(place).parent} && cp {source} {place}")
-    script.append('exec "$@"')
-    log = (root / "log").open("ab")
-    running = subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", "\n".join(script), "sh", *map(str, command)],
-        stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={"PATH": os.environ["PATH"], **(environment or {})},
-    )  # fmt: skip
-    try:
-        yield root / "log"
-    finally:
-        running.terminate()
-        try:
-            running.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-        log.close()
-
-
 async def until(condition, what, seconds=60.0):
     """Wait until something holds, and give it."""
     loop = asyncio.get_running_loop()
@@ -126,116 +69,6 @@ async def until(condition, what, seconds=60.0):
         assert loop.time() < end, what() if callable(what) else what
         await asyncio.sleep(0.3)
     return found
-
-
-class Hub:
-    """A cluster with the Prometheus operator, and objects in it."""
-
-    def __init__(self, kube, folder):
-        self.kube = kube
-        self.folder = folder
-
-    def make(self, *documents):
-        done = kubectl(self.kube, "apply", "--filename", "-", text="\n---\n".join(map(json.dumps, documents)))
-        assert done.returncode == 0, done.stderr
-
-    def get(self, kind, name=None, *, namespace="monitoring"):
-        done = kubectl(
-            self.kube,
-            "--namespace",
-            namespace,
-            "get",
-            kind,
-            *([name] if name else []),
-            "--output",
-            "json",
-            "--ignore-not-found",
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout else None
-
-    def secret(self, name, key):
-        """What the operator wrote, unpacked."""
-        found = self.get("secret", name)
-        return (
-            gzip.decompress(base64.b64decode(found["data"][key])).decode()
-            if found and key in found.get("data", {})
-            else ""
-        )
-
-    def behind(self, service, port_name, port):
-        """An EndpointSlice with this machine's address."""
-        self.make({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-            "metadata": {"name": f"{service}-0", "namespace": "monitoring", "labels": {"kubernetes.io/service-name": service}},
-            "endpoints": [{"addresses": [ADDRESS], "conditions": {"ready": True}}],
-            "ports": [{"name": port_name, "port": port, "protocol": "TCP"}],
-        })  # fmt: skip
-
-    def inside(self, account):
-        """The files and the environment that a pod of an account has."""
-        done = kubectl(self.kube, "--namespace", "monitoring", "create", "token", account, "--duration=1h")
-        assert done.returncode == 0, done.stderr
-        place = "/var/run/secrets/kubernetes.io/serviceaccount"
-        certificate = (self.kube.certificates / "apiserver.crt").read_text()
-        files = {
-            f"{place}/token": done.stdout.strip(),
-            f"{place}/ca.crt": certificate,
-            f"{place}/namespace": "monitoring",
-        }
-        return files, {"KUBERNETES_SERVICE_HOST": ADDRESS, "KUBERNETES_SERVICE_PORT": str(self.kube.port)}
-
-    def shell(self, command):
-        """Run a command as it stands, as somebody at the top of the repository."""
-        tools = self.folder / "bin"
-        if not tools.exists():
-            tools.mkdir()
-            for name in ("kubectl", "helm"):
-                (tools / name).symlink_to(find(name))
-        environment = {
-            "PATH": f"{tools}:/usr/bin:/bin",
-            "HOME": str(self.folder),
-            "KUBECONFIG": str(self.kube.kubeconfig()),
-        }
-        return subprocess.run(
-            ["bash", "-ec", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
-
-    def of_the_release(self):
-        """Every object that carries the release's label, of every kind there is."""
-        kinds = kubectl(self.kube, "api-resources", "--verbs=list", "--output=name").stdout.split()
-        kinds = [kind for kind in kinds if not kind.endswith((".metrics.k8s.io", "componentstatuses"))]
-        done = kubectl(
-            self.kube, "get", ",".join(kinds), "--all-namespaces", "--selector=app.kubernetes.io/instance=image-patch", "--output=name", "--ignore-not-found"
-        )  # fmt: skip
-        return done.stdout.split()
-
-
-@contextlib.contextmanager
-def cluster(folder):
-    kube = Kube(folder, f"--advertise-address={ADDRESS}", host=ADDRESS)
-    try:
-        kube.start()
-        install_crds(kube)
-        yield Hub(kube, folder)
-    finally:
-        kube.stop()
-
-
-@contextlib.contextmanager
-def operator(hub):
-    """The operator, as people run it outside of a cluster."""
-    (binary,) = need("prometheus-operator")
-    port = free_port()
-    proxy = find("kubectl"), f"--kubeconfig={hub.kube.kubeconfig()}", "proxy", f"--port={port}", "--accept-hosts=.*"
-    command = binary, "-apiserver", f"http://127.0.0.1:{port}", f"-web.listen-address=127.0.0.1:{free_port()}"
-    with process(hub.folder, "proxy", *proxy) as log:
-        end = time.monotonic() + 20
-        while "Starting to serve" not in log.read_text():
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.1)
-        with process(hub.folder, "operator", *command) as said:
-            yield said
 
 
 def readme_commands():
@@ -275,6 +108,7 @@ async def chain(hub, images, slack, sink, operator_log):
     for namespace in ("monitoring", "hub"):
         hub.kube.namespace(namespace)
     monitoring = {"namespace": "monitoring"}
+    read = ["get", "list", "watch"]
     port = free_port()
     hub.make(
         PROMETHEUS,
@@ -284,12 +118,13 @@ async def chain(hub, images, slack, sink, operator_log):
         {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "prometheus"},
             "rules": [
-                {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": ["get", "list", "watch"]},
-                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["get", "list", "watch"]},
+                {"apiGroups": [""], "resources": ["services", "pods", "nodes", "namespaces"], "verbs": read},
+                {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
             ],
         },
         {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "prometheus"},
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "prometheus"},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "prometheus"},
             "subjects": [{"kind": "ServiceAccount", "name": "prometheus", **monitoring}],
         },
@@ -331,7 +166,10 @@ async def chain(hub, images, slack, sink, operator_log):
     assert done.returncode == 0, done.stderr
     values = hub.folder / "values.yaml"
     values.write_text(yaml.safe_dump({**QUICK, "config": {"registries": local(images.host)}}))
-    upgrade = f"helm upgrade image-patch charts/mojaloop-image-patch-exporter --namespace monitoring --reuse-values --values {values}"
+    upgrade = (
+        "helm upgrade image-patch charts/mojaloop-image-patch-exporter"
+        f" --namespace monitoring --reuse-values --values {values}"
+    )
     done = await asyncio.to_thread(hub.shell, upgrade)
     assert done.returncode == 0, done.stderr
 
@@ -382,14 +220,22 @@ async def chain(hub, images, slack, sink, operator_log):
     answers = f"{ADDRESS}:{free_port()}"
     (prometheus,), (alerts,) = need("prometheus3"), need("prometheus-alertmanager")
     with (
-        process(hub.folder, "exporter", sys.executable, "-m", "exporter", *container["args"], files=files, environment={**environment, "PYTHONPATH": str(ROOT)}) as ours,
         process(
-            hub.folder, "prometheus", prometheus, "--config.file=/etc/prometheus/config_out/prometheus.env.yaml", f"--storage.tsdb.path={hub.folder / 'tsdb'}",
-            f"--web.listen-address={answers}", files=in_prometheus, environment=around,
+            hub.folder, "exporter", sys.executable, "-m", "exporter", *container["args"],
+            files=files, environment={**environment, "PYTHONPATH": str(ROOT)},
+        ) as ours,
+        process(
+            hub.folder, "prometheus", prometheus,
+            "--config.file=/etc/prometheus/config_out/prometheus.env.yaml",
+            f"--storage.tsdb.path={hub.folder / 'tsdb'}", f"--web.listen-address={answers}",
+            files=in_prometheus, environment=around,
         ) as prometheus_log,
         process(
-            hub.folder, "alertmanager", alerts, "--config.file=/etc/alertmanager/config_out/alertmanager.env.yaml", f"--storage.path={hub.folder / 'alerts'}",
-            f"--web.listen-address={ADDRESS}:{port}", "--cluster.listen-address=", files={"/etc/alertmanager/config_out/alertmanager.env.yaml": routed},
+            hub.folder, "alertmanager", alerts,
+            "--config.file=/etc/alertmanager/config_out/alertmanager.env.yaml",
+            f"--storage.path={hub.folder / 'alerts'}",
+            f"--web.listen-address={ADDRESS}:{port}", "--cluster.listen-address=",
+            files={"/etc/alertmanager/config_out/alertmanager.env.yaml": routed},
         ) as alertmanager_log,
     ):  # fmt: skip
         hub.kube.create("Deployment", "hub", body("Deployment", "ledger", f"{images.host}/mojaloop/ledger:v1.0.0"))
@@ -430,8 +276,9 @@ async def chain(hub, images, slack, sink, operator_log):
         lambda: operator_log.read_text()[-3000:],
     )
     await until(
-        lambda: any("> 604800" in text for text in hub.get("configmap", "prometheus-kps-rulefiles-0")["data"].values()), lambda: operator_log.read_text()[-3000:]
-    )  # fmt: skip
+        lambda: any("> 604800" in text for text in hub.get("configmap", "prometheus-kps-rulefiles-0")["data"].values()),
+        lambda: operator_log.read_text()[-3000:],
+    )
 
     # The operator as it is by default lets nothing through that is about another namespace.
     strict = yaml.safe_load(hub.secret("alertmanager-as-by-default-generated", "alertmanager.yaml.gz"))

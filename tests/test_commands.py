@@ -1,9 +1,8 @@
-"""Commands that work on a real API server, and that fail atomically once they are stale."""
+"""The commands and the advice for a workload: their text, and when there is none."""
 
 import json
 import re
 import shlex
-import subprocess
 from dataclasses import replace
 
 import pytest
@@ -12,50 +11,11 @@ from hypothesis import strategies as st
 
 from exporter.commands import render, within_label_limit
 from exporter.findings import Finding, WorkloadState
-from exporter.images import parse
-from exporter.kinds import KINDS
 from exporter.reasons import Reason
-from exporter.workloads import Container, ContainerType, Manager, WorkloadKey, source
-from tests.support.components import need
-from tests.support.definitions import installed
-from tests.support.kube import METADATA_PATHS
-from tests.support.workloads import body
+from exporter.workloads import ContainerType, Manager, WorkloadKey, source
+from tests.support.commands import DIGEST, NONE, finding, patch_command, rollback_command, template
 
-DIGEST = "@sha256:" + "0a" * 32
-NONE = WorkloadState()
 HELM = WorkloadState(manager=Manager("helm", "mojaloop/moja"))
-
-
-def finding(
-    reference="mojaloop/ledger:v1.0.0",
-    *,
-    kind="Deployment",
-    namespace="mojaloop",
-    latest="v1.0.2",
-    name="main",
-    init=False,
-    position=0,
-    workload="thing",
-):
-    parsed = parse(reference)
-    return Finding(
-        workload=WorkloadKey(namespace, kind, workload), container=name, position=position, reference=reference,
-        container_type=ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER,
-        image=str(parsed.repository), tag=parsed.tag, digest=parsed.digest or "", latest_tag=latest, releases_behind=int(latest != parsed.tag),
-        minor=latest, major=latest,
-    )  # fmt: skip
-
-
-def patch_command(findings, state):
-    """The only command of one workload, image and tag; None without one."""
-    patches = render(findings, state)
-    assert len(patches) < 2
-    return patches[0].patch_command or None if patches else None
-
-
-def rollback_command(findings, state):
-    patches = render(findings, state)
-    return patches[0].rollback_command or None if patches else None
 
 
 def advice(findings, state):
@@ -69,14 +29,6 @@ def operations(command):
     assert words[-2] == "--type=json"
     assert words[-1].startswith("-p=")
     return words[2:-2], json.loads(words[-1].removeprefix("-p="))
-
-
-def template(*images, init=()):
-    """A template that runs these references."""
-    lists = ((ContainerType.INIT_CONTAINER, init), (ContainerType.CONTAINER, images))
-    return WorkloadState(
-        containers=tuple(Container(f"c{n}", type_, image, n) for type_, some in lists for n, image in enumerate(some))
-    )
 
 
 def test_the_exact_command():
@@ -193,8 +145,9 @@ def test_a_helm_release_has_a_command_and_advice():
     state = WorkloadState(manager=Manager("helm", "mojaloop/moja"))
     assert patch_command([finding()], state) is not None
     assert advice([finding()], state) == (
-        "Set the new tag in the values of the Helm release mojaloop/moja as well: otherwise the next upgrade restores the "
-        "old image (Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
+        "Set the new tag in the values of the Helm release mojaloop/moja as well: otherwise the next upgrade restores "
+        "the old image (Helm 3) or fails with a field-manager conflict "
+        "(Helm 4; --force-conflicts or --server-side=false helps)."
     )
     assert advice([finding()], NONE) is None
 
@@ -299,6 +252,8 @@ def test_a_source_is_a_name(found, expected):
 
 
 _name = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?\Z")
+
+
 _reference = st.builds(
     lambda host, path, tag, digest: f"{host}{path}:{tag}{digest}",
     st.sampled_from(["", "quay.io/", "localhost:5000/", "[::1]:5000/"]),
@@ -320,92 +275,3 @@ def test_no_name_or_reference_leaves_its_quotes(namespace, name, reference):
         assert words == [namespace, "patch", "deployment/thing"]
         assert [o["value"] for o in done if o["path"].endswith("/name")] == [name, name]
         assert reference in [o["value"] for o in done]
-
-
-# On a real API server, with kubectl.
-
-PATHS = {"CronJob": ("spec", "jobTemplate", "spec", "template", "spec")}
-
-
-@pytest.fixture
-def shell(kube, tmp_path):
-    (kubectl,) = need("kubectl")
-    (tmp_path / "kubectl").symlink_to(kubectl)
-
-    def run(command):
-        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "KUBECONFIG": str(kube.kubeconfig()), "HOME": str(tmp_path)}
-        done = subprocess.run(
-            ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=False
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    return run
-
-
-def images(kube, kind, namespace):
-    spec = kube.request("GET", f"{METADATA_PATHS[kind]}/namespaces/{namespace}/{kind.lower()}s/thing")
-    for part in PATHS.get(kind, ("spec", "template", "spec")):
-        spec = spec[part]
-    return [c["image"] for c in (*spec["initContainers"], *spec["containers"])]
-
-
-def made(kube, kind, namespace, reference, *, duplicate=False):
-    document = body(kind, image=reference)
-    spec = document
-    for part in PATHS.get(kind, ("spec", "template", "spec")):
-        spec = spec[part]
-    spec["initContainers"] = [{"name": "first", "image": "busybox:1.36.0"}, {"name": "wait", "image": reference}]
-    if duplicate:
-        spec["containers"].append({"name": "kept", "image": reference})
-    kube.create(kind, namespace, document)
-    common = {"kind": kind, "namespace": namespace}
-    return [finding(reference, **common), finding(reference, name="wait", init=True, position=1, **common)]
-
-
-@pytest.mark.parametrize("kind", [kind.name for kind in KINDS.values() if kind.patchable])
-def test_patch_and_rollback_on_a_real_api_server(kube, namespace, shell, kind):
-    with installed(kube, kind):
-        patched_and_rolled_back(kube, namespace, shell, kind)
-
-
-def patched_and_rolled_back(kube, namespace, shell, kind):
-    reference = f"mojaloop/ledger:v1.0.0{DIGEST}"
-    found = made(kube, kind, namespace, reference)
-    status, said = shell(patch_command(found, NONE))
-    assert (status, "patched" in said) == (0, True), said
-    assert images(kube, kind, namespace) == ["busybox:1.36.0", "mojaloop/ledger:v1.0.2", "mojaloop/ledger:v1.0.2"]
-    assert shell(patch_command(found, NONE))[0] == 1, "what is patched is not patched again"
-    status, said = shell(rollback_command(found, NONE))
-    assert status == 0, said
-    assert images(kube, kind, namespace) == ["busybox:1.36.0", reference, reference]
-
-
-@pytest.mark.parametrize(
-    "meanwhile",
-    [
-        [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "mojaloop/ledger:v1.0.1"}],
-        [{"op": "add", "path": "/spec/template/spec/containers/0", "value": {"name": "new", "image": "a:1.0.0"}}],
-        [{"op": "remove", "path": "/spec/template/spec/initContainers"}],
-    ],
-    ids=["another image", "another place", "gone"],
-)
-def test_a_stale_command_changes_nothing(kube, namespace, shell, meanwhile):
-    found = made(kube, "Deployment", namespace, "mojaloop/ledger:v1.0.0")
-    changes_nothing(kube, namespace, shell, meanwhile, patch_command(found, NONE))
-
-
-def test_a_command_never_patches_another_container_of_the_same_reference(kube, namespace, shell):
-    reference = "mojaloop/ledger:v1.0.0"
-    found = made(kube, "Deployment", namespace, reference, duplicate=True)
-    state = template(reference, reference, init=["busybox:1.36.0", reference])
-    swapped = [{"op": "move", "from": "/spec/template/spec/containers/1", "path": "/spec/template/spec/containers/0"}]
-    changes_nothing(kube, namespace, shell, swapped, patch_command(found, state))
-
-
-def changes_nothing(kube, namespace, shell, meanwhile, command):
-    kube.patch("Deployment", namespace, "thing", meanwhile)
-    path = f"{METADATA_PATHS['Deployment']}/namespaces/{namespace}/deployments/thing"
-    before = kube.request("GET", path)["spec"]
-    status, _ = shell(command)
-    assert status == 1
-    assert kube.request("GET", path)["spec"] == before

@@ -1,155 +1,39 @@
 """The container image: built from the Dockerfile with buildah, then run as a restricted pod runs it.
 
-There is no container engine in it. The base is a small Debian from the machine's own mirror, as no image registry is asked; a base that was
-made stays in the user's cache folder. What an engine would do at run time, the kernel's own tools do: a root file system that is
-mounted read-only, a process that is number one of its own, a user that is a number.
+The tests use no container engine and no image registry. The base is a small Debian from the mirror that apt uses; it
+is built once and kept in the user's cache folder. At run time the kernel's own tools replace the engine: they mount the
+root file system read-only, start the process in its own PID namespace, and run it as a numeric user.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import gzip
-import hashlib
 import json
-import os
 import re
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from exporter import __version__
 from tests.support.components import need
-from tests.support.exporter_process import Exporter, local
-from tests.support.kube import Kube
+from tests.support.container_image import STATE, TOP, Builder, Contained, debian, need_root, pip_volumes
+from tests.support.exporter_process import local
 from tests.support.registries import registry
 from tests.support.workloads import body
-from tools import cache
 
 # The first run makes a base and fetches every dependency.
 pytestmark = pytest.mark.timeout(1800)
 
-TOP = Path(__file__).parent.parent
 HOME = "opt/mojaloop-image-patch-exporter"
-STATE = "/var/lib/mojaloop-image-patch-exporter"
 USER = "65532:65532"
-PACKAGES = "python3,python3-venv,ca-certificates"
 BASE = "localhost/base:test"
 IMAGE = "localhost/exporter:test"
-# What of pip's configuration says where packages come from.
-PIP = ("index-url", "extra-index-url", "trusted-host", "proxy", "find-links", "cert", "timeout", "default-timeout")
-# $1 is the image's root, $2 a folder to read, $3 the folder to write, if any; then the environment and the command.
-CONTAIN = """
-root=$1 given=$2 state=$3; shift 3
-mount --bind "$root" "$root"
-mount --options remount,bind,ro "$root"
-mount --types proc proc "$root/proc"
-mount --bind /dev "$root/dev"
-mount --bind "$given" "$root/mnt"
-if [ -n "$state" ]; then mount --types tmpfs --options uid=65532,gid=65532,mode=0700 tmpfs "$root$state"; fi
-exec env --ignore-environment "$@"
-"""
-
-
-def need_root() -> None:
-    """Root in a container may often not mount, and is none for us."""
-    if os.geteuid() != 0 or run("unshare", "--mount", "--pid", "--fork", "true", check=False).returncode != 0:
-        sentence = "needs root that may mount: run the tests as root, on a machine of their own"
-        if os.environ.get("CI") == "true":
-            pytest.fail(sentence)
-        pytest.skip(sentence)
-
-
-def run(*command: str | Path, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
-    assert not check or done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-    return done
-
-
-def debian(folder: Path) -> Path:
-    """A base with Python, as an archive: of the release that this machine runs, from where apt has its packages."""
-    codename = re.search(r"^VERSION_CODENAME=(\w+)$", Path("/etc/os-release").read_text(), re.MULTILINE)[1]
-    archive = cache() / f"base-{codename}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:16]}.tar"
-    if archive.exists():
-        return archive
-    listed = run("apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
-    sources = [line.split() for line in listed.stdout.splitlines()]
-    found = [(component, uri) for release, component, uri in sources if release == codename]
-    assert found, f"apt has no source for {codename}"
-    components = ",".join(sorted({component for component, uri in found if uri == found[0][1]}))
-    options = ("--variant=minbase", f"--components={components}", f"--include={PACKAGES}")
-    run("debootstrap", *options, codename, folder / "debian", found[0][1])
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = archive.with_suffix(f".{os.getpid()}")
-    fetched = ("--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*_*")
-    run("tar", *fetched, "--numeric-owner", "--directory", folder / "debian", "--create", "--file", unfinished, ".")
-    shutil.rmtree(folder / "debian")
-    return unfinished.rename(archive)
-
-
-def pip_volumes(folder: Path) -> list[str]:
-    """How this machine reaches its packages, for pip in the build: its mirror, its proxy, its certificates."""
-    listed = run(sys.executable, "-m", "pip", "config", "list").stdout.splitlines()
-    settings: dict[str, str] = {}
-    for line in sorted(listed, key=lambda line: line.startswith(":env:")):  # the environment goes before files
-        name, _, value = line.partition("=")
-        settings[name.rpartition(".")[2]] = str(ast.literal_eval(value))
-    settings = {name: value for name, value in settings.items() if name in PIP}
-    mounted = {path: path for path in settings.get("find-links", "").split() if Path(path).is_dir()}
-    bundles = (settings.get("cert"), os.environ.get("SSL_CERT_FILE"), os.environ.get("REQUESTS_CA_BUNDLE"))
-    bundle = next((path for path in bundles if path and Path(path).is_file()), None)
-    if bundle is not None:
-        settings["cert"] = "/etc/pip.crt"
-        mounted[bundle] = settings["cert"]
-    file = folder / "pip.conf"
-    lines = [f"{name} = {' '.join(value.split())}\n" for name, value in settings.items()]
-    file.write_text("".join(["[global]\n", *lines]))
-    file.chmod(0o600)
-    mounted[str(file)] = "/etc/pip.conf"
-    return [f"--volume={source}:{target}:ro" for source, target in mounted.items()]
-
-
-@dataclass
-class Builder:
-    """buildah, with a storage of its own."""
-
-    folder: Path
-    driver: str = "overlay"
-
-    def __call__(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        storage = ("--root", self.folder / "storage", "--runroot", self.folder / "run", "--storage-driver", self.driver)
-        return run("buildah", *storage, *arguments, check=check)
-
-    def build(self, context: Path, tag: str, *more: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        options = ("--isolation", "chroot", "--network", "host", "--layers", "--tag", tag)
-        return self("bud", *options, *more, context, check=check)
-
-    def config(self, image: str) -> dict[str, Any]:
-        return json.loads(self("inspect", "--type", "image", image).stdout)
-
-    def layers(self, image: str) -> list[str]:
-        return self.config(image)["OCIv1"]["rootfs"]["diff_ids"]
-
-    def mount(self, image: str) -> Path:
-        return Path(self("mount", self("from", image).stdout.strip()).stdout.strip())
-
-    def remove(self) -> None:
-        self("umount", "--all", check=False)
-        self("rm", "--all", check=False)
-        # The overlay driver leaves its own folder mounted.
-        points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-        for point in sorted((p for p in points if Path(p).is_relative_to(self.folder)), reverse=True):
-            run("umount", point)
-        shutil.rmtree(self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +160,8 @@ def test_a_release_of_the_code_is_one_small_layer(builder, image, arguments, tmp
 
     changed = tmp_path / "changed"
     changed.mkdir()
-    for name in ("Dockerfile", ".dockerignore", "requirements.txt", "requirements-build.txt", "pyproject.toml", "README.md", "LICENSE"):  # fmt: skip
+    requirements = ("requirements.txt", "requirements-build.txt", "pyproject.toml")
+    for name in ("Dockerfile", ".dockerignore", *requirements, "README.md", "LICENSE"):
         shutil.copy(TOP / name, changed)
     shutil.copytree(TOP / "exporter", changed / "exporter")
     with (changed / "exporter/__init__.py").open("a") as file:
@@ -296,49 +181,6 @@ def test_a_version_that_is_not_the_codes_is_refused(builder, image, arguments):
 
 
 # How it runs
-
-
-class Contained(Exporter):
-    """The image's command as its user, on a read-only root."""
-
-    def __init__(self, root: Path, image: dict[str, Any], folder: Path, *arguments: str, state: str = STATE) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
-        super().__init__(folder, kubeconfig=folder, config={})
-        (folder / "given").mkdir(exist_ok=True)
-        command = [*image["Entrypoint"], *(arguments or image["Cmd"])]
-        self._command = [
-            "unshare", "--mount", "--pid", "--fork", "--propagation", "private", "sh", "-ec", CONTAIN, "sh",
-            str(root), str(folder / "given"), state, *image["Env"], "HOME=/", "chroot", f"--userspec={image['User']}", "--groups=", str(root), *command,
-        ]  # fmt: skip
-
-    def give(self, name: str, content: Any) -> str:
-        """A file, and where it lies for the exporter."""
-        (self.folder / "given" / name).write_text(content if isinstance(content, str) else json.dumps(content))
-        return f"/mnt/{name}"
-
-    def run(self, text: str = "") -> subprocess.CompletedProcess[str]:
-        return run(*self._command, check=False, input=text, timeout=60)
-
-    def pid(self) -> int:
-        """The exporter itself: unshare waits for it, and passes no signal on."""
-        assert self.process is not None
-        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text())
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        os.kill(self.pid(), number)
-        status = self.process.wait(timeout=10)
-        self.process = None
-        return status
-
-    def give_kubeconfig(self, kube: Kube) -> None:
-        """The certificate as a file: Kubernetes' client writes one that is inline to /tmp, which a read-only root has not."""
-        content = json.loads(kube.kubeconfig().read_text())
-        (cluster,) = content["clusters"]
-        authority = Path(cluster["cluster"]["certificate-authority"]).read_text()
-        cluster["cluster"]["certificate-authority"] = self.give("ca.crt", authority)
-        self.give("kubeconfig", content)
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +215,8 @@ def test_it_says_its_version(contained):
 def test_check_judges_manifests_with_nothing_to_write_to(contained, hub):
     command = contained("check", "--config", "/mnt/config", "--manifests", "-", "--fail-on", "patch", state="")
     command.give("config", {"registries": local(hub.host)})
-    document = {"apiVersion": "apps/v1", "kind": "Deployment", **body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0")}  # fmt: skip
+    deployment = body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0")
+    document = {"apiVersion": "apps/v1", "kind": "Deployment", **deployment}
     done = command.run(json.dumps(document))
     assert done.returncode == 3, done.stderr
     assert re.search(r"ledger:v1\.0\.0 +v1\.0\.2 +2 ", done.stdout), done.stdout

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from exporter.cluster.aggregator import ObjectRef, WorkloadAggregator
-from exporter.cluster.decode import Object, decode_object
+from exporter.cluster.decode import Object
 from exporter.cluster.templates import is_covered, merge, to_workloads, workload_keys
-from exporter.inventory import Inventory, ScopeState
 from exporter.kinds import KINDS
-from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
-
-
-def thing(**fields: Any) -> Object:
-    metadata = {"name": "thing", "namespace": "ns", **fields.pop("metadata", {})}
-    return decode_object(json.dumps({"metadata": metadata, **fields}).encode())
+from exporter.workloads import Manager, Workload, WorkloadKey
+from tests.support.objects import CONTAINERS, TEMPLATE, part, refers, thing
 
 
 def to_workload(kind: str, it: Object, **more: Any) -> Workload | None:
@@ -35,19 +27,6 @@ def owned(kind: str, api_version: str, *, controller: bool = True) -> dict[str, 
             {"kind": kind, "name": "boss", "apiVersion": api_version, "uid": "1", "controller": controller}
         ]
     }
-
-
-TEMPLATE = {
-    "spec": {
-        "initContainers": [{"name": "wait", "image": "w:1.0.0"}],
-        "containers": [{"name": "a", "image": "a:1.0.0"}, {"name": "b"}],
-    }
-}
-CONTAINERS = (
-    Container("wait", ContainerType.INIT_CONTAINER, "w:1.0.0", 0),
-    Container("a", ContainerType.CONTAINER, "a:1.0.0", 0),
-    Container("b", ContainerType.CONTAINER, "", 1),
-)
 
 
 @pytest.mark.parametrize(
@@ -305,17 +284,6 @@ def test_annotations_are_the_templates() -> None:
     assert workload.annotations == kept
 
 
-KEY = WorkloadKey("ns", "StrimziPodSet.core.strimzi.io", "kafka")
-
-
-def part(*images: str, key: WorkloadKey = KEY, **more: Any) -> Workload:
-    return Workload(
-        key=key,
-        **{"declared": False, **more},
-        containers=tuple(Container(f"c{i}", ContainerType.CONTAINER, image, i) for i, image in enumerate(images)),
-    )
-
-
 def test_merge() -> None:
     old, new = part("a:1.0.0", "b:1.0.0"), part("a:1.0.1", "b:1.0.0")
     assert merge([old]) is old
@@ -323,73 +291,10 @@ def test_merge() -> None:
     assert [container.image for container in merge([old, new]).containers] == ["a:1.0.0", "a:1.0.1", "b:1.0.0"]
 
 
-def test_shares() -> None:
-    inventory = Inventory()
-    aggregator = WorkloadAggregator(inventory)
-    first, second = ObjectRef("Pod", "ns", "kafka-0"), ObjectRef("Pod", "ns", "kafka-1")
-    aggregator.put(first, (part("a:1.0.0"),))
-    aggregator.put(second, (part("a:1.0.1"),))
-    assert [c.image for c in inventory.workloads()[KEY].containers] == ["a:1.0.0", "a:1.0.1"]
-    assert inventory.take_changes() == {KEY}
-    aggregator.put(first, (part("a:1.0.0"),))
-    aggregator.put(ObjectRef("Pod", "ns", "nobody"), ())
-    assert inventory.take_changes() == set()
-    other = WorkloadKey("ns", "Pod", "kafka-0")  # recreated under the same name, without an owner
-    aggregator.put(first, (part("a:1.0.0", key=other),))
-    assert {key: len(workload.containers) for key, workload in inventory.workloads().items()} == {KEY: 1, other: 1}
-    aggregator.put(second, ())
-    assert list(inventory.workloads()) == [other]
-    assert inventory.take_changes() == {KEY, other}
-    assert aggregator.get(second) == ()
-    assert aggregator.get(first) == (part("a:1.0.0", key=other),)
-
-
-def test_a_workloads_own_template_goes_before_what_it_controls_whichever_comes_first() -> None:
-    key = WorkloadKey("ns", "Rollout", "web")
-    own, old = part("a:1.0.1", key=key, declared=True), part("a:1.0.0", key=key)
-    progress = part(key=key, rollout_incomplete=True)
-    for parts in ((own, old), (old, own)):
-        assert merge(parts) == own
-        assert merge((*parts, progress)) == part("a:1.0.1", key=key, declared=True, rollout_incomplete=True)
-    assert merge((progress, old)) == part("a:1.0.0", key=key, rollout_incomplete=True)
-    inventory = Inventory()
-    aggregator = WorkloadAggregator(inventory)
-    rollout, replica_set = ObjectRef("Rollout", "ns", "web"), ObjectRef("ReplicaSet", "ns", "web-1")
-    for ref, it in ((replica_set, old), (rollout, own)):
-        aggregator.put(ref, (it,))
-    assert inventory.workloads() == {key: own}
-    aggregator.put(rollout, ())
-    assert inventory.workloads() == {key: old}, "its definition was removed"
-
-
 @pytest.mark.parametrize("spec", [None, {}, {"template": None}])
 def test_an_optional_kind_without_a_template_is_judged_by_what_it_controls(spec: Any) -> None:
     assert to_workload("Rollout", thing(spec=spec)) is None
     assert to_workload("DeploymentConfig", thing(spec=spec)) is None
-
-
-def refers(**reference: str) -> Object:
-    return thing(
-        spec={"workloadRef": reference, "replicas": 3},
-        status={"replicas": 3, "observedGeneration": "1", "stableRS": "a", "currentPodHash": "b"},
-    )
-
-
-def test_a_rollout_that_refers_to_a_deployment_tells_of_its_progress_and_covers_its_replica_sets() -> None:
-    deployment, rollout = WorkloadKey("ns", "Deployment", "web"), WorkloadKey("ns", "Rollout", "thing")
-    parts = to_workloads(KINDS["Rollout"], refers(apiVersion="apps/v1", kind="Deployment", name="web"))
-    assert set(parts) == {
-        Workload(key=rollout, containers=()),
-        Workload(key=deployment, containers=(), declared=False, rollout_incomplete=True),
-    }
-    inventory = Inventory()
-    aggregator = WorkloadAggregator(inventory)
-    aggregator.put(ObjectRef("ReplicaSet", "ns", "thing-1"), (part("a:1.0.0", key=rollout),))
-    aggregator.put(ObjectRef("Rollout", "ns", "thing"), parts)
-    assert inventory.workloads() == {}
-    template = part("a:1.0.1", key=deployment, declared=True, manager=Manager("helm", "ns/web"))
-    aggregator.put(ObjectRef("Deployment", "ns", "web"), (template,))
-    assert inventory.workloads() == {deployment: replace(template, rollout_incomplete=True)}
 
 
 @pytest.mark.parametrize(
@@ -428,30 +333,3 @@ def test_the_containers_of_image_change_triggers_are_known_by_name() -> None:
     assert workload is not None
     assert workload.image_triggers == ("a", "b", "c")
     assert workload.containers == CONTAINERS
-
-
-def test_scopes() -> None:
-    inventory = Inventory()
-    assert inventory.synced() == {}
-    inventory.set_scope("Job", "a", ScopeState.PENDING)
-    inventory.set_scope("Pod", "a", ScopeState.SYNCED)
-    inventory.set_scope("Pod", "b", ScopeState.SYNCED)
-    assert inventory.synced() == {"a": False, "b": True}
-    inventory.changed.clear()
-    inventory.set_scope("Pod", "b", ScopeState.SYNCED)
-    inventory.remove(KEY)
-    assert not inventory.changed.is_set()
-    inventory.set_scope("Job", "a", ScopeState.SYNCED)
-    assert inventory.changed.is_set()
-    for state in (ScopeState.FORBIDDEN, ScopeState.NOT_INSTALLED):
-        inventory.set_scope("Pod", "b", state)
-        assert inventory.synced() == {"a": True, "b": False}
-    inventory.set_scope("Rollout", "a", ScopeState.PENDING)
-    assert inventory.synced()["a"] is False
-    inventory.changed.clear()
-    inventory.drop_scope("Rollout", "a")
-    assert inventory.changed.is_set()
-    assert inventory.synced()["a"] is True
-    inventory.changed.clear()
-    inventory.drop_scope("Rollout", "a")
-    assert not inventory.changed.is_set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -18,6 +19,20 @@ from tools import source
 CHART = Path(__file__).parents[2] / "charts" / "mojaloop-image-patch-exporter"
 FIXTURES = sorted(CHART.glob("ci/*-values.yaml"))
 NAME = "mojaloop-image-patch-exporter"
+ROOT = CHART.parent.parent
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+# Helm 4 and Helm 3.
+HELMS = ("helm", "helm3")
+
+
+def named(path: Path) -> str:
+    """The name of a fixture, for the ids of tests."""
+    return path.stem.removesuffix("-values")
+
+
+def values(**more: Any) -> list[str]:
+    """Helm's arguments for these values."""
+    return [f"--set-json={key}={json.dumps(value)}" for key, value in more.items()]
 
 
 class Loader(yaml.CSafeLoader):
