@@ -1,7 +1,7 @@
-"""What a hostile author of workloads can write, on real processes: none of it reaches a label, an alert or Slack, and commands stay whole.
+"""What a hostile author of workloads can write, on real processes: nothing of it reaches a label, an alert or Slack.
 
-Labels and names of built-in kinds are restricted by the API server. Annotations, owner references, image references and all
-of a custom resource are not, so each value here is stored by a real API server as it stands.
+The API server restricts labels and the names of built-in kinds. It does not restrict annotations, owner references,
+images and custom resources: it stores each value here as it is. The commands in messages stay complete.
 """
 
 import json
@@ -37,10 +37,11 @@ MANAGED = {
     "owned": ("operator", {"ownerReferences": owner("Evil", EVIL)}),
     "owned-lines": ("operator", {"ownerReferences": owner(LINES, "hub", "evil.example/v1")}),
 }
+SET = "reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its"
 INSTEAD = {
-    "argocd": "Argo CD reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its Application.",
-    "flux": "Flux reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its Kustomization or HelmRelease.",
-    "operator": "The owner of this workload reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its owner.",
+    "argocd": f"Argo CD {SET} Application.",
+    "flux": f"Flux {SET} Kustomization or HelmRelease.",
+    "operator": f"The owner of this workload {SET} owner.",
 }
 IMAGES = [EVIL, LINES, f"{IMAGE}:v1.0.0;reboot", f"{IMAGE}:v1.0.0' $(reboot)", "evil.example/a:v1.0.0|evil"]
 

@@ -1,4 +1,4 @@
-"""The pipeline after the exporter: a real Prometheus with the shipped rules, and a real Alertmanager with the shipped template.
+"""The pipeline after the exporter: a real Prometheus and a real Alertmanager, with what is shipped in `alerts/`.
 
 Only marked values of the rules and the intervals of the routes are changed, so that the demo takes seconds where a hub
 waits for a quarter of an hour.
@@ -61,8 +61,8 @@ def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval
     Args:
         webhook: a file with the address to send to.
         group_wait: how long a new group waits for more alerts before it is sent.
-        group_interval: how long a group waits before it is sent again with more alerts; for every route. What is sent on
-            Mondays only is sent at once.
+        group_interval: how long a group waits before it is sent again with more alerts, for every route. What is sent
+            on Mondays only is sent at once.
     """
     config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text("utf-8"))
     config["templates"] = [str(FOLDER / "slack.tmpl")]
@@ -84,6 +84,7 @@ async def pipeline(
     slack: str,
     values: Mapping[str, str] = SPED_UP,
     interval: str = "2s",
+    group_interval: str = "5s",
     further_scrapes: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[Pipeline]:
     """Run Prometheus and Alertmanager for as long as the context lasts.
@@ -94,6 +95,7 @@ async def pipeline(
         slack: the address of Slack's sink.
         values: for the marked values of the rules.
         interval: between two scrapes, and between two evaluations.
+        group_interval: of Alertmanager.
         further_scrapes: more of Prometheus' `scrape_configs`.
 
     Raises:
@@ -103,7 +105,8 @@ async def pipeline(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rules.yml").write_text(substitute(RULES.read_text("utf-8"), values), "utf-8")
     (folder / "webhook").write_text(f"{slack}/services/demo", "utf-8")
-    (folder / "alertmanager.yml").write_text(json.dumps(alertmanager_config(folder / "webhook")), "utf-8")
+    routes = alertmanager_config(folder / "webhook", group_interval=group_interval)
+    (folder / "alertmanager.yml").write_text(json.dumps(routes), "utf-8")
     prometheus, alertmanager = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
     scrape = {
         "job_name": "image-patch",
