@@ -1,8 +1,8 @@
 """What the shipped rules cost, before and after: `python -m benchmarks.alerts [WORKLOADS]`.
 
 A real Prometheus scrapes a page on which every workload misses a patch for longer than allowed and has not rolled out,
-so that 2,000 workloads are 6,000 firing alerts. It evaluates the rules of `OLD_COMMIT` on the metrics of their time, and
-the rules of this checkout on today's metrics. The two take turns, so that a busy machine slows down both.
+so that 2,000 workloads are 6,000 firing alerts. It evaluates the rules of `OLD_COMMIT` on the metrics of their time,
+and the rules of this checkout on today's metrics. The two take turns, so that a busy machine slows down both.
 """
 
 from __future__ import annotations
@@ -103,10 +103,9 @@ def page(workloads: int, *, old: bool) -> bytes:
 
 
 @contextlib.contextmanager
-def scraped(workloads: int, binary: str | Path = "prometheus", *, old: bool = False) -> Iterator[str]:
-    """A Prometheus that scrapes such a page and evaluates the rules for it; yields its address."""
+def serving_page(workloads: int = 3, *, old: bool = False) -> Iterator[str]:
+    """Such a page over HTTP; yields HOST:PORT."""
     body = page(workloads, old=old)
-    text = old_rules() if old else RULES.read_text("utf-8")
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -120,18 +119,28 @@ def scraped(workloads: int, binary: str | Path = "prometheus", *, old: bool = Fa
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def scraped(workloads: int, binary: str | Path = "prometheus", *, old: bool = False) -> Iterator[str]:
+    """A Prometheus that scrapes such a page and evaluates the rules for it; yields its address."""
+    text = old_rules() if old else RULES.read_text("utf-8")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-    with tempfile.TemporaryDirectory() as name:
+    with serving_page(workloads, old=old) as target, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         quick = {place: value for place, value in _QUICK.items() if place in names(text)}
         (folder / "rules.yml").write_text(substitute(text, quick), "utf-8")
-        target = {"targets": [f"127.0.0.1:{server.server_port}"]}
         config = {
             "global": {"scrape_interval": f"{INTERVAL}s", "evaluation_interval": f"{INTERVAL}s"},
             "rule_files": [str(folder / "rules.yml")],
-            "scrape_configs": [{"job_name": "x", "honor_labels": True, "static_configs": [target]}],
+            "scrape_configs": [{"job_name": "x", "honor_labels": True, "static_configs": [{"targets": [target]}]}],
         }
         (folder / "prometheus.yml").write_text(json.dumps(config), "utf-8")
         command = [
@@ -147,7 +156,6 @@ def scraped(workloads: int, binary: str | Path = "prometheus", *, old: bool = Fa
         finally:
             process.terminate()
             process.wait()
-            server.shutdown()
 
 
 @dataclass(frozen=True, slots=True)

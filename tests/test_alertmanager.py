@@ -15,7 +15,12 @@ from tests.support.promtool import IMAGE, Case, Page, run
 from tests.test_slack_messages import patch_alert
 
 pytestmark = pytest.mark.anyio
-RULE_OF = {rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule}
+RULE_OF = {
+    rule["alert"]: rule
+    for group in yaml.safe_load(RULES.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
 WEEKLY = {"MojaloopImagePatchLineSuperseded", "MojaloopImageStatusUnknown"}
 
 
@@ -40,7 +45,15 @@ def test_the_example_is_valid():
 @pytest.mark.parametrize("name", RULE_OF)
 def test_every_alert_has_its_route(name):
     severity = RULE_OF[name]["labels"]["severity"]
-    status, said = amtool("config", "routes", "test", "--config.file", str(FOLDER / "alertmanager.yml"), f"alertname={name}", f"severity={severity}")
+    status, said = amtool(
+        "config",
+        "routes",
+        "test",
+        "--config.file",
+        str(FOLDER / "alertmanager.yml"),
+        f"alertname={name}",
+        f"severity={severity}",
+    )
     assert (status, said.splitlines()[-1]) == (0, "image-patch-slack-weekly" if name in WEEKLY else "image-patch-slack")
 
 
@@ -59,8 +72,15 @@ async def heard(channel, count, seconds=30):
 
 
 async def test_what_inhibits_what(tmp_path):
-    """Overdue takes the place of Available; an exporter that is down silences what it would say wrongly, and no patch."""
-    patch = {"cluster": "north", "namespace": "mojaloop", "workload_kind": "Deployment", "workload": "a", "image": IMAGE, "tag": "v1.0.0"}
+    """Overdue replaces Available; an exporter that is down silences what would be wrong, and no patch."""
+    patch = {
+        "cluster": "north",
+        "namespace": "mojaloop",
+        "workload_kind": "Deployment",
+        "workload": "a",
+        "image": IMAGE,
+        "tag": "v1.0.0",
+    }
     alerts = [
         alert("MojaloopImagePatchOverdue", **patch),
         alert("MojaloopImagePatchAvailable", **patch),
@@ -84,15 +104,23 @@ async def test_what_inhibits_what(tmp_path):
             "[warning] central-ledger in west/mojaloop: A newer patch release of a running image is available (1)",
             "[warning] north: The image patch exporter is down (1)",
             "[warning] south: Requests to a registry keep failing (1)",
-        ]  # fmt: skip
+        ]
 
 
 # kube-prometheus-stack.
 
 # As that chart configures Alertmanager, and its rule InfoInhibitor.
 STACK_INHIBITS = [
-    {"source_matchers": ["severity = critical"], "target_matchers": ["severity =~ warning|info"], "equal": ["namespace", "alertname"]},
-    {"source_matchers": ["severity = warning"], "target_matchers": ["severity = info"], "equal": ["namespace", "alertname"]},
+    {
+        "source_matchers": ["severity = critical"],
+        "target_matchers": ["severity =~ warning|info"],
+        "equal": ["namespace", "alertname"],
+    },
+    {
+        "source_matchers": ["severity = warning"],
+        "target_matchers": ["severity = info"],
+        "equal": ["namespace", "alertname"],
+    },
     {"source_matchers": ["alertname = InfoInhibitor"], "target_matchers": ["severity = info"], "equal": ["namespace"]},
     {"target_matchers": ["alertname = InfoInhibitor"]},
 ]
@@ -127,7 +155,11 @@ async def test_kube_prometheus_stacks_inhibit_rules_silence_none_of_ours(tmp_pat
         config["inhibit_rules"] += STACK_INHIBITS
 
     own = {"cluster": "north", "namespace": "mojaloop"}
-    alerts = [alert(name, **own) for name in RULE_OF if name not in ("MojaloopImagePatchLabelsRenamed", "MojaloopImagePatchExporterDown")]
+    alerts = [
+        alert(name, **own)
+        for name in RULE_OF
+        if name not in ("MojaloopImagePatchLabelsRenamed", "MojaloopImagePatchExporterDown")
+    ]
     info = [{"labels": {"alertname": "InfoInhibitor", "severity": "none", **own}}]
     async with alertmanager(tmp_path, change=change, group_wait="1s", group_interval="1s") as (client, channel):
         await post(client, [*alerts, *info])
@@ -155,18 +187,34 @@ def faster(config):
 
 
 def hub_of_a_hundred_containers():
-    """Three namespaces, a hundred containers in ninety workloads: 36 miss a patch, 24 of them for longer than allowed."""
+    """Three namespaces, a hundred containers: 36 workloads miss a patch, 24 of them for longer than allowed."""
     missing = [patch_alert(f"moja-service-{n:02}", image=f"service-{n % 18}") for n in range(28)]
     missing += [patch_alert(f"backend-{n}", image=f"backend-{n}", namespace="backend") for n in range(6)]
     missing += [patch_alert(f"ingress-{n}", image="ingress", namespace="ingress") for n in range(2)]
     overdue = [
-        {**one, "labels": {**one["labels"], "alertname": "MojaloopImagePatchOverdue"}, "annotations": {**one["annotations"], "summary": RULE_OF["MojaloopImagePatchOverdue"]["annotations"]["summary"]}}
+        {
+            **one,
+            "labels": {**one["labels"], "alertname": "MojaloopImagePatchOverdue"},
+            "annotations": {
+                **one["annotations"],
+                "summary": RULE_OF["MojaloopImagePatchOverdue"]["annotations"]["summary"],
+            },
+        }
         for one in missing[10:34]
-    ]  # fmt: skip
+    ]
     own = {"cluster": "north", "namespace": "mojaloop"}
     mixed = [alert("MojaloopImageVersionsMixed", image=f"docker.io/mojaloop/service-{n}", **own) for n in range(2)]
-    weekly = [alert("MojaloopImagePatchLineSuperseded", **{**own, "namespace": namespace}, image=f"docker.io/mojaloop/service-{n}", tag="v1.0.0", latest_tag="v1.1.0")
-              for namespace in ("mojaloop", "backend") for n in range(10)]  # fmt: skip
+    weekly = [
+        alert(
+            "MojaloopImagePatchLineSuperseded",
+            **{**own, "namespace": namespace},
+            image=f"docker.io/mojaloop/service-{n}",
+            tag="v1.0.0",
+            latest_tag="v1.1.0",
+        )
+        for namespace in ("mojaloop", "backend")
+        for n in range(10)
+    ]
     weekly.append(alert("MojaloopImageStatusUnknown", cluster="north", namespace="backend", reason="floating_tag"))
     return missing, overdue, mixed, weekly
 
@@ -192,15 +240,26 @@ async def test_a_hub_gets_as_many_messages_as_the_documentation_says(tmp_path):
             await asyncio.sleep(HOUR / 15)
         release = await day(4)
     counts = {
-        "first day": len(first), "quiet day": len(quiet), "monday": len(monday) - len(quiet), "release": len(release) - len(quiet),
-    }  # fmt: skip
+        "first day": len(first),
+        "quiet day": len(quiet),
+        "monday": len(monday) - len(quiet),
+        "release": len(release) - len(quiet),
+    }
     print(counts, [message["title"] for message in first])
     assert counts["first day"] == 5
     assert counts["quiet day"] == 2
     assert counts["monday"] == 3
     assert counts["release"] in (1, 2)
     new = [message for message in release if "is available" in message["title"]]
-    assert "moja-new-14" in "".join(command for command in commands_in(new[-1]["text"])) or "more, with their commands" in new[-1]["text"]
+    assert (
+        "moja-new-14" in "".join(command for command in commands_in(new[-1]["text"]))
+        or "more, with their commands" in new[-1]["text"]
+    )
     documented = (FOLDER.parent / "docs" / "alerts.md").read_text()
-    for row in ("| the first day | 5 |", "| a quiet day | 2 |", "| Monday, in addition | 3 |", "| a release of 15 services, in addition | 1 or 2 |"):
+    for row in (
+        "| the first day | 5 |",
+        "| a quiet day | 2 |",
+        "| Monday, in addition | 3 |",
+        "| a release of 15 services, in addition | 1 or 2 |",
+    ):
         assert row in documented

@@ -1,7 +1,7 @@
-"""An exporter that is unavailable has fixed nothing: when the rules hold an alert about a missing patch, and when they end it.
+"""Unavailable is not fixed: when the rules hold an alert about a missing patch, and when they end it.
 
-Every case runs with and without a `cluster` label, and names the part of the rules that serves it: without that part the
-case fails.
+Every case runs with and without a `cluster` label, and names the part of the rules that serves it: without that part
+the case fails.
 """
 
 import pytest
@@ -149,7 +149,7 @@ def an_old_patch_stays_old_on_an_empty_disk(cluster):
 
 
 def the_command_does_not_arrive(cluster):
-    """The scrape begins to drop the metric with the commands: the patch is still missing, and new ones are still found."""
+    """The scrape drops the metric with the commands: patches are still missing, and new ones are still found."""
     page = Page(cluster).synced("1x200").container("1x200").container("_x61 1x140", workload="later", behind=1)
     for series in page.series:
         if "workload_patch" in series["series"]:
@@ -169,31 +169,76 @@ LAST = """              == on () group_left () max(last_over_time(mojaloop:workl
             unless on (cluster)"""
 SAME_IMAGE = "and on (cluster, namespace, workload_kind, workload, image, tag) (\n              mojaloop_image_status"
 CASES = {
-    down_for_hours: ('last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])', 'mojaloop:workload_patch_missing{workload="none"}'),
+    down_for_hours: (
+        'last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])',
+        'mojaloop:workload_patch_missing{workload="none"}',
+    ),
     restarted_on_an_empty_disk: ('reason=~"pending|', 'reason=~"'),
-    restarted_and_nothing_is_listed_yet: ('mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless', "mojaloop:exporter_scope_synced\n            unless"),
+    restarted_and_nothing_is_listed_yet: (
+        'mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless',
+        "mojaloop:exporter_scope_synced\n            unless",
+    ),
     one_image_fails_and_the_cluster_is_known: (SAME_IMAGE, SAME_IMAGE.replace("and on", "unless on")),
-    the_image_that_failed_is_deleted: ('            unless on (cluster) mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless', "            unless"),
-    another_image_of_the_workload_is_unknown: ('            unless on (cluster, namespace, workload_kind, workload) mojaloop_image_status_unknown{exported_namespace=""}\n', ""),
+    the_image_that_failed_is_deleted: (
+        '            unless on (cluster) mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless',
+        "            unless",
+    ),
+    another_image_of_the_workload_is_unknown: (
+        '            unless on (cluster, namespace, workload_kind, workload)\n            mojaloop_image_status_unknown{exported_namespace=""}\n',
+        "",
+    ),
     patched: None,
-    patched_before_the_cluster_is_known_again: ('            unless on (cluster, namespace, workload_kind, workload) mojaloop_image_patch_available{exported_namespace=""}\n', ""),
-    deleted: ('            and on (cluster) mojaloop:exporter_scope_synced{job=""} < 1\n', '            or on (cluster, namespace, workload_kind, workload, image, tag) last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])\n'),
-    deleted_in_a_scope_of_its_own: ('"namespace", "$1", "watched_namespace"', '"namespace", "none", "watched_namespace"'),
-    another_scope_ends_nothing: ('unless on (cluster, namespace) mojaloop:exporter_scope_synced{namespace!="",job=""} == 1\n            and', 'unless on (cluster) mojaloop:exporter_scope_synced{namespace!="",job=""} == 1\n            and'),
-    another_cluster_ends_nothing: ('unless on (cluster) mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless', 'unless on () mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless'),
+    patched_before_the_cluster_is_known_again: (
+        '            unless on (cluster, namespace, workload_kind, workload)\n            mojaloop_image_patch_available{exported_namespace=""}\n',
+        "",
+    ),
+    deleted: (
+        '            and on (cluster) mojaloop:exporter_scope_synced{job=""} < 1\n',
+        '            or on (cluster, namespace, workload_kind, workload, image, tag) last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])\n',
+    ),
+    deleted_in_a_scope_of_its_own: (
+        '"namespace", "$1", "watched_namespace"',
+        '"namespace", "none", "watched_namespace"',
+    ),
+    another_scope_ends_nothing: (
+        'unless on (cluster, namespace) mojaloop:exporter_scope_synced{namespace!="",job=""} == 1\n            and',
+        'unless on (cluster) mojaloop:exporter_scope_synced{namespace!="",job=""} == 1\n            and',
+    ),
+    another_cluster_ends_nothing: (
+        'unless on (cluster) mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless',
+        'unless on () mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless',
+    ),
     changed_to_a_floating_tag: None,
     the_same_tag_has_a_lasting_reason: ('reason=~"pending|', 'reason=~"invalid_annotation|pending|'),
-    changed_to_a_floating_tag_before_the_cluster_is_known: ('            unless on (cluster, namespace, workload_kind, workload) mojaloop_image_status_unknown{exported_namespace=""}\n', ""),
+    changed_to_a_floating_tag_before_the_cluster_is_known: (
+        '            unless on (cluster, namespace, workload_kind, workload)\n            mojaloop_image_status_unknown{exported_namespace=""}\n',
+        "",
+    ),
     ends_seven_days_after_the_last_scrape: ("time() - 604800", "time() - 10 * 604800"),
     what_was_resolved_does_not_come_back: (LAST, "              > 0\n            unless on (cluster)"),
-    two_replicas_that_disagree: ("topk by (cluster, namespace, workload_kind, workload, image, tag) (1,\n              max by", "bottomk by (cluster, namespace, workload_kind, workload, image, tag) (1,\n              max by"),
+    two_replicas_that_disagree: (
+        "topk by (cluster, namespace, workload_kind, workload, image, tag) (1,\n              max by",
+        "bottomk by (cluster, namespace, workload_kind, workload, image, tag) (1,\n              max by",
+    ),
     two_replicas_that_know_as_much: None,
     one_replica_of_two_goes: None,
-    a_still_newer_patch_neither_resolves_nor_restarts: ('"latest_tag", "", "", "")', '"latest_tag", "$1", "latest_tag", "(.*)")'),
-    an_old_patch_stays_old_on_an_empty_disk: ('            or last_over_time(mojaloop:workload_patch_since_timestamp_seconds{job=""}[6h])\n', ""),
-    the_command_does_not_arrive: ('mojaloop_image_patch_available{exported_namespace=""} == 1\n                  unless', 'mojaloop_image_patch_available{exported_namespace="x"} == 1\n                  unless'),
-    nothing_but_that_a_patch_is_missing_arrives: ('              or mojaloop_image_patch_available{exported_namespace=""} == 1\n', ""),
-}  # fmt: skip
+    a_still_newer_patch_neither_resolves_nor_restarts: (
+        '"latest_tag", "", "", "")',
+        '"latest_tag", "$1", "latest_tag", "(.*)")',
+    ),
+    an_old_patch_stays_old_on_an_empty_disk: (
+        '            or last_over_time(mojaloop:workload_patch_since_timestamp_seconds{job=""}[6h])\n',
+        "",
+    ),
+    the_command_does_not_arrive: (
+        'mojaloop_image_patch_available{exported_namespace=""} == 1\n                    unless',
+        'mojaloop_image_patch_available{exported_namespace="x"} == 1\n                    unless',
+    ),
+    nothing_but_that_a_patch_is_missing_arrives: (
+        '              or mojaloop_image_patch_available{exported_namespace=""} == 1\n',
+        "",
+    ),
+}
 
 
 @pytest.mark.parametrize("cluster", [None, "north"])

@@ -1,4 +1,4 @@
-"""What people read in Slack: the finding and its command first, whole commands only, and what was resolved by its name."""
+"""What people read in Slack: the finding and its command first, whole commands only, what was resolved by name."""
 
 import re
 from urllib.parse import urlparse
@@ -11,13 +11,26 @@ from tests.support.alertmanager import alertmanager, commands_in, ended, post, u
 from tests.support.promtool import RUNBOOK
 
 pytestmark = pytest.mark.anyio
-# Slack cuts the text of an attachment at about this many characters, and folds it after these; the command has to be before.
+# Slack cuts the text of an attachment at about LONGEST characters, and folds it after FOLDED.
 LONGEST, FOLDED, FIRST_COMMAND = 8_000, 700, 250
 HELM = "Helm release mojaloop/moja manages it: change the image's tag in the values as well."
 
 
-def patch_alert(workload, *, image="central-ledger", containers=1, tag="v19.12.3", latest="v19.12.8", behind=5, days=38, advice=HELM, command=True,
-                name="MojaloopImagePatchAvailable", severity="warning", **labels):  # fmt: skip
+def patch_alert(
+    workload,
+    *,
+    image="central-ledger",
+    containers=1,
+    tag="v19.12.3",
+    latest="v19.12.8",
+    behind=5,
+    days=38,
+    advice=HELM,
+    command=True,
+    name="MojaloopImagePatchAvailable",
+    severity="warning",
+    **labels,
+):
     """An alert about a missing patch as the rules write it, with a command of as many containers."""
     short = f"mojaloop/{image}"
 
@@ -29,18 +42,31 @@ def patch_alert(workload, *, image="central-ledger", containers=1, tag="v19.12.3
         )
         return f"kubectl -n mojaloop patch deployment/{workload} --type=json -p='[{operations}]'" if command else ""
 
-    releases = f"{behind} patch releases behind {latest}, the first" if behind > 1 else f"1 patch release behind {latest},"
+    releases = (
+        f"{behind} patch releases behind {latest}, the first" if behind > 1 else f"1 patch release behind {latest},"
+    )
     return {
-        "labels": {"alertname": name, "severity": severity, "cluster": "north", "namespace": "mojaloop", "workload_kind": "Deployment",
-                   "workload": workload, "image": f"docker.io/{short}", "tag": tag, **labels},
+        "labels": {
+            "alertname": name,
+            "severity": severity,
+            "cluster": "north",
+            "namespace": "mojaloop",
+            "workload_kind": "Deployment",
+            "workload": workload,
+            "image": f"docker.io/{short}",
+            "tag": tag,
+            **labels,
+        },
         "annotations": {
             "summary": "A newer patch release of a running image is available.",
             "description": f"Deployment mojaloop/{workload} runs docker.io/{short}:{tag}, {releases} published at least {days} days ago.{f' {advice}' if advice else ''}",
-            "patch_command": kubectl(tag, latest), "rollback_command": kubectl(latest, tag),
-            "changes_url": f"https://github.com/{short}/compare/{tag}...{latest}", "runbook_url": RUNBOOK + name.lower(),
+            "patch_command": kubectl(tag, latest),
+            "rollback_command": kubectl(latest, tag),
+            "changes_url": f"https://github.com/{short}/compare/{tag}...{latest}",
+            "runbook_url": RUNBOOK + name.lower(),
             "dashboard_url": f"http://grafana/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload={workload}",
         },
-    }  # fmt: skip
+    }
 
 
 def fifteen():
@@ -49,7 +75,14 @@ def fifteen():
 
 def two_hundred_in_forty():
     """Two hundred findings in forty workloads, of which fifteen run one image."""
-    return [patch_alert(f"moja-handler-transfer-position-{n:02}", image="central-ledger" if n < 15 else f"service-{n % 11}", containers=5) for n in range(40)]
+    return [
+        patch_alert(
+            f"moja-handler-transfer-position-{n:02}",
+            image="central-ledger" if n < 15 else f"service-{n % 11}",
+            containers=5,
+        )
+        for n in range(40)
+    ]
 
 
 async def sent(folder, alerts):
@@ -79,7 +112,10 @@ async def test_one_finding_is_a_line_its_command_and_what_else_there_is(tmp_path
     alerts = [patch_alert("moja-centralledger-service")]
     message, resolved = await sent(tmp_path, alerts)
     annotations = alerts[0]["annotations"]
-    assert message["title"] == "[warning] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)"
+    assert (
+        message["title"]
+        == "[warning] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)"
+    )
     assert message["text"].splitlines() == [
         "*moja-centralledger-service* v19.12.3, 5 patch releases behind v19.12.8, the first published at least 38 days ago.",
         f"```{annotations['patch_command']}```",
@@ -88,12 +124,19 @@ async def test_one_finding_is_a_line_its_command_and_what_else_there_is(tmp_path
         "Mojaloop tests the services of a release together: "
         "<https://docs.mojaloop.io/adoption/HubOperations/TechOps/release-management.html|what to consider before you patch one of them>.",
         f"Roll moja-centralledger-service back to v19.12.3: ```{annotations['rollback_command']}```",
-    ]  # fmt: skip
-    assert message["text"].index(annotations["patch_command"]) + len(annotations["patch_command"]) < FOLDED, "before the fold"
+    ]
+    assert message["text"].index(annotations["patch_command"]) + len(annotations["patch_command"]) < FOLDED, (
+        "before the fold"
+    )
     assert [(action["text"], action["url"]) for action in message["actions"]] == [
-        ("Runbook", annotations["runbook_url"]), ("Dashboard", annotations["dashboard_url"]), ("What changed", annotations["changes_url"]),
-    ]  # fmt: skip
-    assert resolved["title"] == "[resolved] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)"
+        ("Runbook", annotations["runbook_url"]),
+        ("Dashboard", annotations["dashboard_url"]),
+        ("What changed", annotations["changes_url"]),
+    ]
+    assert (
+        resolved["title"]
+        == "[resolved] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)"
+    )
     assert resolved["text"] == "Resolved: moja-centralledger-service:v19.12.3"
     show("one finding", message, resolved)
 
@@ -108,8 +151,14 @@ async def test_fifteen_workloads_of_one_image_are_one_message_with_every_command
     assert "more, with their commands" not in message["text"]
     assert message["text"].count(HELM) == 1, "what is everybody's advice is given once"
     assert message["text"].count("release-management.html") == 1
-    assert f"The rollback commands of {30 - len(shown)} more: <http://alertmanager.example/#/alerts|all alerts>" in message["text"]
-    assert [action["url"] for action in message["actions"][:2]] == [alerts[0]["annotations"]["runbook_url"], "http://grafana/d/mojaloop-image-patch"]
+    assert (
+        f"The rollback commands of {30 - len(shown)} more: <http://alertmanager.example/#/alerts|all alerts>"
+        in message["text"]
+    )
+    assert [action["url"] for action in message["actions"][:2]] == [
+        alerts[0]["annotations"]["runbook_url"],
+        "http://grafana/d/mojaloop-image-patch",
+    ]
     for alert in alerts:
         assert f"{alert['labels']['workload']}:v19.12.3" in resolved["text"]
     show("fifteen", message, resolved)
@@ -123,7 +172,11 @@ async def test_of_two_hundred_findings_no_command_is_cut_and_the_rest_is_counted
     shown = commands_in(message["text"])
     assert message["text"].count("```") == 2 * len(shown)
     assert set(shown) <= known(alerts), "a command is cut"
-    left = int(re.search(r"And (\d+) more, with their commands: <http://alertmanager.example/#/alerts\|all alerts>", message["text"])[1])
+    left = int(
+        re.search(
+            r"And (\d+) more, with their commands: <http://alertmanager.example/#/alerts\|all alerts>", message["text"]
+        )[1]
+    )
     assert len(shown) + left == 40
     assert len(shown) >= 5
     assert message["actions"][2]["text"] == "All alerts"
@@ -134,7 +187,9 @@ async def test_of_two_hundred_findings_no_command_is_cut_and_the_rest_is_counted
 def show(what, *messages):
     for message in messages:
         at = message["text"].find("kubectl")
-        print(f"\n=== {what}: {len(message['text'])} characters, first command at {at}\n{message['title']}\n{message['text']}")
+        print(
+            f"\n=== {what}: {len(message['text'])} characters, first command at {at}\n{message['title']}\n{message['text']}"
+        )
         print(" ".join(f"[{action['text']}] {action['url']}" for action in message["actions"]))
 
 
@@ -144,12 +199,17 @@ LONG_NAMES = {"image": "i" * 200, "tag": "v1." + "0" * 120}
 @pytest.mark.parametrize(
     "alerts",
     [
-        [patch_alert("ledger")], fifteen(), two_hundred_in_forty(), [patch_alert("ledger", behind=1, days=1)],
-        [patch_alert("ledger", advice="a" * 400)], [patch_alert("w" * 253, **LONG_NAMES)],
-        [patch_alert("w" * 253, **LONG_NAMES), patch_alert("other", image="other")], [patch_alert("ledger", name="MojaloopImagePatchOverdue")],
+        [patch_alert("ledger")],
+        fifteen(),
+        two_hundred_in_forty(),
+        [patch_alert("ledger", behind=1, days=1)],
+        [patch_alert("ledger", advice="a" * 400)],
+        [patch_alert("w" * 253, **LONG_NAMES)],
+        [patch_alert("w" * 253, **LONG_NAMES), patch_alert("other", image="other")],
+        [patch_alert("ledger", name="MojaloopImagePatchOverdue")],
     ],
     ids=["one", "fifteen", "forty", "one release", "long advice", "long names", "long names and others", "overdue"],
-)  # fmt: skip
+)
 async def test_the_first_command_is_among_the_first_characters(tmp_path, alerts):
     message, _ = await sent(tmp_path, alerts)
     assert 0 < message["text"].index("kubectl") <= FIRST_COMMAND
@@ -157,10 +217,17 @@ async def test_the_first_command_is_among_the_first_characters(tmp_path, alerts)
 
 async def test_where_there_is_no_command_the_advice_is_what_is_read(tmp_path):
     long = "The command has more than 2,000 bytes: get it with `check --output commands`."
-    alerts = [patch_alert("a", command=False, advice=long), patch_alert("b", command=False, advice=long), patch_alert("c")]
+    alerts = [
+        patch_alert("a", command=False, advice=long),
+        patch_alert("b", command=False, advice=long),
+        patch_alert("c"),
+    ]
     message, _ = await sent(tmp_path, alerts)
     lines = message["text"].splitlines()
-    assert lines[:2] == ["*a* v19.12.3, 5 patch releases behind v19.12.8, the first published at least 38 days ago.", long]
+    assert lines[:2] == [
+        "*a* v19.12.3, 5 patch releases behind v19.12.8, the first published at least 38 days ago.",
+        long,
+    ]
     assert lines[2].startswith("*b* v19.12.3")
     assert message["text"].count(long) == 1, "once for workloads that follow one another"
     assert lines[3].startswith("*c*")
@@ -168,29 +235,44 @@ async def test_where_there_is_no_command_the_advice_is_what_is_read(tmp_path):
 
 
 HEALTH = {
-    "MojaloopImagePatchNotRolledOut": ({"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger"}, "ledger"),
-    "MojaloopImagePatchLineSuperseded": ({"namespace": "mojaloop", "image": "docker.io/mojaloop/ledger", "tag": "v1.0.0", "latest_tag": "v1.1.0"}, "ledger:v1.0.0"),
+    "MojaloopImagePatchNotRolledOut": (
+        {"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger"},
+        "ledger",
+    ),
+    "MojaloopImagePatchLineSuperseded": (
+        {"namespace": "mojaloop", "image": "docker.io/mojaloop/ledger", "tag": "v1.0.0", "latest_tag": "v1.1.0"},
+        "ledger:v1.0.0",
+    ),
     "MojaloopImageVersionsMixed": ({"namespace": "mojaloop", "image": "docker.io/mojaloop/ledger"}, "ledger"),
     "MojaloopImageStatusUnknown": ({"namespace": "mojaloop", "reason": "unauthorized"}, "unauthorized"),
     "MojaloopImagePatchExporterDown": ({"watched_namespace": "mojaloop"}, "namespace mojaloop"),
     "MojaloopImagePatchExporterNotSynced": ({"watched_namespace": "*"}, "north"),
-    "MojaloopImagePatchExporterScrapesFail": ({"scrape_job": "patch", "scrape_instance": "10.0.0.1:9090"}, "10.0.0.1:9090"),
+    "MojaloopImagePatchExporterScrapesFail": (
+        {"scrape_job": "patch", "scrape_instance": "10.0.0.1:9090"},
+        "10.0.0.1:9090",
+    ),
     "MojaloopImagePatchLabelsRenamed": ({"job": "patch"}, "patch"),
-    "MojaloopImagePatchSamplesMissing": ({"scrape_job": "patch", "metric": "mojaloop_image_info"}, "mojaloop_image_info"),
+    "MojaloopImagePatchSamplesMissing": (
+        {"scrape_job": "patch", "metric": "mojaloop_image_info"},
+        "mojaloop_image_info",
+    ),
     "MojaloopImagePatchNothingWatched": ({"watched_namespace": "mojaloop"}, "namespace mojaloop"),
     "MojaloopImagePatchReplicasDisagree": ({}, "north"),
     "MojaloopImageLookupStale": ({"registry": "docker.io", "image": "docker.io/mojaloop/ledger"}, "ledger"),
     "MojaloopRegistryFailing": ({"registry": "docker.io", "reason": "unreachable"}, "docker.io (unreachable)"),
-}  # fmt: skip
+}
 
 
 async def test_a_resolved_message_names_what_was_resolved_for_every_alert(tmp_path):
     shipped = {rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"] if "alert" in rule}
     assert HEALTH.keys() | {"MojaloopImagePatchAvailable", "MojaloopImagePatchOverdue"} == shipped
     alerts = [
-        {"labels": {"alertname": name, "severity": "warning", "cluster": "north", **labels}, "annotations": {"summary": f"{name}.", "description": f"All of {name}."}}
+        {
+            "labels": {"alertname": name, "severity": "warning", "cluster": "north", **labels},
+            "annotations": {"summary": f"{name}.", "description": f"All of {name}."},
+        }
         for name, (labels, _) in HEALTH.items()
-    ]  # fmt: skip
+    ]
 
     def change(config):
         config["inhibit_rules"] = []
@@ -203,11 +285,15 @@ async def test_a_resolved_message_names_what_was_resolved_for_every_alert(tmp_pa
 
         await until(all_of_them, 30, channel.titles)
         for message in channel.messages:
-            assert all(urlparse(action["url"]).scheme == "http" for action in message["actions"]), "every button has a URL"
+            assert all(urlparse(action["url"]).scheme == "http" for action in message["actions"]), (
+                "every button has a URL"
+            )
             assert message["text"].startswith("All of Mojaloop")
         channel.messages.clear()
         await post(client, ended(alerts))
         await until(all_of_them, 30, channel.titles)
-        said = {re.search(r"(Mojaloop\w+) \(1\)$", message["title"])[1]: message["text"] for message in channel.messages}
+        said = {
+            re.search(r"(Mojaloop\w+) \(1\)$", message["title"])[1]: message["text"] for message in channel.messages
+        }
         assert said == {name: f"Resolved: {subject}" for name, (_, subject) in HEALTH.items()}
         assert not any("*" in message["title"] + message["text"] for message in channel.messages)

@@ -76,10 +76,17 @@ async def alertmanager(
         address = f"127.0.0.1:{free_port()}"
         with (folder / "alertmanager.log").open("ab") as log:
             process = subprocess.Popen(
-                [binary, f"--config.file={folder / 'alertmanager.yml'}", f"--storage.path={folder / 'data'}", f"--web.listen-address={address}",
-                 "--cluster.listen-address=", "--web.external-url=http://alertmanager.example"],
-                stdout=log, stderr=log,
-            )  # fmt: skip
+                [
+                    binary,
+                    f"--config.file={folder / 'alertmanager.yml'}",
+                    f"--storage.path={folder / 'data'}",
+                    f"--web.listen-address={address}",
+                    "--cluster.listen-address=",
+                    "--web.external-url=http://alertmanager.example",
+                ],
+                stdout=log,
+                stderr=log,
+            )
         try:
             async with httpx.AsyncClient(base_url=f"http://{address}") as client:
 
@@ -116,4 +123,3 @@ def ended(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def commands_in(text: str) -> list[str]:
     """The commands in a text of Slack's, in the order in which they stand there."""
     return re.findall(r"```(kubectl .*?)```", text, re.DOTALL)
-

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from exporter.demo.alerts import RULES
-from tests.support.components import need
+from tests.support.kube import need
 
 IMAGE = "docker.io/mojaloop/central-ledger"
 HOUR, DAY = 60, 1440  # minutes
@@ -86,10 +86,25 @@ class Page:
         return self
 
     def container(
-        self, values: str, *, kind: str = "Deployment", workload: str = "ledger", container: str = "main", init: bool = False, tag: str = "v1.0.0",
-        latest: str = "v1.0.2", namespace: str = "mojaloop", image: str = IMAGE, behind: int = 2, published: float | None = None,
-        first_seen: float | None = None, available: str | None = None, patch: str = "patch", rollback: str = "rollback", advice: str = "",
-    ) -> Page:  # fmt: skip
+        self,
+        values: str,
+        *,
+        kind: str = "Deployment",
+        workload: str = "ledger",
+        container: str = "main",
+        init: bool = False,
+        tag: str = "v1.0.0",
+        latest: str = "v1.0.2",
+        namespace: str = "mojaloop",
+        image: str = IMAGE,
+        behind: int = 2,
+        published: float | None = None,
+        first_seen: float | None = None,
+        available: str | None = None,
+        patch: str = "patch",
+        rollback: str = "rollback",
+        advice: str = "",
+    ) -> Page:
         """A container that is judged where `values` has samples (1 or 0 as `mojaloop_image_patch_available` has it)."""
         key = {"namespace": namespace, "workload_kind": kind, "workload": workload}
         w = {
@@ -110,22 +125,59 @@ class Page:
         group = (namespace, kind, workload, image, tag, latest)
         if behind and not self.old and group not in self.groups:
             self.groups.add(group)
-            self.add("mojaloop_workload_patch_releases_behind", same(values, behind), **key, image=image, tag=tag,
-                     latest_tag=latest, patch_command=patch, rollback_command=rollback, advice=advice)  # fmt: skip
+            self.add(
+                "mojaloop_workload_patch_releases_behind",
+                same(values, behind),
+                **key,
+                image=image,
+                tag=tag,
+                latest_tag=latest,
+                patch_command=patch,
+                rollback_command=rollback,
+                advice=advice,
+            )
         return self
 
     def unknown(
-        self, values: str, reason: str = "unreachable", *, tag: str = "v1.0.0", kind: str = "Deployment", workload: str = "ledger", container: str = "main",
+        self,
+        values: str,
+        reason: str = "unreachable",
+        *,
+        tag: str = "v1.0.0",
+        kind: str = "Deployment",
+        workload: str = "ledger",
+        container: str = "main",
         namespace: str = "mojaloop",
-    ) -> Page:  # fmt: skip
-        return self.add("mojaloop_image_status_unknown", values, namespace=namespace, workload_kind=kind, workload=workload, container=container,
-                        container_type="container", image=IMAGE, tag=tag, reason=reason)  # fmt: skip
+    ) -> Page:
+        return self.add(
+            "mojaloop_image_status_unknown",
+            values,
+            namespace=namespace,
+            workload_kind=kind,
+            workload=workload,
+            container=container,
+            container_type="container",
+            image=IMAGE,
+            tag=tag,
+            reason=reason,
+        )
 
     def upgrade(
         self, values: str, *, workload: str = "ledger", tag: str = "v1.0.0", latest: str = "v1.1.0", image: str = IMAGE
     ) -> Page:
-        return self.add("mojaloop_image_upgrade_available", values, namespace="mojaloop", workload_kind="Deployment", workload=workload,
-                        container="main", container_type="container", image=image, tag=tag, strategy="minor", latest_tag=latest)  # fmt: skip
+        return self.add(
+            "mojaloop_image_upgrade_available",
+            values,
+            namespace="mojaloop",
+            workload_kind="Deployment",
+            workload=workload,
+            container="main",
+            container_type="container",
+            image=image,
+            tag=tag,
+            strategy="minor",
+            latest_tag=latest,
+        )
 
 
 def same(values: str, number: float) -> str:
@@ -138,6 +190,19 @@ def same(values: str, number: float) -> str:
 def firing(alert: str, **more: object) -> str:
     """How many alerts of a name fire."""
     return f"count(ALERTS{{{labels(alertname=alert, alertstate='firing', **more)}}}) or vector(0)"
+
+
+def ever(alert: str, hours: int) -> str:
+    """At how many evaluations an alert fired within the last hours."""
+    return f'sum(count_over_time(ALERTS{{alertname="{alert}",alertstate="firing"}}[{hours}h])) or vector(0)'
+
+
+def sparse(page: Page, minutes: int) -> Page:
+    """A page that is scraped once in so many minutes, in a case of one minute."""
+    for series in page.series:
+        value, _, count = series["values"].partition("x")
+        series["values"] = " ".join([f"{value} _x{minutes - 1}"] * int(count))
+    return page
 
 
 @dataclass(frozen=True)
@@ -186,9 +251,14 @@ def run(folder: Path, case: Case, rules: str, *, more: Sequence[str] = ()) -> tu
     document = {"rule_files": files, "evaluation_interval": step, "tests": [test]}
     (folder / "test.yml").write_text(json.dumps(document), "utf-8")
     running = [
-        subprocess.Popen([binary, "test", "rules", str(folder / "test.yml")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [binary, "test", "rules", str(folder / "test.yml")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for binary in need("promtool", "promtool3")
-    ]  # fmt: skip
+    ]
     said = [process.communicate(timeout=110)[0] for process in running]
     oldest, newest = (process.returncode for process in running)
     assert oldest == newest, said
@@ -213,3 +283,31 @@ def fails(folder: Path, case: Case, part: str, instead: str) -> None:
 def named(*cases: Callable[..., object]) -> list[Any]:
     """Cases as parameters that go by their functions' names."""
     return [pytest.param(case, id=case.__name__) for case in cases]
+
+
+# What an alert says.
+
+Said = tuple[str, list[dict[str, Any]]]
+
+
+def said(
+    alert: str, own: dict[str, str], summary: str, description: str, *, severity: str = "warning", **more: str
+) -> Said:
+    """An alert's name, and what promtool expects of it."""
+    annotations = {"summary": summary, "description": description, "runbook_url": RUNBOOK + alert.lower(), **more}
+    return alert, [{"exp_labels": {**own, "severity": severity}, "exp_annotations": annotations}]
+
+
+def about_the_exporter(alert: str, own: dict[str, str], summary: str, description: str, **more: str) -> Said:
+    """The same of an alert about the exporter of the cluster `north`."""
+    return said(alert, {"cluster": "north", **own}, summary, description, dashboard_url=f"{GRAFANA}-exporter", **more)
+
+
+def silent_and_then_firing(folder: Path, page: Page, before: float, after: float, expected: Said) -> None:
+    """Fail the test where an alert fires at one minute, or does not fire at another with exactly these words."""
+    name, alerts = expected
+    tests = [
+        {"alertname": name, "eval_time": f"{before}m", "exp_alerts": []},
+        {"alertname": name, "eval_time": f"{after}m", "exp_alerts": alerts},
+    ]
+    passes(folder, Case([page], alerts=tests))

@@ -1,0 +1,239 @@
+"""Alerts about the exporter: silent just before their time, and firing after it with exactly these words."""
+
+import pytest
+
+from tests.support.promtool import DOWN, GRAFANA, IMAGE, Page, about_the_exporter, said, silent_and_then_firing
+
+HEALTH = f"{GRAFANA}-exporter"
+STAYS = "new patches are not seen. Alerts that fire keep firing, and end 7 days after the last scrape."
+
+
+def down():
+    page = Page("north").synced("1x10 stale", "mojaloop")
+    return (
+        page,
+        25,
+        27,
+        about_the_exporter(
+            DOWN,
+            {"watched_namespace": "mojaloop"},
+            "The image patch exporter is down.",
+            f"No exporter for namespace mojaloop is scraped: {STAYS}",
+        ),
+    )
+
+
+def down_for_the_cluster():
+    page = Page("north").synced("1x10 stale")
+    return (
+        page,
+        25,
+        27,
+        about_the_exporter(
+            DOWN,
+            {"watched_namespace": "*"},
+            "The image patch exporter is down.",
+            f"No exporter for the cluster is scraped: {STAYS}",
+        ),
+    )
+
+
+def never_there():
+    return (
+        Page("north"),
+        14,
+        16,
+        said(
+            DOWN,
+            {},
+            "The image patch exporter is down.",
+            f"No exporter for the cluster is scraped: {STAYS}",
+            dashboard_url=HEALTH,
+        ),
+    )
+
+
+def not_synced():
+    return (
+        Page("north").synced("0x90"),
+        59,
+        61,
+        about_the_exporter(
+            "MojaloopImagePatchExporterNotSynced",
+            {"watched_namespace": "*"},
+            "The image patch exporter has not listed everything that it watches.",
+            "The exporter has not listed the cluster. It may lack permission. Alerts of deleted workloads keep firing until it has.",
+        ),
+    )
+
+
+def scrapes_fail():
+    page = Page("north").synced("1x120").add("up", " ".join(["1 0"] * 40))
+    return (
+        page,
+        25,
+        27,
+        said(
+            "MojaloopImagePatchExporterScrapesFail",
+            {"scrape_job": "patch", "scrape_instance": "a"},
+            "Many scrapes of the image patch exporter fail.",
+            "Scrapes of a (job patch) began to fail or to succeed 27 times in the last hour.",
+            dashboard_url=HEALTH,
+        ),
+    )
+
+
+def renamed():
+    page = Page("north").add("mojaloop_exporter_synced", "1x30", watched_namespace="*")
+    page.add(
+        "mojaloop_exporter_scrape_check",
+        "1x30",
+        exported_namespace="kept",
+        exported_container="kept",
+        namespace="monitoring",
+    )
+    return (
+        page,
+        4,
+        6,
+        about_the_exporter(
+            "MojaloopImagePatchLabelsRenamed",
+            {"job": "patch"},
+            "Prometheus changes the labels of the image patch exporter's metrics.",
+            "The scrape of job patch changes the labels namespace and container. No image of this job is watched until it has honor_labels: true"
+            " (honorLabels in a ServiceMonitor) and no enforced namespace label.",
+            severity="critical",
+        ),
+    )
+
+
+def samples_missing():
+    page = (
+        Page("north")
+        .synced("1x90")
+        .container("0x90", behind=0)
+        .add("mojaloop_exporter_samples", "2x90", metric="mojaloop_image_info")
+    )
+    return (
+        page,
+        29,
+        31,
+        about_the_exporter(
+            "MojaloopImagePatchSamplesMissing",
+            {"scrape_job": "patch", "metric": "mojaloop_image_info"},
+            "Metrics of the image patch exporter do not arrive.",
+            "1 sample of mojaloop_image_info does not arrive from job patch: the scrape drops or relabels them, or the exporter is older than these rules.",
+        ),
+    )
+
+
+def nothing_watched():
+    page = Page("north").synced("1x90", "mojaloop")
+    return (
+        page,
+        59,
+        61,
+        about_the_exporter(
+            "MojaloopImagePatchNothingWatched",
+            {"watched_namespace": "mojaloop"},
+            "The image patch exporter watches no container.",
+            "The exporter has listed namespace mojaloop and watches no container there. Its configuration may exclude all of them.",
+        ),
+    )
+
+
+def disagree():
+    page = (
+        Page("north")
+        .synced("1x60")
+        .container("0x60", behind=0)
+        .add("mojaloop_exporter_samples", "1x60", metric="mojaloop_image_info")
+    )
+    other = (
+        Page("north", "b")
+        .synced("1x60")
+        .container("0x60", workload="other", behind=0)
+        .add("mojaloop_exporter_samples", "1x60", metric="mojaloop_image_info")
+    )
+    page.series += other.series
+    return (
+        page,
+        14,
+        16,
+        about_the_exporter(
+            "MojaloopImagePatchReplicasDisagree",
+            {},
+            "Replicas of the image patch exporter see different containers.",
+            "Together they see 2 containers, more than any of them alone. Two clusters may share this Prometheus without a cluster label, or the watch of one replica is stuck.",
+        ),
+    )
+
+
+def stale():
+    page = Page("north").add("mojaloop_image_lookup_timestamp_seconds", "0x400", registry="docker.io", image=IMAGE)
+    return (
+        page,
+        375,
+        377,
+        about_the_exporter(
+            "MojaloopImageLookupStale",
+            {"registry": "docker.io", "image": IMAGE},
+            "The tags of an image have not been looked up for hours.",
+            f"The last successful lookup of {IMAGE} was 6h 17m 0s ago. Newer patches of it are not seen.",
+        ),
+    )
+
+
+def failing():
+    page = Page("north").add(
+        "mojaloop_exporter_registry_failures_total", "0x5 1+1x120", registry="docker.io", reason="unreachable"
+    )
+    return (
+        page,
+        65,
+        70,
+        about_the_exporter(
+            "MojaloopRegistryFailing",
+            {"registry": "docker.io", "reason": "unreachable"},
+            "Requests to a registry keep failing.",
+            "60 requests to docker.io failed in the last hour: unreachable.",
+        ),
+    )
+
+
+def failing_once_an_hour():
+    page = Page("north").add(
+        "mojaloop_exporter_registry_failures_total", "0x5 1x49 2x49 3x60", registry="docker.io", reason="not_found"
+    )
+    return (
+        page,
+        65,
+        70,
+        about_the_exporter(
+            "MojaloopRegistryFailing",
+            {"registry": "docker.io", "reason": "not_found"},
+            "Requests to a registry keep failing.",
+            "1 request to docker.io failed in the last hour: not_found.",
+        ),
+    )
+
+
+CASES = (
+    down,
+    down_for_the_cluster,
+    never_there,
+    not_synced,
+    scrapes_fail,
+    renamed,
+    samples_missing,
+    nothing_watched,
+    disagree,
+    stale,
+    failing,
+    failing_once_an_hour,
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_silent_just_before_its_time_and_firing_after_it(tmp_path, case):
+    silent_and_then_firing(tmp_path, *case())

@@ -1,0 +1,100 @@
+"""The rules as a file: valid for every supported Prometheus, constant summaries, and values at marked places."""
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from exporter.demo.alerts import FOLDER, RULES, names, substitute
+from tests import test_alerts_exporter, test_alerts_images
+from tests.support.kube import need
+from tests.support.promtool import RUNBOOK
+
+
+def alerting_rules():
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
+
+
+@pytest.mark.parametrize("name", ["promtool", "promtool3"])
+def test_the_rules_are_valid(name):
+    (binary,) = need(name)
+    done = subprocess.run(
+        [binary, "check", "rules", "--lint-fatal", str(RULES)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_shown_and_has_its_runbook_entry():
+    rules = {rule["alert"]: rule for rule in alerting_rules()}
+    assert rules.keys() == {case()[3][0] for case in (*test_alerts_images.CASES, *test_alerts_exporter.CASES)}
+    runbook = (FOLDER / "runbook.md").read_text()
+    for name, rule in rules.items():
+        assert f"\n## {name}\n" in runbook
+        assert rule["annotations"]["runbook_url"] == RUNBOOK + name.lower()
+
+
+def test_every_summary_is_a_constant_sentence():
+    for rule in alerting_rules():
+        assert "{{" not in rule["annotations"]["summary"], rule["alert"]
+        assert rule["annotations"]["summary"].endswith(".")
+
+
+def test_everything_is_a_warning_but_labels_that_are_changed():
+    severities = {rule["alert"]: rule["labels"]["severity"] for rule in alerting_rules()}
+    assert {name for name, severity in severities.items() if severity != "warning"} == {
+        "MojaloopImagePatchLabelsRenamed"
+    }
+    assert severities["MojaloopImagePatchLabelsRenamed"] == "critical"
+
+
+def test_no_annotation_about_a_patch_queries_prometheus():
+    querying = {
+        rule["alert"]
+        for rule in alerting_rules()
+        for text in rule["annotations"].values()
+        if re.search(r"\bquery\b", text)
+    }
+    assert querying == {"MojaloopImageVersionsMixed"}
+
+
+# Marked places.
+
+
+def test_every_alert_has_its_time_and_its_severity_at_marked_places():
+    text = RULES.read_text()
+    marked = names(text)
+    assert {name for name in marked if not name.endswith(("_for", "_severity"))} == {
+        "overdue_seconds",
+        "stale_seconds",
+        "grafana",
+        "runbook",
+    }
+    timed = {name.removesuffix("_for") for name in marked if name.endswith("_for")}
+    assert timed == {name.removesuffix("_severity") for name in marked if name.endswith("_severity")}
+    assert len(timed) == len(alerting_rules())
+
+
+def test_only_marked_places_are_changed_and_by_one_function():
+    text = RULES.read_text()
+    values = {
+        "available_for": "1m",
+        "overdue_seconds": "60",
+        "grafana": "https://grafana.example/",
+        "runbook": "https://wiki.example/patches/",
+        "down_severity": "page",
+    }
+    changed = substitute(text, values)
+    pairs = [(a, b) for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
+    assert all("# value: " in a for a, _ in pairs)
+    assert sorted(b.strip() for _, b in pairs if "example" not in b) == [
+        "> 60  # value: overdue_seconds",
+        "> 60  # value: overdue_seconds",
+        "for: 1m  # value: available_for",
+        "severity: page  # value: down_severity",
+    ]
+    assert changed.count("https://grafana.example/d/") == text.count("http://localhost:3000/d/")
+    assert changed.count("runbook_url: https://wiki.example/patches#mojaloop") == len(alerting_rules())
+    assert substitute(text, {}) == text
+    with pytest.raises(KeyError, match="no place is marked nothing"):
+        substitute(text, {"nothing": "1"})
