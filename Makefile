@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo test lint format bench dashboards chart lock clean
+.PHONY: help venv tools demo check test lint format bench dashboards readme chart lock clean
+# The tests on every core. Tests that share a fixture stay together, see tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder --durations 15
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -16,15 +18,18 @@ help: ## what can be made
 
 venv: .venv/ready ## the Python environment, from the lock file
 
-tools: venv ## the real components that the tests need: from Debian where we are root, else built with Go
+tools: venv ## the real components that the tests need: built with Go, and from Debian where we are root
 	$(BIN)/python -m tools.install
 
 demo: venv ## the exporter on an embedded cluster and registry, filled with a real Mojaloop release, and its alerts in Slack
 	@$(BIN)/python -m tools.install demo
 	$(BIN)/mojaloop-image-patch-exporter demo
 
+check: lint ## lint, types, and every test that needs no component: in a few minutes
+	$(PYTEST) -m "not components"
+
 test: tools ## every test, on real components
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: venv ## lint, layers and types
 	$(BIN)/ruff check .
@@ -32,7 +37,7 @@ lint: venv ## lint, layers and types
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-format: venv ## what can be mended by itself
+format: venv ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -42,10 +47,13 @@ bench: venv ## speed and memory, by hand
 dashboards: venv ## write Grafana's dashboards as JSON
 	$(BIN)/python -m grafana.generate
 
+readme: venv ## the README's tables, from the code
+	$(BIN)/python -m tools.readme
+
 chart: tools ## the chart's README, from its values
 	$(BIN)/python -c "import subprocess, tools; subprocess.run([tools.find('helm-docs'), '--chart-search-root', 'charts'], check=True)"
 
-lock: venv ## the lock files anew
+lock: venv ## update the lock files to the newest versions
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade pyproject.toml --output-file requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade --group dev pyproject.toml --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --upgrade --group build --output-file requirements-build.txt

@@ -66,7 +66,8 @@ def scrape(containers: int) -> None:
     exposition.gzip(openmetrics=True, tail=b"")
     compressed = best(lambda: exposition.gzip(openmetrics=True, tail=b"# EOF\n"))
     print(
-        f"scrape: {containers} containers rendered in {render * 1000:.0f} ms once ({kept / 2**20:.1f} MiB kept, {peak / 2**20:.1f} MiB at the peak),"
+        f"scrape: {containers} containers rendered in {render * 1000:.0f} ms once"
+        f" ({kept / 2**20:.1f} MiB kept, {peak / 2**20:.1f} MiB at the peak),"
         f" then {copy * 1000:.2f} ms a scrape, {compressed * 1000:.2f} ms compressed"
     )
 
@@ -99,7 +100,8 @@ def decoding() -> None:
     body = json.dumps({"metadata": {"resourceVersion": "1"}, "items": items}).encode()
     ours, theirs = best(lambda: decode_page(body)), best(lambda: json.loads(body))
     print(
-        f"decoding: a page of 500 Deployments ({len(body) / 2**20:.1f} MiB) in {ours * 1000:.1f} ms, {theirs / ours:.1f} times as fast as json"
+        f"decoding: a page of 500 Deployments ({len(body) / 2**20:.1f} MiB) in {ours * 1000:.1f} ms,"
+        f" {theirs / ours:.1f} times as fast as json"
     )
 
 

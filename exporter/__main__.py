@@ -1,7 +1,8 @@
 """The command: `python -m exporter`, and `mojaloop-image-patch-exporter` where it is installed.
 
-The first process of a container ignores every signal that it has no handler for, so that one sent while the imports run would be lost, and
-the container killed at the end of its grace period. Hence a handler before them; `serve` puts its own in place.
+The first process of a container ignores every signal that it has no handler for. A signal sent during the imports would
+be lost, and the container killed at the end of its grace period. So a handler is installed before them; `serve`
+replaces it with its own.
 """
 
 import signal

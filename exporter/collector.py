@@ -106,8 +106,8 @@ _LOOKUP = Family(
 )
 _PATCH = Family(
     "mojaloop_workload_patch_releases_behind",
-    "How many patch releases the containers of a workload with this image and tag are behind, with the command to patch them, "
-    "its rollback, and what to do instead or as well; no sample where no patch is missing.",
+    "How many patch releases the containers of a workload with this image and tag are behind, with the command to "
+    "patch them, its rollback, and what to do instead or as well; no sample where no patch is missing.",
     _WORKLOAD,
     ("image", "tag", "latest_tag", "patch_command", "rollback_command", "advice"),
 )
@@ -129,7 +129,8 @@ _SYNCED = Family(
 )
 _SCRAPE_CHECK = Family(
     "mojaloop_exporter_scrape_check",
-    "Always 1, with the value kept in both labels: if it arrives otherwise, the scrape renames, overwrites or drops labels.",
+    "Always 1, with the value kept in both labels: if it arrives otherwise, the scrape renames, overwrites or drops "
+    "labels.",
     own=("namespace", "container"),
 )
 _SAMPLES = Family(

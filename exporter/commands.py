@@ -1,15 +1,16 @@
-"""The command to paste: a guarded `kubectl patch` for the containers of one workload that run one image, and its rollback.
+"""The command to paste: a guarded `kubectl patch` for a workload's containers of one image and tag, and its rollback.
 
-A JSON patch has a `test` of each container's present image before its `replace`. A stale command fails atomically, where a strategic merge
-patch would add a container whose name is gone, and custom resources support no such patch. A container's name is tested as well if another
-container of the template has the same reference: only then could a patch hit the wrong one. A container that is inserted later with the same
-reference is the exception.
+A JSON patch has a `test` of each container's present image before its `replace`. A stale command fails atomically,
+where a strategic merge patch would add a container whose name is gone, and custom resources support no such patch. A
+container's name is tested as well if another container of the template has the same reference: only then could a patch
+hit the wrong one. A container that is inserted later with the same reference is the exception.
 
-There is no command where a patch cannot work (a Job's template is immutable, no controller manages a bare pod, a foreign kind has a shape of
-its own) or would not last (Argo CD, Flux or an operator reverts it). `advice` then says what to change instead.
+There is no command where a patch cannot work (a Job's template is immutable, no controller manages a bare pod, a
+foreign kind has a shape of its own) or would not last (Argo CD, Flux or an operator reverts it). `advice` then says
+what to change instead.
 
-Everything that a command or an advice is made of was checked against a grammar without any character that a shell or JSON would read:
-names and sources in `workloads`, references in `images`. The names of triggers are only compared.
+Everything in a command or an advice was checked against a grammar without any character that a shell or JSON would
+read: names and sources in `workloads`, references in `images`. The names of triggers are only compared.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def render(findings: Iterable[Finding], state: WorkloadState) -> list[WorkloadPa
     """What the containers of a workload miss, in the order of image and tag.
 
     Args:
-        findings: of one workload. An annotation may keep a container as it is: containers that miss no patch are left alone.
+        findings: of one workload. Containers that miss no patch are left alone: an annotation may keep one as it is.
         state: of the workload.
     """
     groups: dict[tuple[str, str], list[Finding]] = {}
@@ -119,7 +120,7 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
         source = named.format(manager.source) if manager.source else unnamed
         return f"{who} reverts a patch: set the image to {new} in the sources of {source}."
     if key.kind == "Job":
-        return f"A Job's template is immutable: delete {key.name} and create it again with {new}, or change what creates it."
+        return f"A Job's template is immutable: create {key.name} again with {new}, or change what creates it."
     if key.kind == "Pod":
         return f"No controller manages a bare pod: delete {key.name} and create it again with {new}."
     if kind is None or not state.declared:
@@ -133,9 +134,10 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
             f"restore the old image: import {new} into that tag, or remove the trigger."
         )
     if manager is not None and manager.name == "helm":
+        # Without the tag, so that Slack shows it once for all workloads of a release.
         release = f"the Helm release {manager.source}" if manager.source else "its Helm release"
         sentences.append(
-            f"Set the image to {new} in the values of {release} as well: otherwise the next upgrade restores the old "
-            "image (Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
+            f"Set the new tag in the values of {release} as well: otherwise the next upgrade restores the old image "
+            "(Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
         )
     return " ".join(sentences)

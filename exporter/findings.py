@@ -111,7 +111,7 @@ class Snapshot:
         patches: sorted by workload, image, tag; only where a patch is missing.
         workloads: for each workload with a finding, its manager and rollout.
         lookups: last successful lookup of each repository's tags, epoch seconds.
-        synced: for each watched namespace (`*` or a name), whether everything that is watched there is listed and followed.
+        synced: for each watched namespace (`*` or a name), whether everything watched there is listed and followed.
         ignored: how many containers an annotation or the configuration left out.
     """
 

@@ -3,13 +3,13 @@
 Every hub pays for the exporter's memory, and most of it is imports. Two packages run far more at import than we use:
 
 - `httpx/__init__` imports its command line (click, pygments, rich) where those are installed, and falls back
-  to a stub where they are not (`except ImportError`). Marking the module as missing takes the fallback: 4 MiB.
-- `kubernetes/__init__` imports the synchronous client with requests, urllib3 and oauthlib, and `kubernetes.aio/__init__` a
-  dynamic client, leader election and streams; we use the asynchronous client and its configuration alone. Neither needs anything
-  of its parents, so that these are put in place empty: 7 and 1 MiB.
+  to a stub where they are not (`except ImportError`). Marking the module as missing selects the fallback: 4 MiB.
+- `kubernetes/__init__` imports the synchronous client with requests, urllib3 and oauthlib, and
+  `kubernetes.aio/__init__` a dynamic client, leader election and streams. We use the asynchronous client and its
+  configuration only. Neither needs its parent packages, so those are replaced by empty ones: 7 and 1 MiB.
 
-Both lean on the layout of packages that the lock file pins; `tests/test_lean.py` says when one changes. Whoever has imported
-either before (a test, a notebook) keeps what is there.
+Both depend on the layout of packages that the lock file pins; `tests/test_lean.py` fails when one changes. A process
+that has imported either before (a test, a notebook) keeps what it has.
 """
 
 from __future__ import annotations

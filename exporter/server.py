@@ -11,10 +11,10 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from html import escape
-from typing import Protocol
+from typing import Any, Protocol
 
 import uvicorn
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -30,6 +30,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
 }
+_EOF = b"# EOF\n"
 _PAGES = {
     "/metrics": "metrics, as text and OpenMetrics",
     "/api/v1/findings": "findings, as JSON",
@@ -99,7 +100,7 @@ class Server:
         ready: Callable[[], bool],
     ) -> None:
         self._listener = listener
-        self._own = own
+        self._own = _OwnMetrics(own)
         self._exposition = exposition
         self._findings = findings
         self._ready = ready
@@ -138,7 +139,7 @@ class Server:
         encode, media = choose_encoder(request.headers.get("accept", ""))
         openmetrics = media.startswith("application/openmetrics-text")
         # Its last line is OpenMetrics' `# EOF`, so it comes after the snapshot.
-        own = encode(self._own)
+        own = self._own.render(encode, media)
         exposition = self._exposition()
         headers = {**_HEADERS, "Vary": "Accept, Accept-Encoding"}
         if _accepts_gzip(request.headers.get("accept-encoding", "")):
@@ -171,6 +172,46 @@ class Server:
             f"<ul>{links}</ul></body></html>",
             headers=_HEADERS,
         )
+
+
+class _OwnMetrics:
+    """The exporter's own metrics, a family rendered again only when a value of it changed.
+
+    Most of them are counters of failures that stay as they are, and rendering them all would take longer than all else
+    in a scrape.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        # By media type and family: the values, and the text that they were rendered to.
+        self._known: dict[tuple[str, str], tuple[list[float], bytes]] = {}
+
+    def render(self, encode: Callable[[Any], bytes], media: str) -> bytes:
+        """The page of the registry.
+
+        Args:
+            encode: `prometheus_client`'s encoder.
+            media: the media type that it renders.
+        """
+        parts: list[bytes] = []
+        for family in self._registry.collect():
+            # Samples are only ever added, at the end.
+            values = [sample.value for sample in family.samples]
+            known = self._known.get((media, family.name))
+            if known is None or known[0] != values:
+                known = self._known[media, family.name] = values, encode(_One(family)).removesuffix(_EOF)
+            parts.append(known[1])
+        return b"".join((*parts, _EOF if "openmetrics" in media else b""))
+
+
+class _One:
+    """A family as a registry of its own."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
 
 
 def _accepts_gzip(header: str) -> bool:

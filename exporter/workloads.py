@@ -107,7 +107,8 @@ def source(*names: str, prefix: str = "") -> str:
     commands that people paste.
 
     Args:
-        names: of the object, after its namespace if it has one: `flux-system`, `hub`. Argo CD also writes `NAMESPACE_NAME`.
+        names: of the object, after its namespace if it has one: `flux-system`, `hub`. Argo CD also writes
+            `NAMESPACE_NAME`.
         prefix: its kind and what separates them: `Kustomization flux-system/hub`, `Kafka/hub`.
     """
     text = prefix + "/".join(names)

@@ -10,11 +10,12 @@ from tests.support import components
 from tests.support.kube import Kube
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a component, see `tests/support/components.py`, and keep together what shares a fixture.
+    """Mark tests that need a component (see `tests/support/components.py`) and group tests that share a fixture.
 
-    With pytest-xdist a module's fixture is made once in each worker, so the tests that use one go to the same worker. They
-    take longest and start first.
+    Under pytest-xdist each worker creates a module-scoped fixture once, so all tests that use it run on one worker.
+    These tests take longest, so they start first.
     """
     for item in items:
         if components.needed_by(item):
@@ -23,7 +24,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             definitions[-1].scope == "module" for definitions in item._fixtureinfo.name2fixturedefs.values()
         ):
             item.add_marker(pytest.mark.xdist_group(item.module.__name__))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    items.sort(key=lambda item: (-_timeout(item), item.get_closest_marker("xdist_group") is None))
+
+
+def _timeout(item: pytest.Item) -> float:
+    """The seconds that a test's own mark gives it; 0 without one."""
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark else 0.0
 
 
 @pytest.hookimpl(wrapper=True)

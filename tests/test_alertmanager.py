@@ -10,9 +10,9 @@ import yaml
 
 from exporter.demo.alerts import FOLDER, RULES
 from tests.support.alertmanager import alertmanager, commands_in, post, until
-from tests.support.kube import need
+from tests.support.components import need
+from tests.support.patch_alerts import patch_alert
 from tests.support.promtool import IMAGE, Case, Page, run
-from tests.test_slack_messages import patch_alert
 
 pytestmark = pytest.mark.anyio
 RULE_OF = {
@@ -100,7 +100,10 @@ async def test_what_inhibits_what(tmp_path):
         assert await heard(channel, 6) == [
             "[critical] west: Prometheus changes the labels of the image patch exporter's metrics (1)",
             "[warning] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)",
-            "[warning] central-ledger in north/mojaloop: A patch release of a running image has been available for longer than allowed (1)",
+            (
+                "[warning] central-ledger in north/mojaloop: "
+                "A patch release of a running image has been available for longer than allowed (1)"
+            ),
             "[warning] central-ledger in west/mojaloop: A newer patch release of a running image is available (1)",
             "[warning] north: The image patch exporter is down (1)",
             "[warning] south: Requests to a registry keep failing (1)",
@@ -129,7 +132,9 @@ groups:
   - name: general.rules
     rules:
       - alert: InfoInhibitor
-        expr: ALERTS{severity="info"} == 1 unless on (namespace) ALERTS{alertname!="InfoInhibitor",severity=~"warning|critical",alertstate="firing"} == 1
+        expr: >-
+          ALERTS{severity="info"} == 1 unless on (namespace)
+          ALERTS{alertname!="InfoInhibitor",severity=~"warning|critical",alertstate="firing"} == 1
         labels: {severity: none}
 """
 

@@ -62,7 +62,8 @@ def not_synced():
             "MojaloopImagePatchExporterNotSynced",
             {"watched_namespace": "*"},
             "The image patch exporter has not listed everything that it watches.",
-            "The exporter has not listed the cluster. It may lack permission. Alerts of deleted workloads keep firing until it has.",
+            "The exporter has not listed the cluster. It may lack permission. "
+            "Alerts of deleted workloads keep firing until it has.",
         ),
     )
 
@@ -100,8 +101,8 @@ def renamed():
             "MojaloopImagePatchLabelsRenamed",
             {"job": "patch"},
             "Prometheus changes the labels of the image patch exporter's metrics.",
-            "The scrape of job patch changes the labels namespace and container. No image of this job is watched until it has honor_labels: true"
-            " (honorLabels in a ServiceMonitor) and no enforced namespace label.",
+            "The scrape of job patch changes the labels namespace and container. No image of this job is watched until"
+            " it has honor_labels: true (honorLabels in a ServiceMonitor) and no enforced namespace label.",
             severity="critical",
         ),
     )
@@ -122,7 +123,8 @@ def samples_missing():
             "MojaloopImagePatchSamplesMissing",
             {"scrape_job": "patch", "metric": "mojaloop_image_info"},
             "Metrics of the image patch exporter do not arrive.",
-            "1 sample of mojaloop_image_info does not arrive from job patch: the scrape drops or relabels them, or the exporter is older than these rules.",
+            "1 sample of mojaloop_image_info does not arrive from job patch: the scrape drops or relabels them, "
+            "or the exporter is older than these rules.",
         ),
     )
 
@@ -137,7 +139,8 @@ def nothing_watched():
             "MojaloopImagePatchNothingWatched",
             {"watched_namespace": "mojaloop"},
             "The image patch exporter watches no container.",
-            "The exporter has listed namespace mojaloop and watches no container there. Its configuration may exclude all of them.",
+            "The exporter has listed namespace mojaloop and watches no container there. "
+            "Its configuration may exclude all of them.",
         ),
     )
 
@@ -164,7 +167,8 @@ def disagree():
             "MojaloopImagePatchReplicasDisagree",
             {},
             "Replicas of the image patch exporter see different containers.",
-            "Together they see 2 containers, more than any of them alone. Two clusters may share this Prometheus without a cluster label, or the watch of one replica is stuck.",
+            "Together they see 2 containers, more than any of them alone. "
+            "Two clusters may share this Prometheus without a cluster label, or the watch of one replica is stuck.",
         ),
     )
 

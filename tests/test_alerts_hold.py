@@ -165,8 +165,11 @@ def nothing_but_that_a_patch_is_missing_arrives(cluster):
     return held(page, end=[(60, 1), (62, 1), (190, 1)])
 
 
-LAST = """              == on () group_left () max(last_over_time(mojaloop:workload_patch_missing{workload="",job=""}[6h]))
-            unless on (cluster)"""
+LAST = (
+    "              == on () group_left ()"
+    ' max(last_over_time(mojaloop:workload_patch_missing{workload="",job=""}[6h]))\n'
+    "            unless on (cluster)"
+)
 SAME_IMAGE = "and on (cluster, namespace, workload_kind, workload, image, tag) (\n              mojaloop_image_status"
 CASES = {
     down_for_hours: (
@@ -180,21 +183,25 @@ CASES = {
     ),
     one_image_fails_and_the_cluster_is_known: (SAME_IMAGE, SAME_IMAGE.replace("and on", "unless on")),
     the_image_that_failed_is_deleted: (
-        '            unless on (cluster) mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n            unless',
+        '            unless on (cluster) mojaloop:exporter_scope_synced{watched_namespace="*",job=""} == 1\n'
+        "            unless",
         "            unless",
     ),
     another_image_of_the_workload_is_unknown: (
-        '            unless on (cluster, namespace, workload_kind, workload)\n            mojaloop_image_status_unknown{exported_namespace=""}\n',
+        "            unless on (cluster, namespace, workload_kind, workload)\n"
+        '            mojaloop_image_status_unknown{exported_namespace=""}\n',
         "",
     ),
     patched: None,
     patched_before_the_cluster_is_known_again: (
-        '            unless on (cluster, namespace, workload_kind, workload)\n            mojaloop_image_patch_available{exported_namespace=""}\n',
+        "            unless on (cluster, namespace, workload_kind, workload)\n"
+        '            mojaloop_image_patch_available{exported_namespace=""}\n',
         "",
     ),
     deleted: (
         '            and on (cluster) mojaloop:exporter_scope_synced{job=""} < 1\n',
-        '            or on (cluster, namespace, workload_kind, workload, image, tag) last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])\n',
+        "            or on (cluster, namespace, workload_kind, workload, image, tag)"
+        ' last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])\n',
     ),
     deleted_in_a_scope_of_its_own: (
         '"namespace", "$1", "watched_namespace"',
@@ -211,7 +218,8 @@ CASES = {
     changed_to_a_floating_tag: None,
     the_same_tag_has_a_lasting_reason: ('reason=~"pending|', 'reason=~"invalid_annotation|pending|'),
     changed_to_a_floating_tag_before_the_cluster_is_known: (
-        '            unless on (cluster, namespace, workload_kind, workload)\n            mojaloop_image_status_unknown{exported_namespace=""}\n',
+        "            unless on (cluster, namespace, workload_kind, workload)\n"
+        '            mojaloop_image_status_unknown{exported_namespace=""}\n',
         "",
     ),
     ends_seven_days_after_the_last_scrape: ("time() - 604800", "time() - 10 * 604800"),

@@ -21,7 +21,10 @@ WORKLOAD = {**HUB, "workload_kind": "Deployment", "workload": "ledger"}
 ONE_WORKLOAD = f"{GRAFANA}-workload?var-namespace=mojaloop&var-workload=ledger"
 ONE_IMAGE = f"{GRAFANA}-images?var-namespace=mojaloop&var-image={IMAGE}"
 COMMANDS = {
-    "patch": """kubectl -n mojaloop patch deployment/ledger --type=json -p='[{"op":"test","path":"/spec/template/spec/containers/0/image"}]'""",
+    "patch": (
+        "kubectl -n mojaloop patch deployment/ledger --type=json"
+        """ -p='[{"op":"test","path":"/spec/template/spec/containers/0/image"}]'"""
+    ),
     "rollback": "kubectl -n mojaloop patch deployment/ledger back",
     "advice": "Helm release mojaloop/moja manages it: change the image's tag in the values as well.",
 }
@@ -119,7 +122,8 @@ def not_rolled_out():
             "MojaloopImagePatchNotRolledOut",
             WORKLOAD,
             "Pods of an older template of a workload still run.",
-            "Deployment mojaloop/ledger has not rolled out its template for a long time: the rollout is paused or stuck, or pods are only replaced when they are deleted."
+            "Deployment mojaloop/ledger has not rolled out its template for a long time: "
+            "the rollout is paused or stuck, or pods are only replaced when they are deleted."
             " The other alerts judge the template, and the pods may run an older image.",
             dashboard_url=ONE_WORKLOAD,
         ),
@@ -138,7 +142,8 @@ def superseded():
             "MojaloopImagePatchLineSuperseded",
             own,
             "A newer minor release of a running image exists.",
-            f"2 containers run {IMAGE}:v1.0.0 in mojaloop, and v1.10.0 is a newer minor release. Fixes are rarely backported to older lines of Mojaloop's images.",
+            f"2 containers run {IMAGE}:v1.0.0 in mojaloop, and v1.10.0 is a newer minor release. "
+            "Fixes are rarely backported to older lines of Mojaloop's images.",
             dashboard_url=ONE_IMAGE,
             changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.10.0",
         ),
@@ -179,7 +184,8 @@ def mixed():
             "MojaloopImageVersionsMixed",
             {**HUB, "image": IMAGE},
             "A Mojaloop image runs at several tags in one namespace.",
-            f"{IMAGE} runs at 2 tags in mojaloop: v1.0.0, v1.0.10. Mojaloop tests the services of one release together.",
+            f"{IMAGE} runs at 2 tags in mojaloop: v1.0.0, v1.0.10. "
+            "Mojaloop tests the services of one release together.",
             dashboard_url=ONE_IMAGE,
         ),
     )

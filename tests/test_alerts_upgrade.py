@@ -98,7 +98,7 @@ def test_two_replicas_of_which_one_is_upgraded(tmp_path):
 
 @pytest.mark.parametrize("binary", ["prometheus", "prometheus3"])
 def test_alerts_are_pending_again_after_prometheus_loads_the_new_rules(tmp_path, before, binary):
-    """As the changelog says: the rule's labels changed, so that `for` starts again; the alert's own labels are the same."""
+    """As the changelog says: the labels of the rule changed, so `for` starts again. The alert keeps its labels."""
     (program,) = need(binary)
     with serving_page(old=False) as target:
         address = f"127.0.0.1:{free_port()}"

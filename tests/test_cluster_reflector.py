@@ -123,9 +123,13 @@ async def test_a_second_410_waits_although_the_first_did_not() -> None:
 
 @pytest.mark.parametrize(
     ("failure", "longest"),
-    [(REFUSED, [0.2, 0.4, 0.8, 1.6, 3, 3]), (BUSY, [0.5, 1, 2, 4, 8, 16, 30, 30]), (FORBIDDEN, [1, 2, 4, 8, 16, 32, 60, 60])],
+    [
+        (REFUSED, [0.2, 0.4, 0.8, 1.6, 3, 3]),
+        (BUSY, [0.5, 1, 2, 4, 8, 16, 30, 30]),
+        (FORBIDDEN, [1, 2, 4, 8, 16, 32, 60, 60]),
+    ],
     ids=["refused", "busy", "forbidden"],
-)  # fmt: skip
+)
 async def test_each_further_failure_of_a_kind_waits_longer_up_to_a_limit(
     failure: Exception, longest: list[float]
 ) -> None:

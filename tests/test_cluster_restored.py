@@ -1,4 +1,4 @@
-"""etcd restored from a backup while the cluster is followed: the API server comes back with a memory that ends earlier."""
+"""etcd is restored from a backup while we follow the cluster: the API server comes back with an older state."""
 
 from __future__ import annotations
 

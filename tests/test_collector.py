@@ -80,7 +80,8 @@ def test_the_exact_text():
         'mojaloop_image_lookup_timestamp_seconds{registry="docker.io",image="docker.io/mojaloop/central-ledger"}'
         " 1700000001.0",
         f"mojaloop_workload_patch_releases_behind{{{WORKLOAD},{I},"
-        'latest_tag="v10.4.2",patch_command="kubectl -p=\'[\\"a\\"]\'",rollback_command="kubectl -p=\'[]\'",advice="Take care."} 2.0',
+        'latest_tag="v10.4.2",patch_command="kubectl -p=\'[\\"a\\"]\'",'
+        'rollback_command="kubectl -p=\'[]\'",advice="Take care."} 2.0',
         f'mojaloop_workload_managed_by{{{WORKLOAD},manager="helm",source="mo\\"ja\\\\"}} 1.0',
         f"mojaloop_workload_rollout_incomplete{{{WORKLOAD}}} 1.0",
         'mojaloop_exporter_synced{watched_namespace="*"} 0.0',

@@ -58,10 +58,10 @@ async def test_the_whole_release_runs_there():
     async with stand_ins() as there, following(there.kubeconfig) as found:
         workloads = found.inventory.workloads()
         images = {c.image for w in workloads.values() for c in w.containers}
-        for image in release.RELEASE.split():
+        for image in release.RELEASE:
             name = image.partition(":")[0]
             assert any(i.startswith(f"mojaloop/{name}:") for i in images), name
-        assert len(release.RELEASE.split()) == 22
+        assert len(release.RELEASE) == 22
         assert sum(k.name.startswith("moja-centralledger") for k in workloads) == 15
         assert {k.kind for k in workloads} == {
             "Deployment",

@@ -17,7 +17,11 @@ def rendered(folder, template, alerts):
         "receiver": "x", "status": "firing", "externalURL": "http://alertmanager", "groupLabels": {},
         "commonLabels": common("labels"), "commonAnnotations": common("annotations"),
         "alerts": [
-            {"status": "firing", "startsAt": "2026-01-01T00:00:00Z", "fingerprint": "x", **alert} for alert in alerts
+            {
+                "status": "firing", "fingerprint": "x",
+                "startsAt": "2026-01-01T00:00:00Z", "endsAt": "2026-01-02T00:00:00Z", **alert,
+            }
+            for alert in alerts
         ],
     }  # fmt: skip
     (folder / "data.json").write_text(json.dumps(data))
@@ -42,7 +46,10 @@ def alert(workload):
         },
         "annotations": {
             "summary": "A newer patch release of a running image is available.",
-            "description": f"Deployment mojaloop/{workload} runs docker.io/mojaloop/ledger:v1.0.0. Some advice.",
+            "description": (
+                f"Deployment mojaloop/{workload} runs docker.io/mojaloop/ledger:v1.0.0, "
+                "1 patch release behind v1.0.1. Some advice."
+            ),
             "patch_command": f"kubectl -n mojaloop patch deployment/{workload} --type=json -p='[1]'",
             "rollback_command": f"kubectl -n mojaloop patch deployment/{workload} --type=json -p='[2]'",
             "runbook_url": "https://example.org/runbook",

@@ -8,7 +8,8 @@ import sys
 from exporter import lean
 import httpx
 import kubernetes.aio.client, kubernetes.aio.config
-print(*(name for name in ("requests", "rich", "click", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3") if name in sys.modules))
+unwanted = ("requests", "rich", "click", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3")
+print(*(name for name in unwanted if name in sys.modules))
 httpx.AsyncClient
 kubernetes.aio.client.CoreV1Api
 """

@@ -98,7 +98,9 @@ spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: ledger}}
 FOREIGN = """\
 apiVersion: v1
 kind: Pod
-metadata: {name: a, ownerReferences: [{apiVersion: x.io/v1, kind: Deployment, name: ledger, uid: "1", controller: true}]}
+metadata:
+  name: a
+  ownerReferences: [{apiVersion: x.io/v1, kind: Deployment, name: ledger, uid: "1", controller: true}]
 spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}
 """
 
@@ -219,7 +221,11 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
     ("text", "said"),
     [
         ("a: b: c", "a.yaml, line 1: this is not valid YAML"),
-        ("a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}", "a.yaml, document 2, line 5: this is not valid YAML: could not find expected ':'; this is a chart's template: run `helm template` first"),
+        (
+            "a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}",
+            "a.yaml, document 2, line 5: this is not valid YAML: could not find expected ':'; "
+            "this is a chart's template: run `helm template` first",
+        ),
         (DEPLOYMENT.replace("name: ledger", 'name: "{{ .Release.Name }}"'), "run `helm template` first"),
         (DEPLOYMENT.replace("mojaloop/ledger:v1.0.0", "{{ .Values.image }}"), "run `helm template` first"),
         (DEPLOYMENT.replace("replicas: 2", 'replicas: "{{ .Values.replicas }}"'), "run `helm template` first"),
@@ -230,7 +236,8 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
         ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: Deployment is not valid"),
         (
             "a: 1\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}",
-            "a.yaml, document 2, line 3: Deployment is not valid: Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
+            "a.yaml, document 2, line 3: Deployment is not valid: "
+            "Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
         ),
         (DEPLOYMENT.replace("strategy: minor", "ignore: true"), "annotations"),
         (DEPLOYMENT.replace("  name: ledger\n", ""), "'' is not a name"),
@@ -240,8 +247,9 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
         (DEPLOYMENT.replace("apiVersion: apps/v1\n", ""), "it has no apiVersion"),
     ],
     ids=[
-        "YAML", "template", "template's name", "template's image", "template's number", "deep", "deep block", "deep JSON", "control character",
-        "metadata", "containers", "a flag that is no text", "no name", "name", "namespace", "container", "no apiVersion",
+        "YAML", "template", "template's name", "template's image", "template's number",
+        "deep", "deep block", "deep JSON", "control character", "metadata", "containers", "a flag that is no text",
+        "no name", "name", "namespace", "container", "no apiVersion",
     ],
 )  # fmt: skip
 def test_what_is_no_manifest(tmp_path, text, said):

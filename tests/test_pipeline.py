@@ -1,4 +1,7 @@
-"""From a missing patch to a message in Slack and back, on real processes: commands are pasted from the message."""
+"""From a missing patch to a message in Slack and back, on real processes.
+
+The tests copy commands from the message and paste them into a shell.
+"""
 
 import json
 import re
@@ -160,7 +163,9 @@ def test_where_no_command_helps_the_message_says_what_to_change(running, behind,
         "job": "A Job's template is immutable: delete job and create it again with mojaloop/others:v1.0.1",
         "pod": "No controller manages a bare pod: delete pod and create it again with mojaloop/others:v1.0.1.",
         "hub": "Set the image to mojaloop/others:v1.0.1 where StrimziPodSet.core.strimzi.io hub is configured;",
-        "of-flux": "Flux reverts a patch: set the image to mojaloop/others:v1.0.1 in the sources of HelmRelease",
+        "of-flux": (
+            "Flux reverts a patch: set the image to mojaloop/others:v1.0.1 in the sources of HelmRelease flux-system/"
+        ),
     }
     assert " HelmRelease flux-system/moja." in shown["of-flux"].advice
     for name, advice in expected.items():

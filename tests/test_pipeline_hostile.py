@@ -1,7 +1,8 @@
-"""What a hostile author of workloads can write, on real processes: nothing of it reaches a label, an alert or Slack.
+"""What a hostile author of workloads can write, on real processes.
 
-The API server restricts labels and the names of built-in kinds. It does not restrict annotations, owner references,
-images and custom resources: it stores each value here as it is. The commands in messages stay complete.
+None of it reaches a label, an alert or Slack, and commands stay intact. The API server restricts labels and names of
+built-in kinds. It does not restrict annotations, owner references, image references and all of a custom resource, so a
+real API server stores each value here unchanged.
 """
 
 import json
@@ -37,11 +38,16 @@ MANAGED = {
     "owned": ("operator", {"ownerReferences": owner("Evil", EVIL)}),
     "owned-lines": ("operator", {"ownerReferences": owner(LINES, "hub", "evil.example/v1")}),
 }
-SET = "reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its"
 INSTEAD = {
-    "argocd": f"Argo CD {SET} Application.",
-    "flux": f"Flux {SET} Kustomization or HelmRelease.",
-    "operator": f"The owner of this workload {SET} owner.",
+    "argocd": "Argo CD reverts a patch: set the image to mojaloop/ledger:v1.0.1 in the sources of its Application.",
+    "flux": (
+        "Flux reverts a patch: "
+        "set the image to mojaloop/ledger:v1.0.1 in the sources of its Kustomization or HelmRelease."
+    ),
+    "operator": (
+        "The owner of this workload reverts a patch: "
+        "set the image to mojaloop/ledger:v1.0.1 in the sources of its owner."
+    ),
 }
 IMAGES = [EVIL, LINES, f"{IMAGE}:v1.0.0;reboot", f"{IMAGE}:v1.0.0' $(reboot)", "evil.example/a:v1.0.0|evil"]
 

@@ -1,4 +1,7 @@
-"""Registries that never answer next to workloads that are deleted: alerts end with their workloads."""
+"""Registries that never answer and workloads that are deleted, on real processes.
+
+An alert ends when its subject is gone, and not before.
+"""
 
 import json
 import shutil

@@ -5,4 +5,4 @@ from tools.readme import README, with_tables
 
 def test_the_tables_are_those_of_the_code():
     text = README.read_text()
-    assert with_tables(text) == text, "run `python -m tools.readme`"
+    assert with_tables(text) == text, "run `make readme`"

@@ -14,7 +14,7 @@ from exporter.report import FORMATS, write
 from exporter.report.json_output import render_json, to_json
 from exporter.report.shell import render_commands
 from exporter.report.table import counts, table
-from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key
+from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key, source
 
 DAY = 86400.0
 NOW = 1_700_000_000.0
@@ -78,9 +78,7 @@ def test_the_json_of_a_finding():
     assert command.startswith("kubectl -n mojaloop patch deployment/ledger --type=json -p=")
     assert command.count('"replace"') == 2, "one command for main and init containers"
     assert first.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
-    assert first.pop("advice").startswith(
-        "Set the image to mojaloop/ledger:v1.0.2 in the values of the Helm release mojaloop/moja as well"
-    )
+    assert first.pop("advice").startswith("Set the new tag in the values of the Helm release mojaloop/moja as well")
     assert first == {
         "namespace": "mojaloop",
         "workload_kind": "Deployment",
@@ -128,16 +126,16 @@ def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
         assert second["patch_command"].count('"replace"') == 1
         assert "\nkubectl " in render_commands(snapshot(findings=(beside, missed)))
     both = render_commands(snapshot(findings=(missed, finding(latest="v1.0.1", name="third", position=2))))
-    assert both.startswith("# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2 and v1.0.1\n")
+    assert both.startswith("# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2\n")
     assert both.count("kubectl ") == 1
 
 
 @pytest.mark.parametrize(
-    "source", ["hub\nrm -rf ~ #", "hub\rrm -rf ~", "hub\u2028rm -rf ~", "\x1b[2Jhub", "`rm -rf ~`"]
+    "written", ["hub\nrm -rf ~ #", "hub\rrm -rf ~", "hub\u2028rm -rf ~", "\x1b[2Jhub", "`rm -rf ~`"]
 )
-def test_an_annotation_writes_no_line_of_the_script(source):
+def test_an_annotation_writes_no_line_of_the_script(written):
     for manager in ("argocd", "flux", "helm", "operator"):
-        state = WorkloadState(manager=Manager(manager, source))
+        state = WorkloadState(manager=Manager(manager, source(written)))
         text = render_commands(snapshot(findings=MISSED, workloads={LEDGER: state}))
         assert "rm -rf" not in text
         assert all(line == "" or line.startswith(("# ", "kubectl ")) for line in text.splitlines())
@@ -146,8 +144,8 @@ def test_an_annotation_writes_no_line_of_the_script(source):
 def test_commands_are_a_script():
     lines = render_commands(SNAPSHOT).splitlines()
     assert lines[0] == "# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2"
-    assert lines[1].startswith("# The next upgrade of the Helm release mojaloop/moja")
-    assert lines[2].startswith("kubectl --namespace mojaloop patch deployment/ledger")
+    assert lines[1].startswith("# Set the new tag in the values of the Helm release mojaloop/moja as well")
+    assert lines[2].startswith("kubectl -n mojaloop patch deployment/ledger --type=json")
     assert lines[-1] == "# 2 of 5 containers could not be judged."
     assert all(line == "" or line.startswith(("#", "kubectl ")) for line in lines)
     assert render_commands(snapshot(findings=(CURRENT,))) == "# No container misses a patch.\n"

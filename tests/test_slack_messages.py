@@ -8,65 +8,11 @@ import yaml
 
 from exporter.demo.alerts import RULES
 from tests.support.alertmanager import alertmanager, commands_in, ended, post, until
-from tests.support.promtool import RUNBOOK
+from tests.support.patch_alerts import HELM, patch_alert
 
 pytestmark = pytest.mark.anyio
 # Slack cuts the text of an attachment at about LONGEST characters, and folds it after FOLDED.
 LONGEST, FOLDED, FIRST_COMMAND = 8_000, 700, 250
-HELM = "Helm release mojaloop/moja manages it: change the image's tag in the values as well."
-
-
-def patch_alert(
-    workload,
-    *,
-    image="central-ledger",
-    containers=1,
-    tag="v19.12.3",
-    latest="v19.12.8",
-    behind=5,
-    days=38,
-    advice=HELM,
-    command=True,
-    name="MojaloopImagePatchAvailable",
-    severity="warning",
-    **labels,
-):
-    """An alert about a missing patch as the rules write it, with a command of as many containers."""
-    short = f"mojaloop/{image}"
-
-    def kubectl(before, after):
-        operations = ",".join(
-            f'{{"op":"test","path":"/spec/template/spec/containers/{n}/image","value":"{short}:{before}"}},'
-            f'{{"op":"replace","path":"/spec/template/spec/containers/{n}/image","value":"{short}:{after}"}}'
-            for n in range(containers)
-        )
-        return f"kubectl -n mojaloop patch deployment/{workload} --type=json -p='[{operations}]'" if command else ""
-
-    releases = (
-        f"{behind} patch releases behind {latest}, the first" if behind > 1 else f"1 patch release behind {latest},"
-    )
-    return {
-        "labels": {
-            "alertname": name,
-            "severity": severity,
-            "cluster": "north",
-            "namespace": "mojaloop",
-            "workload_kind": "Deployment",
-            "workload": workload,
-            "image": f"docker.io/{short}",
-            "tag": tag,
-            **labels,
-        },
-        "annotations": {
-            "summary": "A newer patch release of a running image is available.",
-            "description": f"Deployment mojaloop/{workload} runs docker.io/{short}:{tag}, {releases} published at least {days} days ago.{f' {advice}' if advice else ''}",
-            "patch_command": kubectl(tag, latest),
-            "rollback_command": kubectl(latest, tag),
-            "changes_url": f"https://github.com/{short}/compare/{tag}...{latest}",
-            "runbook_url": RUNBOOK + name.lower(),
-            "dashboard_url": f"http://grafana/d/mojaloop-image-patch-workload?var-namespace=mojaloop&var-workload={workload}",
-        },
-    }
 
 
 def fifteen():
@@ -117,12 +63,16 @@ async def test_one_finding_is_a_line_its_command_and_what_else_there_is(tmp_path
         == "[warning] central-ledger in north/mojaloop: A newer patch release of a running image is available (1)"
     )
     assert message["text"].splitlines() == [
-        "*moja-centralledger-service* v19.12.3, 5 patch releases behind v19.12.8, the first published at least 38 days ago.",
+        (
+            "*moja-centralledger-service* v19.12.3, 5 patch releases behind v19.12.8, "
+            "the first published at least 38 days ago."
+        ),
         f"```{annotations['patch_command']}```",
         HELM,
         'If kubectl says "The request is invalid", the command is out of date and changed nothing.',
         "Mojaloop tests the services of a release together: "
-        "<https://docs.mojaloop.io/adoption/HubOperations/TechOps/release-management.html|what to consider before you patch one of them>.",
+        "<https://docs.mojaloop.io/adoption/HubOperations/TechOps/release-management.html"
+        "|what to consider before you patch one of them>.",
         f"Roll moja-centralledger-service back to v19.12.3: ```{annotations['rollback_command']}```",
     ]
     assert message["text"].index(annotations["patch_command"]) + len(annotations["patch_command"]) < FOLDED, (
@@ -188,7 +138,8 @@ def show(what, *messages):
     for message in messages:
         at = message["text"].find("kubectl")
         print(
-            f"\n=== {what}: {len(message['text'])} characters, first command at {at}\n{message['title']}\n{message['text']}"
+            f"\n=== {what}: {len(message['text'])} characters, first command at {at}"
+            f"\n{message['title']}\n{message['text']}"
         )
         print(" ".join(f"[{action['text']}] {action['url']}" for action in message["actions"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -199,6 +200,41 @@ def test_manager(metadata: dict[str, Any], manager: tuple[str, str] | None) -> N
     workload = to_workload("StatefulSet", thing(metadata=metadata))
     assert workload is not None
     assert workload.manager == (Manager(*manager) if manager else None)
+
+
+@pytest.mark.parametrize(
+    "hostile", ["<!channel> <https://evil.example|notes>", "x\ny", "```kubectl delete ns x```", "a" * 254]
+)
+@pytest.mark.parametrize(
+    ("manager", "metadata"),
+    [
+        (
+            "argocd",
+            lambda text: {"annotations": {"argocd.argoproj.io/tracking-id": f"{text}:apps/Deployment:ns/thing"}},
+        ),
+        ("argocd", lambda text: {"labels": {"argocd.argoproj.io/instance": text}}),
+        ("flux", lambda text: {"labels": {"helm.toolkit.fluxcd.io/name": text}}),
+        ("flux", lambda text: {"labels": {"kustomize.toolkit.fluxcd.io/name": text}}),
+        (
+            "helm",
+            lambda text: {
+                "labels": {"app.kubernetes.io/managed-by": "Helm"},
+                "annotations": {"meta.helm.sh/release-name": text},
+            },
+        ),
+        (
+            "operator",
+            lambda text: {"ownerReferences": [{"kind": "Kafka", "name": text, "uid": "1", "controller": True}]},
+        ),
+    ],
+    ids=["tracking id", "instance label", "HelmRelease", "Kustomization", "release", "owner"],
+)
+def test_a_source_that_is_not_a_name_is_published_empty_and_its_manager_stays(
+    manager: str, metadata: Callable[[str], dict[str, Any]], hostile: str
+) -> None:
+    workload = to_workload("Deployment", thing(spec={"template": TEMPLATE}, metadata=metadata(hostile)))
+    assert workload is not None
+    assert workload.manager == Manager(manager, "")
 
 
 def test_what_a_foreign_kind_controls_says_nothing_of_who_manages_that() -> None:

@@ -1,4 +1,7 @@
-"""The rules of `exporter.versions`, one table each, over real tags; and the whole of nine services' tags against an oracle."""
+"""The rules of `exporter.versions`, one table each, over real tags.
+
+All tags of nine services are also compared with an oracle.
+"""
 
 import json
 import re
@@ -140,6 +143,50 @@ def test_wider_strategies():
     tags = "v10.4.0 v10.4.1 v10.5.0 v11.0.0 v11.0.0-rc.1 v10.6.0-pisp"
     assert offered("v10.4.0", tags, Strategy.MINOR) == ("v10.5.0", 2)
     assert offered("v10.4.0", tags, Strategy.MAJOR) == ("v11.0.0", 3)
+
+
+@pytest.mark.parametrize(
+    ("running", "tags", "minor", "major"),
+    [
+        # A patch of the running line is not a newer line.
+        ("v17.1.1", "v17.1.1 v17.1.9", None, None),
+        ("v17.1.1", "v17.1.9 v17.2.0 v17.10.0", "v17.10.0", None),
+        ("v17.1.1", "v17.1.9 v17.2.0 v18.0.0 v19.0.1", "v17.2.0", "v19.0.1"),
+        # As text the snapshot is greater.
+        ("v19.13.1", "v19.14.0 v19.14.0-snapshot.2", "v19.14.0", None),
+        ("v19.13.0-snapshot.1", "v19.13.2 v19.14.0 v19.14.0-snapshot.2", "v19.14.0", None),
+        ("v19.13.0-snapshot.1", "v19.13.0-snapshot.9", None, None),
+        ("v15.1.2.1", "v15.1.2.9 v15.2.0", "v15.2.0", None),
+        ("7.4.1-alpine", "7.4.9-alpine 7.5.0 7.6.0-alpine 8.0.0-alpine", "7.6.0-alpine", "8.0.0-alpine"),
+        ("8.0.44-35.1", "8.0.44-36.1 8.1.0-1", "8.1.0-1", None),
+        ("v17.8.0.160-snapshot.6", "v17.8.0.643-snapshot.0 v17.8.0.160-snapshot.7 v17.9.0", "v17.9.0", None),
+        ("v2.0.0", "v1.9.0 v2.0.0", None, None),
+        ("latest", "v1.0.0 v2.0.0", None, None),
+    ],
+)
+def test_newer_lines(running, tags, minor, major):
+    known = Tags(tags.split())
+    assert known.newer_line(running, strategy=Strategy.MINOR) == (minor or running)
+    assert known.newer_line(running, strategy=Strategy.MAJOR) == (major or running)
+
+
+def test_only_accepted_tags_are_of_a_newer_line():
+    known = Tags(["v1.1.0", "v1.2.0"])
+    assert known.newer_line("v1.0.0", strategy=Strategy.MINOR, accept=lambda tag: tag != "v1.2.0") == "v1.1.0"
+
+
+@pytest.mark.parametrize("service", sorted(path.stem for path in RECORDED.glob("*.json")))
+def test_every_recorded_stable_tag_has_the_newest_stable_release_of_a_newer_line(service):
+    names = [tag["name"] for tag in json.loads((RECORDED / f"{service}.json").read_text())]
+    stable = {name: tuple(map(int, name[1:].split("."))) for name in names if re.fullmatch(r"v\d+\.\d+\.\d+", name)}
+    known = Tags(names)
+    for name, (x, y, _) in stable.items():
+        minors = [other for other, core in stable.items() if core[0] == x and core[1] > y]
+        majors = [other for other, core in stable.items() if core[0] > x]
+        for strategy, candidates in ((Strategy.MINOR, minors), (Strategy.MAJOR, majors)):
+            newest = known.newer_line(name, strategy=strategy)
+            four = newest.count(".") == 3
+            assert four or newest == max(candidates, key=stable.__getitem__, default=name), (name, strategy)
 
 
 def test_only_accepted_tags_are_offered():

@@ -9,25 +9,22 @@ import shutil
 import subprocess
 from pathlib import Path
 
-HERE = Path(__file__).parent
-# The folders with a go.mod, and the binaries that each gives us.
-MODULES = {
-    "kubernetes": ("kube-apiserver", "etcd", "kube-controller-manager", "kubectl"),
-    "distribution": ("registry",),
-    "kwok": ("kwok",),
-    "helm": ("helm",),
-    "helm3": ("helm3",),
-    "helm-docs": ("helm-docs",),
-    "prometheus": ("prometheus3", "promtool3"),
-    "prometheus-operator": ("prometheus-operator",),
-}
-# Binaries that go by another name than their project.
-BUILT_AS = {
-    "etcd": "server",
-    "helm3": "helm",
-    "prometheus3": "prometheus",
-    "promtool3": "promtool",
-    "prometheus-operator": "operator",
+MODULE = Path(__file__).parent / "components"
+# What is built with Go: the binary's name here, and its main package in the module `components`. All of them share one
+# module, and therefore one version of Kubernetes' libraries, which is compiled once.
+BUILT = {
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "registry": "tools/components/registry",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+    "helm": "helm.sh/helm/v4/cmd/helm",
+    "helm3": "helm.sh/helm/v3/cmd/helm",
+    "helm-docs": "github.com/norwoodj/helm-docs/cmd/helm-docs",
+    "prometheus3": "github.com/prometheus/prometheus/cmd/prometheus",
+    "promtool3": "github.com/prometheus/prometheus/cmd/promtool",
+    "prometheus-operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator",
 }
 # Debian's packages, and the binary that each gives us.
 DEBIAN = {
@@ -49,27 +46,35 @@ def cache() -> Path:
     return home / "mojaloop-image-patch-exporter" / "tools"
 
 
-def folder(module: str) -> Path:
-    """Where a module's binaries are built, once for each content of its go.sum."""
-    digest = hashlib.sha256((HERE / module / "go.sum").read_bytes()).hexdigest()[:16]
-    return cache() / f"{module}-{digest}"
+def folder() -> Path:
+    """Where the binaries are built, once for each content of go.sum."""
+    digest = hashlib.sha256((MODULE / "go.sum").read_bytes()).hexdigest()[:16]
+    return cache() / f"{MODULE.name}-{digest}"
+
+
+def built(name: str) -> Path:
+    """Where a binary is built. Go names it after its package, without the major version at the end: `etcd` is `server`."""
+    parts = [part for part in BUILT[name].split("/") if not part.removeprefix("v").isdecimal()]
+    return folder() / ("helm3" if name == "helm3" else parts[-1])
+
+
+def brought_or_built(name: str) -> Path | None:
+    """A binary from KUBEBUILDER_ASSETS, or from what was built."""
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    brought = [Path(assets) / name] if assets and name in ENVTEST else []
+    return next((path for path in (*brought, built(name)) if os.access(path, os.X_OK)), None)
 
 
 def find(name: str) -> Path | None:
-    """A binary: from KUBEBUILDER_ASSETS, from what was built, or (what Debian brings) from the path."""
-    candidates: list[Path] = []
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    if assets and name in ENVTEST:
-        candidates.append(Path(assets) / name)
-    candidates += [folder(module) / BUILT_AS.get(name, name) for module, names in MODULES.items() if name in names]
-    built = next((path for path in candidates if os.access(path, os.X_OK)), None)
-    if built is not None:
-        return built
+    """A binary: brought, built, or (what Debian has) from the path."""
+    if name in BUILT and (path := brought_or_built(name)):
+        return path
     on_path = shutil.which(name)
     return Path(on_path) if on_path is not None else None
 
 
-def source(module: str, path: str) -> Path:
-    """The folder with the files of a Go module that a folder here pins; downloaded where it is not there."""
-    done = subprocess.run(["go", "mod", "download", "-json", path], cwd=HERE / module, capture_output=True, text=True, check=True)
+def source(path: str) -> Path:
+    """The folder with the files of a Go module that `components` pins; downloaded if it is missing."""
+    command = ["go", "mod", "download", "-json", path]
+    done = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, check=True)
     return Path(json.loads(done.stdout)["Dir"])

@@ -1,6 +1,6 @@
 """`make tools`: builds with Go, or installs from Debian, what the tests need and the machine does not have yet.
 
-What cannot be had is said in a sentence and is no failure: the tests that need it skip, and say so as well.
+A component that this machine cannot have is no failure here: a sentence names it, and the tests that need it skip with another.
 """
 
 from __future__ import annotations
@@ -11,53 +11,55 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tools import BUILT_AS, DEBIAN, DEMO, ENVTEST, HERE, MODULES, find, folder
+from tools import BUILT, DEBIAN, DEMO, MODULE, brought_or_built, built, find, folder
 
-KUBERNETES_VERSION = "v1.35.4"
-LDFLAGS = {
-    "kubernetes": f"-s -w -X k8s.io/component-base/version.gitVersion={KUBERNETES_VERSION}",
-    "prometheus": "-s -w -X github.com/prometheus/common/version.Version=3.15.0",
-}
 # Of its service discoveries Prometheus needs one; the others bring the clouds' libraries, and minutes.
-TAGS = {"prometheus": "remove_all_sd,enable_kubernetes_sd"}
+TAGS = "remove_all_sd,enable_kubernetes_sd"
+# What the projects' own builds set.
+VERSIONS = {
+    "k8s.io/component-base/version.gitVersion": "v1.35.4",
+    "github.com/prometheus/common/version.Version": "3.15.0",
+}
 
 
 def say(text: str) -> None:
+    """Print what happens, at once: Go and apt-get print in between."""
     print(f"tools: {text}", flush=True)
 
 
-def _is_there(module: str) -> bool:
-    names = MODULES[module]
-    if module == "kubernetes" and os.environ.get("KUBEBUILDER_ASSETS"):
-        # Whoever brings envtest's binaries wants those; the controller manager is not among them.
-        return all(find(name) for name in ENVTEST)
-    return all(os.access(folder(module) / BUILT_AS.get(name, name), os.X_OK) for name in names)
-
-
-def build(module: str) -> bool:
-    """Build a module's binaries unless they are there; whether they are in the end."""
-    if _is_there(module):
-        say(f"{module} is there")
+def build() -> bool:
+    """Build the binaries that are not there; whether all are there in the end."""
+    missing = [name for name in BUILT if brought_or_built(name) is None]
+    if not missing:
+        say(f"{', '.join(BUILT)} are there")
         return True
+    names = ", ".join(missing)
     if shutil.which("go") is None:
-        say(f"{module} is missing and there is no Go to build it with: install Go 1.26 or set KUBEBUILDER_ASSETS")
+        say(f"missing: {names}; there is no Go to build them with: install Go 1.26")
         return False
-    target = folder(module)
-    target.mkdir(parents=True, exist_ok=True)
-    say(f"building {module} with Go, which takes some minutes the first time")
+    folder().mkdir(parents=True, exist_ok=True)
+    say(f"building {names} with Go, which takes some minutes the first time")
     began = time.monotonic()
-    done = subprocess.run(
-        ["go", "install", "-trimpath", "-tags", TAGS.get(module, ""), "-ldflags", LDFLAGS.get(module, "-s -w"), "tool"],
-        cwd=HERE / module,
-        env={**os.environ, "GOBIN": str(target), "CGO_ENABLED": "0"},
-        check=False,
-    )
-    if done.returncode != 0:
-        say(f"building {module} failed, see above")
-        return False
-    say(f"built {module} in {time.monotonic() - began:.0f} s")
+    settings = " ".join(f"-X {variable}={value}" for variable, value in VERSIONS.items())
+    # Helm 3 is built by itself: its binary has the name of Helm 4's.
+    together = [BUILT[name] for name in missing if name != "helm3"]
+    apart = [BUILT[name] for name in missing if name == "helm3"]
+    for output, packages in ((f"{folder()}/", together), (str(built("helm3")), apart)):
+        if not packages:
+            continue
+        done = subprocess.run(
+            ["go", "build", "-trimpath", "-tags", TAGS, "-ldflags", f"-s -w {settings}", "-o", output, *packages],
+            cwd=MODULE,
+            env={**os.environ, "CGO_ENABLED": "0"},
+            check=False,
+        )
+        if done.returncode != 0:
+            say("the build failed, see above")
+            return False
+    say(f"built {names} in {time.monotonic() - began:.0f} s")
     return True
 
 
@@ -94,10 +96,13 @@ def install_from_debian(packages: Iterable[str] = DEBIAN) -> bool:
 
 
 def main() -> int:
+    """Get everything, or with the argument `demo` what the demo needs."""
     if sys.argv[1:] == ["demo"]:
         install_from_debian(DEMO)
         return 0
-    outcomes = [*(build(module) for module in MODULES), install_from_debian()]
+    # One computes, the other waits for the network and the disk.
+    with ThreadPoolExecutor() as pool:
+        outcomes = [future.result() for future in (pool.submit(build), pool.submit(install_from_debian))]
     say("everything is there" if all(outcomes) else "not everything is there: tests that need the rest are skipped")
     return 0
 

@@ -54,9 +54,16 @@ def with_tables(text: str) -> str:
     """The README with its tables as the code has them."""
     for name, content in (("metrics", metrics()), ("own metrics", own()), ("configuration", configuration())):
         marked = rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)"
-        text, count = re.subn(marked, lambda m, c=content: f"{m[1]}\n{c}\n{m[2]}", text, flags=re.DOTALL)  # type: ignore[misc]
+        text, count = re.subn(
+            marked,
+            lambda m, c=content: f"{m[1]}\n{c}\n{m[2]}",  # type: ignore[misc]
+            text,
+            flags=re.DOTALL,
+        )
         if count != 1:
-            raise ValueError(f"{README.name} needs the comments <!-- {name}: ... --> and <!-- /{name} --> once, not {count} times")
+            raise ValueError(
+                f"{README.name} needs the comments <!-- {name}: ... --> and <!-- /{name} --> once, not {count} times"
+            )
     return text
 
 

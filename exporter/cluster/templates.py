@@ -121,8 +121,8 @@ def _by_reference(kind: Kind, thing: Object, key: WorkloadKey) -> tuple[Workload
 def merge(parts: Iterable[Workload]) -> Workload:
     """One workload from the parts that count for it, at least one.
 
-    A workload's own template takes precedence over what it controls. Without one it is the union of their containers: in the
-    middle of a rollout a container is there with several images.
+    A workload's own template takes precedence over what it controls. Without one it is the union of their containers:
+    in the middle of a rollout a container has several images.
     """
     first, *others = parts = tuple(parts)
     if not others:

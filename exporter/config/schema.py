@@ -91,8 +91,9 @@ KEYS = (
     _key(
         "kubernetes.kinds",
         parsers.kinds,
-        "The kinds to watch, each of which is required. By default ReplicationController, Rollout and DeploymentConfig are "
-        "optional (see Permissions). Pods of a kind that is left out are not judged, unless it is one of these three.",
+        "The kinds to watch, each of which is required. By default ReplicationController, Rollout and "
+        "DeploymentConfig are optional (see Permissions). Pods of a kind that is left out are not judged, unless it is "
+        "one of these three.",
         field="kinds",
         unset=", ".join(KINDS),
     ),

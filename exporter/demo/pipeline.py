@@ -1,7 +1,7 @@
-"""The pipeline after the exporter: a real Prometheus and a real Alertmanager, with what is shipped in `alerts/`.
+"""The pipeline behind the exporter: a real Prometheus with the shipped rules, and a real Alertmanager.
 
-Only marked values of the rules and the intervals of the routes are changed, so that the demo takes seconds where a hub
-waits for a quarter of an hour.
+Alertmanager uses the shipped template. Only the marked values in the rules and the intervals of the routes are changed.
+As a result, the demo takes seconds where a real hub waits for a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval
     """The shipped example with shorter intervals.
 
     Args:
-        webhook: a file with the address to send to.
-        group_wait: how long a new group waits for more alerts before it is sent.
-        group_interval: how long a group waits before it is sent again with more alerts, for every route. What is sent
-            on Mondays only is sent at once.
+        webhook: a file that contains the webhook URL.
+        group_wait: how long Alertmanager waits for more alerts before it sends a new group.
+        group_interval: how long Alertmanager waits before it sends a group again with more alerts. It applies to every
+            route. Routes that send on Mondays only send at once.
     """
     config: dict[str, Any] = yaml.safe_load((FOLDER / "alertmanager.yml").read_text("utf-8"))
     config["templates"] = [str(FOLDER / "slack.tmpl")]

@@ -1,8 +1,9 @@
 """A stand-in for registries and for Docker Hub's own API, over real HTTP on a loopback port.
 
-One server stands for all registries, each under a path of its own (`/ghcr.io/v2/...`), which is what `endpoint` in a registry's entry is
-for. It speaks the OCI distribution API as the real ones do: pages with `Link`, a Bearer challenge with a token service at Docker Hub,
-manifests and configurations whose digests are right; ghcr.io has indexes for several platforms, the others plain manifests.
+One server serves all registries, each under its own path (`/ghcr.io/v2/...`). The `endpoint` of a registry's entry
+points there. The server implements the OCI distribution API as the real registries do: pages with `Link`, a Bearer
+challenge with a token service for Docker Hub, and manifests and configurations with correct digests. ghcr.io serves
+indexes for several platforms, the other registries serve plain manifests.
 `/hub/v2/repositories/...` is Docker Hub's API for publish times.
 """
 
@@ -47,11 +48,12 @@ class StandInRegistry:
     """Registries that hold what they are told.
 
     Attributes:
-        repositories: by name with registry (`docker.io/mojaloop/central-ledger`), the epoch seconds when each tag was published.
-        requests: what was asked, in its order.
-        faults: by path (`/ghcr.io/v2/mojaloop/vault-utils/tags/list`), an application that answers in our place; every response of
-            Starlette's is one, and one that never answers hangs.
-        app: what is to be served.
+        repositories: for each name with registry (`docker.io/mojaloop/central-ledger`), the epoch seconds when each tag
+            was published.
+        requests: the requests received, in order.
+        faults: for each path (`/ghcr.io/v2/mojaloop/vault-utils/tags/list`), an ASGI application that answers instead.
+            Every Starlette response is one. An application that never answers makes the request hang.
+        app: the ASGI application to serve.
     """
 
     def __init__(self, repositories: Mapping[str, Mapping[str, float]]) -> None:
@@ -74,10 +76,10 @@ class StandInRegistry:
         self.app: ASGIApp = self._serve
 
     def entries(self, address: str) -> tuple[RegistryEntry, ...]:
-        """The entries that are there by default, and one for any other registry that something is held of, leading to the stand-in.
+        """The default entries, and one for each other registry of `repositories`; all point to the stand-in.
 
         Args:
-            address: where it answers, `http://127.0.0.1:PORT`.
+            address: the address of the stand-in, `http://127.0.0.1:PORT`.
         """
         entries = {entry.name: entry for entry in DEFAULT_ENTRIES}
         for name in self.repositories:

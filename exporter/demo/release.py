@@ -1,8 +1,8 @@
-"""What the demo runs: Mojaloop's release v17.3.0 as its Helm chart deploys it, and the supporting services beside it.
+"""What the demo runs: Mojaloop's release v17.3.0 as its Helm chart deploys it, and the supporting services.
 
-The tags of the release are the real ones, and for nine services so are all tags and their dates (`data/tags`). The release itself misses no
-patch, so that some workloads stand where a hub that did not follow stands (`BEHIND`): that is what the exporter is for. The tags of all
-other images (`data/images.yaml`) are a small selection.
+The tags of the release are real. For nine services, all tags and their dates are real too (`data/tags`). The tags of
+all other images (`data/images.yaml`) are a small selection. The release itself misses no patch, so some workloads run
+older tags (`BEHIND`), as on a hub that was not kept up to date.
 """
 
 from __future__ import annotations
@@ -17,8 +17,31 @@ import yaml
 
 Document = dict[str, Any]
 
-RELEASE = "account-lookup-service:v17.14.11 quoting-service:v17.14.5 central-ledger:v19.14.0 central-settlement:v17.4.0 ml-api-adapter:v16.10.1 bulk-api-adapter:v17.2.7 transaction-requests-service:v14.4.9 event-sidecar:v14.2.3 event-stream-processor:v12.0.1 central-event-processor:v12.2.6 email-notifier:v14.1.9 auth-service:v15.2.8 als-consent-oracle:v1.1.8 als-oracle-pathfinder:v12.3.5 als-msisdn-oracle-svc:v0.0.21 thirdparty-api-svc:v15.1.7 sdk-scheme-adapter:v24.19.6 ml-testing-toolkit:v18.19.2 ml-testing-toolkit-ui:v16.7.4 mojaloop-simulator:v15.5.4 simulator:v12.3.6 inter-scheme-proxy-adapter:v1.3.3"
-_TAGS = dict(image.split(":") for image in RELEASE.split())
+RELEASE = (
+    "account-lookup-service:v17.14.11",
+    "quoting-service:v17.14.5",
+    "central-ledger:v19.14.0",
+    "central-settlement:v17.4.0",
+    "ml-api-adapter:v16.10.1",
+    "bulk-api-adapter:v17.2.7",
+    "transaction-requests-service:v14.4.9",
+    "event-sidecar:v14.2.3",
+    "event-stream-processor:v12.0.1",
+    "central-event-processor:v12.2.6",
+    "email-notifier:v14.1.9",
+    "auth-service:v15.2.8",
+    "als-consent-oracle:v1.1.8",
+    "als-oracle-pathfinder:v12.3.5",
+    "als-msisdn-oracle-svc:v0.0.21",
+    "thirdparty-api-svc:v15.1.7",
+    "sdk-scheme-adapter:v24.19.6",
+    "ml-testing-toolkit:v18.19.2",
+    "ml-testing-toolkit-ui:v16.7.4",
+    "mojaloop-simulator:v15.5.4",
+    "simulator:v12.3.6",
+    "inter-scheme-proxy-adapter:v1.3.3",
+)
+_TAGS = dict(image.split(":") for image in RELEASE)
 # Real tags of the recorded services, some patches behind: by workload, as hubs that patch by hand drift apart.
 BEHIND = {
     "moja-account-lookup-service": "v17.14.4",
@@ -32,10 +55,10 @@ BEHIND = {
 }
 _SIDECAR_BEHIND = "v14.2.1"
 _LEDGER = (
-    "service", "handler-transfer-prepare", "handler-transfer-position", "handler-transfer-position-batch", "handler-transfer-fulfil",
-    "handler-transfer-get", "handler-timeout", "handler-admin-transfer", "handler-fx-prepare", "handler-fx-fulfil",
-    "handler-bulk-transfer-prepare", "handler-bulk-transfer-fulfil", "handler-bulk-transfer-processing", "handler-bulk-transfer-get",
-    "handler-deferred-settlement",
+    "service", "handler-transfer-prepare", "handler-transfer-position", "handler-transfer-position-batch",
+    "handler-transfer-fulfil", "handler-transfer-get", "handler-timeout", "handler-admin-transfer",
+    "handler-fx-prepare", "handler-fx-fulfil", "handler-bulk-transfer-prepare", "handler-bulk-transfer-fulfil",
+    "handler-bulk-transfer-processing", "handler-bulk-transfer-get", "handler-deferred-settlement",
 )  # fmt: skip
 _OTHERS = {
     "moja-account-lookup-service": "account-lookup-service",

@@ -2,10 +2,11 @@
 
 Limits, with their sources:
 
-- More than one message a second is refused with 429 and `Retry-After` (https://api.slack.com/docs/rate-limits). Short
-  bursts are accepted.
+- Slack refuses more than one message a second with 429 and `Retry-After` (https://api.slack.com/docs/rate-limits).
+  Short bursts are accepted.
 - Slack truncates a `text` of more than 40,000 characters
-  (https://api.slack.com/changelog/2018-04-truncating-really-long-messages). It is refused here: sending one is a bug.
+  (https://api.slack.com/changelog/2018-04-truncating-really-long-messages). The stand-in refuses it: sending one is a
+  bug in our template.
 - Slack truncates the text of an attachment at about 8,000 characters (users saw it; it is not documented), and
   Alertmanager a title at 1,024 (https://github.com/prometheus/alertmanager/pull/2774). Both are refused here too.
 - A message has at most 100 attachments (https://api.slack.com/reference/messaging/attachments).
@@ -126,8 +127,8 @@ class StandInSlack:
         return HTMLResponse(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
             "<title>#mojaloop-patches</title><style>"
-            "body{font:15px/1.46 Lato,system-ui,sans-serif;color:#1d1c1d;"
-            "max-width:60rem;margin:2rem auto;padding:0 1rem}"
+            "body{font:15px/1.46 Lato,system-ui,sans-serif;"
+            "max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d1c1d}"
             "article{padding:.2rem 0 .4rem 1rem;margin:1rem 0}h2{font-size:15px;margin:.2rem 0}"
             "pre{background:#f8f8f8;border:1px solid #ddd;border-radius:4px;padding:.5rem;font-size:12px;"
             "white-space:pre-wrap;overflow-wrap:anywhere}"

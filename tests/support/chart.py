@@ -70,16 +70,15 @@ def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> 
 def operator_crds() -> Path:
     """The folder with the Prometheus operator's CRDs."""
     need("prometheus-operator")
-    module = source("prometheus-operator", "github.com/prometheus-operator/prometheus-operator")
+    module = source("github.com/prometheus-operator/prometheus-operator")
     return module / "example" / "prometheus-operator-crd"
 
 
 def kubectl(kube: Kube, *arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run kubectl as the administrator."""
     (path,) = need("kubectl")
-    return subprocess.run(
-        [path, f"--kubeconfig={kube.kubeconfig()}", *arguments], input=text, capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
+    command = [path, f"--kubeconfig={kube.kubeconfig()}", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
 
 
 def install_crds(kube: Kube) -> None:

@@ -1,9 +1,9 @@
 """Which tests need a real component, found by reading the tests instead of keeping a list.
 
 A component is a binary that `make tools` builds with Go or installs from Debian. Every path to one goes through `need`.
-At collection `needed_by` looks through a test, its fixtures and the helpers that they call for a call of `need`, and the test
-gets the mark `components`. `make check` leaves these tests out. What the search overlooks is not skipped: `need` fails
-in a test without the mark.
+At collection `needed_by` searches a test, its fixtures and the helpers that they call for a call of `need`. If it finds
+one, the test gets the mark `components`. `make check` leaves these tests out. A test that the search misses is not
+skipped: `need` fails in a test without the mark.
 """
 
 from __future__ import annotations
@@ -48,18 +48,21 @@ def needed_by(item: pytest.Item) -> bool:
     if not isinstance(item, pytest.Function):
         return False
     fixtures = [definitions[-1].func for definitions in item._fixtureinfo.name2fixturedefs.values()]
-    return any(_reaches(function, set()) for function in (item.function, *fixtures))
+    return any(reaches(function) for function in (item.function, *fixtures))
 
 
-def _reaches(function: Any, seen: set[Any]) -> bool:
+def reaches(function: Any, seen: set[Any] | None = None) -> bool:
     """Whether a function, or something of the tests that it names, calls `need`."""
+    seen = set() if seen is None else seen
     function = inspect.unwrap(getattr(function, "__func__", function))
     if function is need:
         return True
     if isinstance(function, type):
         methods = [value for value in vars(function).values() if isinstance(inspect.unwrap(value), FunctionType)]
-        return any(_reaches(method, seen) for method in methods)
-    if not isinstance(function, FunctionType) or not function.__module__.startswith("tests.") or function in seen:
+        return any(reaches(method, seen) for method in methods)
+    if not isinstance(function, FunctionType) or function in seen:
+        return False
+    if function.__module__ == __name__ or not function.__module__.startswith("tests."):
         return False
     seen.add(function)
     names = set(_names(function.__code__))
@@ -68,9 +71,9 @@ def _reaches(function: Any, seen: set[Any]) -> bool:
         value = function.__globals__[name]
         if isinstance(value, ModuleType):
             modules.append(value)
-        elif _reaches(value, seen):
+        elif reaches(value, seen):
             return True
-    return any(_reaches(getattr(module, name, None), seen) for module in modules for name in names)
+    return any(reaches(getattr(module, name, None), seen) for module in modules for name in names)
 
 
 def _names(code: CodeType) -> Iterator[str]:

@@ -19,7 +19,8 @@ def status_fields(**types: str) -> dict[str, Any]:
     return {**_OPEN, "properties": {name: {"type": type_} for name, type_ in types.items()}}
 
 
-# Types of the fields that we read, as in the manifests of Argo Rollouts 1.8. OpenShift's API server needs no definition.
+# Types of the fields that we read, as in the manifests of Argo Rollouts 1.8.
+# OpenShift's API server needs no definition.
 STATUS = {
     "Rollout": status_fields(
         observedGeneration="string",

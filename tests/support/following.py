@@ -71,9 +71,9 @@ class Following:
             raise AssertionError(f"{self.images(namespace)} != {images}") from error
 
     async def caught_up(self, kube: Kube, namespace: str, *kinds: str) -> set[WorkloadKey]:
-        """Wait until all that the API server said of these kinds so far has arrived.
+        """Wait until all past events of these kinds have arrived; return the markers' keys.
 
-        A watch keeps the order of events, so a marker that arrives comes after everything else. Returns the markers' keys.
+        A watch keeps the order of events, so the marker arrives after everything else.
         """
         markers = {WorkloadKey(namespace, kind, "marker") for kind in kinds}
         for marker in markers:
@@ -92,8 +92,13 @@ async def following(kube: Kube | None, *namespaces: str, token: str | None = Non
     kubeconfig = (kube.kubeconfig(token) if token else kube.kubeconfig()) if kube else None
     async with open_connection(kubeconfig=kubeconfig) as connection:
         cluster = Cluster(
-            connection=connection, inventory=inventory, telemetry=telemetry, clock=time.time, namespaces=namespaces, **more
-        )  # fmt: skip
+            connection=connection,
+            inventory=inventory,
+            telemetry=telemetry,
+            clock=time.time,
+            namespaces=namespaces,
+            **more,
+        )
         found = Following(inventory, telemetry, connection, cluster)
         if not run:
             yield found

@@ -37,8 +37,9 @@ METADATA_PATHS = {
 }
 
 
-# Below the ports that the kernel gives to outgoing connections (32768 and up), and each worker of pytest-xdist in a range of its own:
-# nobody takes a port between our asking for it and its use. The start is random for test runs side by side.
+# These ports are below those that the kernel uses for outgoing connections (32768 and up), and each worker of
+# pytest-xdist has its own range. No other process takes a port between the moment we choose it and its use.
+# The start is random, so that two test runs on one machine do not collide.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _PORTS = range(10_000 + 1_000 * (_WORKER % 22), 11_000 + 1_000 * (_WORKER % 22))
 _ports = itertools.islice(itertools.cycle(_PORTS), random.randrange(len(_PORTS)), None)
@@ -108,22 +109,28 @@ class Kube:
         raise AssertionError(f"kube-apiserver does not become ready:\n{log}")
 
     def start_controllers(self) -> None:
-        """The controller manager, and kwok for nodes and kubelets: Deployments roll out as on a real cluster, in seconds."""
+        """Start the controller manager, and kwok for nodes and kubelets.
+
+        Deployments roll out as on a real cluster, in seconds.
+        """
         manager, kwok = need("kube-controller-manager", "kwok")
         config = str(self.kubeconfig())
         self._run(
             "kube-controller-manager", str(manager), f"--kubeconfig={config}", "--leader-elect=false",
-            f"--service-account-private-key-file={self._key}", f"--cert-dir={self.folder / 'manager'}", f"--secure-port={free_port()}",
-            "--bind-address=127.0.0.1", "--concurrent-deployment-syncs=10", "--kube-api-qps=200", "--kube-api-burst=400",
+            f"--service-account-private-key-file={self._key}", f"--cert-dir={self.folder / 'manager'}",
+            f"--secure-port={free_port()}", "--bind-address=127.0.0.1", "--concurrent-deployment-syncs=10",
+            "--kube-api-qps=200", "--kube-api-burst=400",
         )  # fmt: skip
-        module = source("kwok", "sigs.k8s.io/kwok")
+        module = source("sigs.k8s.io/kwok")
         stages = [
-            file for stage in ("node/fast", "node/heartbeat", "pod/fast") for file in sorted(Path(module, "kustomize/stage", stage).glob("*.yaml"))
+            file
+            for stage in ("node/fast", "node/heartbeat", "pod/fast")
+            for file in sorted(Path(module, "kustomize/stage", stage).glob("*.yaml"))
             if file.name != "kustomization.yaml"
-        ]  # fmt: skip
+        ]
         self._run(
-            "kwok", str(kwok), "--kubeconfig", config, "--manage-all-nodes=true", "--cidr=10.77.0.0/16", "--node-ip=127.0.0.1",
-            *(f"--config={file}" for file in stages),
+            "kwok", str(kwok), "--kubeconfig", config, "--manage-all-nodes=true", "--cidr=10.77.0.0/16",
+            "--node-ip=127.0.0.1", *(f"--config={file}" for file in stages),
         )  # fmt: skip
         self.request("POST", "/api/v1/nodes", {"metadata": {"name": "node"}})
 
@@ -136,7 +143,7 @@ class Kube:
         return copy
 
     def restore(self, copy: Path) -> None:
-        """Start anew from a copy of etcd's data, as after a disaster."""
+        """Start again from a copy of etcd's data, as after a disaster."""
         self.stop()
         shutil.rmtree(self.folder / "etcd")
         shutil.copytree(copy, self.folder / "etcd")

@@ -1,4 +1,7 @@
-"""Real registries on free loopback ports: Debian's docker-registry 2.8 (pages nothing) and distribution 3.1 (pages by Link)."""
+"""Real registries on free loopback ports.
+
+Debian's docker-registry 2.8 returns all tags at once. distribution 3.1 returns pages with `Link`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP server that answers byte for byte what a test says, and keeps what it was asked; for registries that misbehave."""
+"""An HTTP server for registries that misbehave: it sends the exact bytes that a test gives and records the requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Handler = Callable[[Request], "bytes | Awaitable[bytes]"]
 
 @dataclass
 class Web:
-    """A listening server: `handler` may be changed at any time; an empty answer closes the connection without a word."""
+    """A listening server. A test may change `handler` at any time; an empty answer closes the connection."""
 
     handler: Handler
     port: int = 0
