@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from exporter.demo.alerts import RULES
-from tests.support.kube import need
+from tests.support.components import need
 
 IMAGE = "docker.io/mojaloop/central-ledger"
 HOUR, DAY = 60, 1440  # minutes
