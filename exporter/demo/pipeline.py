@@ -84,6 +84,7 @@ async def pipeline(
     slack: str,
     values: Mapping[str, str] = SPED_UP,
     interval: str = "2s",
+    group_interval: str = "5s",
     further_scrapes: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[Pipeline]:
     """Run Prometheus and Alertmanager for as long as the context lasts.
@@ -94,6 +95,7 @@ async def pipeline(
         slack: the address of Slack's sink.
         values: for the marked values of the rules.
         interval: between two scrapes, and between two evaluations.
+        group_interval: of Alertmanager.
         further_scrapes: more of Prometheus' `scrape_configs`.
 
     Raises:
@@ -103,7 +105,8 @@ async def pipeline(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rules.yml").write_text(substitute(RULES.read_text("utf-8"), values), "utf-8")
     (folder / "webhook").write_text(f"{slack}/services/demo", "utf-8")
-    (folder / "alertmanager.yml").write_text(json.dumps(alertmanager_config(folder / "webhook")), "utf-8")
+    routes = alertmanager_config(folder / "webhook", group_interval=group_interval)
+    (folder / "alertmanager.yml").write_text(json.dumps(routes), "utf-8")
     prometheus, alertmanager = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
     scrape = {
         "job_name": "image-patch",

@@ -135,6 +135,7 @@ def chain(
                 slack=channel,
                 values=values,
                 interval="1s",
+                group_interval="1s",
                 further_scrapes=further_scrapes,
             )
         ) as behind,
