@@ -53,7 +53,7 @@ def folder() -> Path:
 
 
 def built(name: str) -> Path:
-    """Where a binary is built. Go names it after its package, without the major version at the end: `etcd` is `server`."""
+    """Where a binary is built. Go names it after its package without the major version, so `etcd` is `server`."""
     parts = [part for part in BUILT[name].split("/") if not part.removeprefix("v").isdecimal()]
     return folder() / ("helm3" if name == "helm3" else parts[-1])
 

@@ -1,6 +1,6 @@
 """`make tools`: builds with Go, or installs from Debian, what the tests need and the machine does not have yet.
 
-A component that this machine cannot have is no failure here: a sentence names it, and the tests that need it skip with another.
+A component that this machine cannot have is not a failure here: it is reported, and the tests that need it are skipped.
 """
 
 from __future__ import annotations
