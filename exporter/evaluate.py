@@ -93,7 +93,7 @@ class Evaluator:
     def _item(self, workload: Workload, container: Container) -> Item | None:
         """A container's item; None if the container is left out."""
         if not _is_named(workload, container):
-            # The API server accepts no such name. A manifest may hold anything, and names end up in commands.
+            # Built-in kinds have no such names. Custom resources and manifests may, and names end up in commands.
             _log.warning("ignored: container %r of %r has an invalid name", container.name, tuple(workload.key))
             return None
         unknown = Finding(
