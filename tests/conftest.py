@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support import components
 from tests.support.kube import Kube
@@ -15,21 +19,32 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need a component (see `tests/support/components.py`) and group tests that share a fixture.
+    """Mark tests that need a component (see `tests/support/components.py`), and start with those that take longest.
 
-    Under pytest-xdist each worker creates a module-scoped fixture once, so all tests that use it run on one worker.
-    These tests take longest, so they start first.
+    Those are the tests with a timeout of their own, then those that share a fixture of their module.
     """
     for item in items:
         if components.needed_by(item):
             item.add_marker(components.MARK)
-        if isinstance(item, pytest.Function) and any(
-            definitions[-1].scope == "module" for definitions in item._fixtureinfo.name2fixturedefs.values()
-        ):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
-    items.sort(key=lambda item: (-_timeout(item), item.get_closest_marker("xdist_group") is None))
+    items.sort(key=lambda item: (-_timeout(item), not _shares_fixtures(str(item.path))))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Run tests that share a fixture of their module on one worker: each worker would create it again."""
+    return _ByFixture(config, log)
+
+
+class _ByFixture(LoadScopeScheduling):
+    # `--dist loadgroup` would do the same by marks, but pytest-xdist 3.8 loses them with pytest 9.2.
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return path if _shares_fixtures(str(self.config.rootpath / path)) else nodeid
+
+
+@cache
+def _shares_fixtures(path: str) -> bool:
+    return 'scope="module"' in Path(path).read_text("utf-8")
 
 
 def _timeout(item: pytest.Item) -> float:
