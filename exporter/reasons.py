@@ -19,6 +19,7 @@ class Reason(StrEnum):
     DIGEST_ONLY = "digest_only"
     REGISTRY_NOT_ALLOWED = "registry_not_allowed"
     PRIVATE_ADDRESS = "private_address"
+    LIMIT_EXCEEDED = "limit_exceeded"
     PENDING = "pending"
     UNREACHABLE = "unreachable"
     UNAUTHORIZED = "unauthorized"
@@ -41,6 +42,7 @@ _PERMANENT = frozenset(
         Reason.DIGEST_ONLY,
         Reason.REGISTRY_NOT_ALLOWED,
         Reason.PRIVATE_ADDRESS,
+        Reason.LIMIT_EXCEEDED,
     }
 )
 # How a request to a registry can fail. PENDING means that there was none yet; whether an address is private is only

@@ -9,6 +9,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
+from exporter.limits import Limit
 from exporter.reasons import REQUEST_FAILURES
 
 
@@ -80,6 +81,27 @@ class Telemetry:
             "Times a damaged catalogue was set aside and replaced by an empty one.",
             registry=self.registry,
         )
+        self.limits_exceeded = Counter(
+            "mojaloop_exporter_limits_exceeded",
+            "Times that input was refused because it exceeded a limit (docs/security.md).",
+            ["limit"],
+            registry=self.registry,
+        )
+        for limit in Limit:
+            self.limits_exceeded.labels(limit.label)
+        self.unexpected_errors = Counter(
+            "mojaloop_exporter_unexpected_errors",
+            "Answers of a registry or objects of the cluster that ran into a defect of the exporter; the log has the "
+            "traceback.",
+            ["source"],
+            registry=self.registry,
+        )
+        for source in ("registry", "cluster"):
+            self.unexpected_errors.labels(source)
+
+    def exceeded(self, limit: Limit) -> None:
+        """Count input that was refused because it exceeded a limit."""
+        self.limits_exceeded.labels(limit.label).inc()
 
     def watch_registry(self, host: str) -> None:
         """Start the counters of an allowed registry at 0."""

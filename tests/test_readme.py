@@ -1,8 +1,12 @@
-"""The README's tables are made of the code."""
+"""The generated tables say what the code does."""
 
-from tools.readme import README, with_tables
+from pathlib import Path
+
+import pytest
+
+from tools.readme import PARTS, with_tables
 
 
-def test_the_tables_are_those_of_the_code():
-    text = README.read_text()
-    assert with_tables(text) == text, "run `make readme`"
+@pytest.mark.parametrize("file", PARTS, ids=lambda file: file.name)
+def test_every_generated_table_is_that_of_the_code(file: Path):
+    assert with_tables(file) == file.read_text(encoding="utf-8"), "run `make readme`"

@@ -11,6 +11,7 @@ PERMANENT = {
     "digest_only",
     "registry_not_allowed",
     "private_address",
+    "limit_exceeded",
 }
 TRANSIENT = {"pending", "unreachable", "unauthorized", "not_found", "rate_limited", "bad_answer"}
 

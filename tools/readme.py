@@ -1,4 +1,4 @@
-"""The README's tables come from the code: `python -m tools.readme` writes them."""
+"""Tables in the README and docs/security.md come from the code: `python -m tools.readme` writes them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from exporter.collector import FAMILIES
 from exporter.config import KEYS, REGISTRY_KEYS
+from exporter.limits import Limit
 from exporter.telemetry import Telemetry
 
 README = Path(__file__).parent.parent / "README.md"
+SECURITY = README.parent / "docs" / "security.md"
 _ENTRIES = (
     "An entry under `registries` is named after the registry in image references (`ghcr.io`), or a path prefix in it "
     "(`ghcr.io/hub/mirror`). The entry with the longest matching name applies. It has these keys:"
@@ -50,22 +52,34 @@ def configuration() -> str:
     return "\n".join((above, "", _ENTRIES, "", table(("key", "default", "what"), entries)))
 
 
-def with_tables(text: str) -> str:
-    """The README with its tables as the code has them."""
-    for name, content in (("metrics", metrics()), ("own metrics", own()), ("configuration", configuration())):
+def limits() -> str:
+    """Every limit on what untrusted input may cost: `Limit`."""
+    rows = ((f"`{limit.label}`", f"{limit.most:,} {limit.unit}", limit.refused) for limit in Limit)
+    return table(("`limit`", "default", "what exceeds it"), rows)
+
+
+# The generated parts of each file: by the name in its comments, what renders it.
+PARTS = {
+    README: {"metrics": metrics, "own metrics": own, "configuration": configuration},
+    SECURITY: {"limits": limits},
+}
+
+
+def with_tables(file: Path) -> str:
+    """A file with its tables as the code has them."""
+    text = file.read_text(encoding="utf-8")
+    for name, render in PARTS[file].items():
         marked = rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)"
-        text, count = re.subn(
-            marked,
-            lambda m, c=content: f"{m[1]}\n{c}\n{m[2]}",  # type: ignore[misc]
-            text,
-            flags=re.DOTALL,
-        )
+        # In a replacement `re` would read the backslashes of a table.
+        content = render().replace("\\", r"\\")
+        text, count = re.subn(marked, rf"\1\n{content}\n\2", text, flags=re.DOTALL)
         if count != 1:
             raise ValueError(
-                f"{README.name} needs the comments <!-- {name}: ... --> and <!-- /{name} --> once, not {count} times"
+                f"{file.name} needs the comments <!-- {name}: ... --> and <!-- /{name} --> once, not {count} times"
             )
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PARTS:
+        path.write_text(with_tables(path), encoding="utf-8")

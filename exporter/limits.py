@@ -1,0 +1,28 @@
+"""What untrusted input may cost at most: one table of every limit that somebody outside the exporter can run into.
+
+What exceeds a limit is refused and counted in `mojaloop_exporter_limits_exceeded_total{limit}`; everything else goes
+on. The table in docs/security.md is generated from this one.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Limit(Enum):
+    """A limit: the label value `limit`, the highest accepted number, its unit, and what is refused.
+
+    Attributes:
+        label: the value of the label `limit`.
+        most: the highest number that is accepted.
+        unit: what is counted, and per what.
+        refused: what happens to input that exceeds the limit.
+    """
+
+    TAGS = "tags", 200_000, "tags of a repository", "the lookup fails with `bad_answer`; the last answer is kept"
+
+    def __init__(self, label: str, most: int, unit: str, refused: str) -> None:
+        self.label = label
+        self.most = most
+        self.unit = unit
+        self.refused = refused
