@@ -3,6 +3,7 @@
 import re
 import subprocess
 
+import pytest
 import yaml
 
 from exporter.demo.alerts import FOLDER, RULES, names, substitute
@@ -124,6 +125,15 @@ def test_both_monitors_keep_the_exporters_labels_and_carry_those_that_are_select
             assert one(documents, selected)["metadata"]["labels"]["release"] == "kps"
     documents = rendered("--values", CHART / "ci" / "kps-values.yaml")
     assert one(documents, "AlertmanagerConfig")["metadata"]["labels"]["release"] == "kps"
+
+
+@pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
+def test_a_scrape_is_limited_in_samples_unless_the_limit_is_zero(kind):
+    alone = {"serviceMonitor.enabled": kind == "serviceMonitor", "podMonitor.enabled": kind == "podMonitor"}
+    name = kind[0].upper() + kind[1:]
+    assert one(rendered(*values(**alone)), name)["spec"]["sampleLimit"] == 250_000
+    assert one(rendered(*values(**alone, **{f"{kind}.sampleLimit": 5})), name)["spec"]["sampleLimit"] == 5
+    assert "sampleLimit" not in one(rendered(*values(**alone, **{f"{kind}.sampleLimit": 0})), name)["spec"]
 
 
 def notes(*arguments):
