@@ -32,6 +32,11 @@ OLD_COMMIT = "e9b4219"
 ALLOWED = {"Available and Overdue": 0.5, "all rules": 0.65}
 EVALUATIONS = 12
 INTERVAL = 20
+# The cluster of a benchmark has 40 services. How many tags of each run matters to the old rules: their annotations ask
+# for the changes of one workload by a label with as many values as there are pairs of an image and a tag.
+_IMAGES = 40
+TAGS = 50
+FEW_TAGS = 5
 _ALERTS = ("MojaloopImagePatchAvailable", "MojaloopImagePatchOverdue", "MojaloopImagePatchNotRolledOut")
 _QUICK = {"available_for": "0s", "overdue_for": "0s", "not_rolled_out_for": "0s"}
 
@@ -42,11 +47,12 @@ def old_rules(commit: str = OLD_COMMIT) -> str:
     return subprocess.run(["git", "show", place], cwd=RULES.parent, capture_output=True, text=True, check=True).stdout
 
 
-def page(workloads: int, *, old: bool) -> bytes:
+def page(workloads: int, *, old: bool, tags: int = TAGS) -> bytes:
     """Workloads with a container and an init container of one image, 30 days behind and on a superseded line.
 
     Args:
-        workloads: how many.
+        workloads: how many; they run 40 images.
+        tags: at how many tags each image runs.
         old: as the exporter of `OLD_COMMIT` published it, without the metrics that came later.
     """
     lines: dict[str, list[str]] = {}
@@ -55,7 +61,7 @@ def page(workloads: int, *, old: bool) -> bytes:
         lines.setdefault(name, []).append(f"{name}{{{labels}}} {value}\n")
 
     def reference(number: int) -> tuple[str, str]:
-        return f"docker.io/mojaloop/service-{number % 40}", f"v17.8.{number % 5}"
+        return f"docker.io/mojaloop/service-{number % _IMAGES}", f"v17.8.{number // _IMAGES % tags}"
 
     for number in range(workloads):
         image, tag = reference(number)
@@ -64,8 +70,8 @@ def page(workloads: int, *, old: bool) -> bytes:
         short = image.removeprefix("docker.io/")
         for container, kind in (("main", "container"), ("wait", "init_container")):
             each = f'{key},container="{container}",container_type="{kind}",image="{image}",tag="{tag}"'
-            add("mojaloop_image_patch_available", f'{each},latest_tag="v17.8.9"', 1)
-            add("mojaloop_image_patch_releases_behind", each, 9 - number % 5)
+            add("mojaloop_image_patch_available", f'{each},latest_tag="v17.8.99"', 1)
+            add("mojaloop_image_patch_releases_behind", each, 99 - number // _IMAGES % tags)
             add("mojaloop_image_patch_published_timestamp_seconds", each, time.time() - 30 * 86400)
             add("mojaloop_image_patch_first_seen_timestamp_seconds", each, time.time())
             add("mojaloop_image_info", f'{each},digest="",reference="{short}:{tag}",position="0"', 1)
@@ -82,17 +88,17 @@ def page(workloads: int, *, old: bool) -> bytes:
                     for op, value in (("test", start), ("replace", end))
                 )
                 + "]'"
-                for start, end in ((tag, "v17.8.9"), ("v17.8.9", tag))
+                for start, end in ((tag, "v17.8.99"), ("v17.8.99", tag))
             )
             advice = (
-                f"The next upgrade of the Helm release mojaloop/moja restores {tag}, unless its values name v17.8.9."
+                f"The next upgrade of the Helm release mojaloop/moja restores {tag}, unless its values name v17.8.99."
             )
             commands = ",".join(
                 f'{label}="{text.translate({34: chr(92) + chr(34)})}"'
                 for label, text in (("patch_command", patch), ("rollback_command", back), ("advice", advice))
             )
-            labels = f'{key},image="{image}",tag="{tag}",latest_tag="v17.8.9",{commands}'
-            add("mojaloop_workload_patch_releases_behind", labels, 9 - number % 5)
+            labels = f'{key},image="{image}",tag="{tag}",latest_tag="v17.8.99",{commands}'
+            add("mojaloop_workload_patch_releases_behind", labels, 99 - number // _IMAGES % tags)
     add("mojaloop_exporter_synced", 'watched_namespace="*"', 1)
     add("process_start_time_seconds", "", time.time())
     if not old:
@@ -103,9 +109,9 @@ def page(workloads: int, *, old: bool) -> bytes:
 
 
 @contextlib.contextmanager
-def serving_page(workloads: int = 3, *, old: bool = False) -> Iterator[str]:
+def serving_page(workloads: int = 3, *, old: bool = False, tags: int = TAGS) -> Iterator[str]:
     """Such a page over HTTP; yields HOST:PORT."""
-    body = page(workloads, old=old)
+    body = page(workloads, old=old, tags=tags)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -127,13 +133,13 @@ def serving_page(workloads: int = 3, *, old: bool = False) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def scraped(workloads: int, binary: str | Path = "prometheus", *, old: bool = False) -> Iterator[str]:
+def scraped(workloads: int, binary: str | Path = "prometheus", *, old: bool = False, tags: int = TAGS) -> Iterator[str]:
     """A Prometheus that scrapes such a page and evaluates the rules for it; yields its address."""
     text = old_rules() if old else RULES.read_text("utf-8")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-    with serving_page(workloads, old=old) as target, tempfile.TemporaryDirectory() as name:
+    with serving_page(workloads, old=old, tags=tags) as target, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         quick = {place: value for place, value in _QUICK.items() if place in names(text)}
         (folder / "rules.yml").write_text(substitute(text, quick), "utf-8")
@@ -219,11 +225,11 @@ def _groups(address: str) -> list[dict]:
     return sorted(groups, key=lambda group: len(group["name"]))
 
 
-def measure(workloads: int, binary: str | Path) -> None:
+def measure(workloads: int, binary: str | Path, *, tags: int) -> None:
     before = _cpu()
     with (
-        scraped(workloads, binary, old=True) as old_address,
-        scraped(workloads, binary) as new_address,
+        scraped(workloads, binary, old=True, tags=tags) as old_address,
+        scraped(workloads, binary, tags=tags) as new_address,
         ThreadPoolExecutor() as pool,
     ):
         running = {
@@ -233,7 +239,10 @@ def measure(workloads: int, binary: str | Path) -> None:
         taken = {old: one.result() for old, one in running.items()}
     after = _cpu()
     stolen = (after[7] - before[7]) / (sum(after) - sum(before) - (after[3] - before[3]))
-    print(f"{_version(binary)}: {3 * workloads} alerts of {workloads} workloads; the host kept {stolen:.0%} of the CPU")
+    print(
+        f"{_version(binary)}: {3 * workloads} alerts of {workloads} workloads, {_IMAGES} images at {tags} tags each;"
+        f" the host kept {stolen:.0%} of the CPU"
+    )
     print(f"{'':<33}{'before':>10}{'after':>10}{'ratio':>8}{'allowed':>9}")
     lines = [len(text.splitlines()) for text in (old_rules(), RULES.read_text("utf-8"))]
     print(f"{'lines of the rules':<33}{lines[0]:>10}{lines[1]:>10}{lines[1] / lines[0]:>8.2f}")
@@ -280,7 +289,8 @@ def main(workloads: int) -> None:
     """On the Prometheus of the path (Debian's) and on the newest, where they are there."""
     for name in ("prometheus", "prometheus3"):
         if (binary := find(name)) is not None:
-            measure(workloads, binary)
+            for tags in (TAGS, FEW_TAGS):
+                measure(workloads, binary, tags=tags)
 
 
 if __name__ == "__main__":
