@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from pathlib import Path
 
@@ -65,7 +64,6 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "unreachable"),
     "gzip that is none": (reply(b"{}", Content_Encoding="gzip"), "unreachable"),
     "an encoding that nobody knows": (reply(b"\0{}", Content_Encoding="x"), "bad_answer"),
-    "a gzip of 100 MB": (reply(gzip.compress(b" " * 100_000_000), Content_Encoding="gzip"), "bad_answer"),
 }  # fmt: skip
 
 # What only a list can get wrong.
@@ -124,7 +122,7 @@ CASES = [
 @pytest.mark.parametrize(("place", "name"), CASES, ids=[f"{place}: {name}" for place, name in CASES])
 async def test_the_reflector_asks_again_and_is_right_once_the_server_is(place: str, name: str, tmp_path: Path) -> None:
     odd, reason = {**ANSWERS, **LISTS, **WATCHES}[name]
-    left = 5  # a page that is too large is asked for four times
+    left = 3
 
     def answer(asked: Asked) -> bytes:
         nonlocal left
