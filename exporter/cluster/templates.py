@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from typing import Any, cast
 
 from exporter import kinds
@@ -186,16 +187,12 @@ def _containers(spec: PodSpec | None) -> tuple[Container, ...]:
     if spec is None:
         return ()
     lists = ((ContainerType.INIT_CONTAINER, spec.init_containers), (ContainerType.CONTAINER, spec.containers))
-    # What is longer is neither a name nor a reference, and need not be held to know that.
+    # One more than the limit is enough to see that it is exceeded.
+    found = ((type_, *item) for type_, containers in lists for item in enumerate(containers or ()))
     return tuple(
-        Container(
-            name=container.name[:_LONGEST_NAME],
-            type=type_,
-            image=container.image[:_LONGEST_REFERENCE],
-            position=position,
-        )
-        for type_, containers in lists
-        for position, container in enumerate(containers or ())
+        # What is longer is neither a name nor a reference, and need not be held to know that.
+        Container(container.name[:_LONGEST_NAME], type_, container.image[:_LONGEST_REFERENCE], position)
+        for type_, position, container in islice(found, Limit.CONTAINERS.most + 1)
     )
 
 
