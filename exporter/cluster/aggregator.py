@@ -96,7 +96,7 @@ class WorkloadAggregator:
             refused = known is not None and known.limit_exceeded
             if workload.limit_exceeded and not refused and not any(part.limit_exceeded for part in parts):
                 self._telemetry.exceeded(Limit.CONTAINERS)
-                log.warning("%s is not judged: its pods together have too many containers", key)
+                log.warning("%s is not judged: its objects together have too many containers", key)
             self._put(workload)
 
     def _put(self, workload: Workload) -> None:

@@ -36,6 +36,8 @@ ANSWERS = 2
 # within minutes.
 REREAD_SECONDS = (1.0, 60.0)
 LONGEST_MESSAGE = 500
+# Lines of a watch that are handled before other tasks run.
+LINES_TOGETHER = 200
 
 
 class ClusterConfigurationError(Exception):
@@ -176,7 +178,7 @@ class Connection:
         silence: float,
         most: int = Limit.ANSWER.most,
     ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
-        """The lines of a watch, as many at a time as arrived together: a few hundred KiB, or one long line.
+        """The lines of a watch, as many at a time as arrived together, up to `LINES_TOGETHER`.
 
         Args:
             path: of the list to watch.
@@ -284,9 +286,12 @@ async def _lines(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[list[
             raise TooLargeError(f"an event has more than {most:,} bytes")
         if not others:
             continue
-        complete = [bytes(unfinished), *others[:-1]]
+        complete = [line for line in (bytes(unfinished), *others[:-1]) if line]
         unfinished = bytearray(others[-1])
-        yield [line for line in complete if line]
+        for begin in range(0, len(complete), LINES_TOGETHER):
+            yield complete[begin : begin + LINES_TOGETHER]
+            # Where much has arrived, reading does not wait, and other tasks would not run.
+            await asyncio.sleep(0)
 
 
 async def _refusal(answer: Any) -> ApiError:

@@ -165,8 +165,9 @@ class Reading:
 
     def _add(self, ref: ObjectRef, revision: ObjectRevision, workloads: tuple[Workload, ...]) -> None:
         source = self.source
-        kept = tuple(self._bounded(workload) for workload in workloads if not source.exclude(workload.key))
         known = source.aggregator.get(ref)
+        level = logging.DEBUG if any(workload.limit_exceeded for workload in known) else logging.WARNING
+        kept = tuple(self._bounded(workload, level) for workload in workloads if not source.exclude(workload.key))
         if not kept:
             return
         weight = weigh(kept)
@@ -180,12 +181,12 @@ class Reading:
         # The same value, not an equal one, so that a list does not hold everything twice.
         self.parts[ref] = revision, known if kept == known else kept
 
-    def _bounded(self, workload: Workload) -> Workload:
+    def _bounded(self, workload: Workload, level: int) -> Workload:
         limit = workload.exceeded()
         if limit is None:
             return workload
         self.source.telemetry.exceeded(limit)
-        log.warning("%s is not judged: it has more than %s %s", workload.key, f"{limit.most:,}", limit.unit)
+        log.log(level, "%s is not judged: a limit is exceeded (%s %s)", workload.key, f"{limit.most:,}", limit.unit)
         return workload.refused()
 
     def _keep(self, ref: ObjectRef) -> None:
