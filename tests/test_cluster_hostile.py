@@ -6,15 +6,16 @@ import asyncio
 import json
 import logging
 import urllib.error
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from exporter.cluster import Connection
+from exporter.cluster import Connection, aggregator
 from exporter.cluster.paging import PAGE_BYTES
+from exporter.cluster.reflector import PUT_TOGETHER
 from exporter.cluster.retries import BACKOFF, Reason
 from exporter.limits import Limit
 from exporter.workloads import WorkloadKey
@@ -97,6 +98,35 @@ async def test_pods_of_250_kilobytes_are_read_in_small_pages(
         # The server sends its size only after we asked for a number of objects.
         assert max(others) <= PAGE_BYTES * 1.1
         assert found.telemetry.limits_exceeded.labels(Limit.ANSWER.label)._value.get() == 0
+
+
+async def test_many_pods_of_one_owner_are_merged_a_few_times(
+    kube: Kube, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, merged = 500, []
+    merge = aggregator.merge
+
+    def counted(parts: Any) -> Any:
+        merged.append(len(parts))
+        return merge(parts)
+
+    monkeypatch.setattr(aggregator, "merge", counted)
+    pods = [body("Pod", f"kafka-{number}", f"a/kafka:v1.0.{number % 2}") for number in range(count)]
+    for pod in pods:
+        pod["metadata"]["ownerReferences"] = owner("StrimziPodSet", "kafka")
+    create(kube, namespace, "Pod", *pods)
+    both = {"StrimziPodSet.example.org/kafka": ["a/kafka:v1.0.0", "a/kafka:v1.0.1"]}
+    async with following(kube, namespace, kinds=["Pod"]) as found:
+        assert found.images(namespace) == both
+        assert merged == [2] * (count // PUT_TOGETHER + 1)
+        await asyncio.to_thread(_delete, kube, namespace, range(0, count, 2))
+        await found.until_images(namespace, {"StrimziPodSet.example.org/kafka": ["a/kafka:v1.0.1"]}, 20)
+        assert max(merged) == 2
+
+
+def _delete(kube: Kube, namespace: str, numbers: Iterable[int]) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: kube.delete("Pod", namespace, f"kafka-{number}"), numbers))
 
 
 async def test_a_custom_resource_that_nests_deep_hides_no_other(kube: Kube, namespace: str) -> None:

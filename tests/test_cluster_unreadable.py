@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.cluster import reading
+from exporter.cluster import nesting, reading
 from exporter.cluster.nesting import shallow
 from tests.support.odd_api_server import BOOKMARK, Asked, asking, deployment, event, lines, page, template
 from tests.support.web import reply
@@ -146,6 +146,28 @@ async def test_a_custom_resource_may_nest_as_deep_as_the_api_server_accepts(
         await found.until(lambda: found.images() == {"deep": IMAGE, "good": IMAGE})
         assert found.unexpected() == 0
         assert found.restarts().get("bad_answer", 0) == 0
+
+
+async def test_no_depth_makes_an_object_shallow_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_the_loop(message: bytes) -> bytes:
+        raise AssertionError(f"{len(message)} bytes are made shallow on the event loop")
+
+    # What runs in a thread has another name for it.
+    monkeypatch.setattr(nesting, "shallow", on_the_loop)
+    events = []
+    for levels in range(850, 1_010):
+        thing = written({**deployment(f"d-{levels}", version=str(levels)), "status": "DEEP"})
+        deep = b'{"a":' * levels + b"1" + b"}" * levels
+        events.append(b'{"type":"ADDED","object":' + thing.replace(b'"DEEP"', deep) + b"}\n")
+
+    def answer(asked: Asked) -> bytes:
+        return lines(BOOKMARK, *events) if asked.what == "watch" else listing()
+
+    async with asking(tmp_path, answer, kind="Rollout") as found:
+        await found.until(lambda: len(found.images()) == len(events))
+        assert found.unexpected() == 0
 
 
 @pytest.mark.parametrize(

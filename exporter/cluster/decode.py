@@ -241,11 +241,20 @@ async def decode_message(decode: Callable[[Message], T], message: Message) -> T:
     """
     try:
         try:
-            return decode(message)
+            return _with_room(decode, message)
         except RecursionError:
             return decode(await asyncio.to_thread(shallow, message))
     except ValueError as error:  # of msgspec, and of text that is not UTF-8
         raise MalformedError(f"the answer makes no sense: {error}") from error
+
+
+def _with_room(decode: Callable[[Message], T], message: Message, frames: int = 30) -> T:
+    """Decode with less room for recursion than there is.
+
+    What can be read here, with its objects undecoded, can then be read object by object too. Otherwise an author could
+    choose a depth that makes each object shallow on the event loop.
+    """
+    return _with_room(decode, message, frames - 1) if frames else decode(message)
 
 
 def decode_identity(message: Message) -> IdentityMetadata:
