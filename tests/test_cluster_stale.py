@@ -9,16 +9,17 @@ import asyncio
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kubernetes.aio.config import incluster_config
 
 from exporter.app import SnapshotPublisher
 from exporter.findings import Snapshot
 from exporter.inventory import ScopeState
 from tests.support.following import following
-from tests.support.kube import Kube
+from tests.support.kube import ADMIN, Kube
 from tests.support.odd_api_server import BOOKMARK, Asked, asking, deployment, lines, page, well
 from tests.support.web import reply
 from tests.support.workloads import body
@@ -92,35 +93,54 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kube]:
         server.stop()
 
 
-async def test_after_the_api_server_has_another_ca_the_new_certificate_is_read(
-    cluster: Kube, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG, logger="exporter")
-    cluster.namespace("place")
-    cluster.create("Deployment", "place", body("Deployment"))
-    trusted = tmp_path / "ca.crt"
-    shutil.copy(cluster.certificates / "apiserver.crt", trusted)
+def by_kubeconfig(cluster: Kube, trusted: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     document = json.loads(cluster.kubeconfig().read_text())
     document["clusters"][0]["cluster"]["certificate-authority"] = str(trusted)
-    kubeconfig = tmp_path / "kubeconfig.json"
+    kubeconfig = trusted.with_name("kubeconfig.json")
     kubeconfig.write_text(json.dumps(document))
+    return kubeconfig
+
+
+def as_a_pod(cluster: Kube, trusted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = trusted.with_name("token")
+    token.write_text(ADMIN)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", cluster.host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(cluster.port))
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(trusted))
+
+
+@pytest.mark.parametrize("configured", [by_kubeconfig, as_a_pod])
+async def test_after_the_api_server_has_another_ca_the_new_certificate_is_read(
+    configured: Callable[[Kube, Path, pytest.MonkeyPatch], Path | None],
+    cluster: Kube,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="exporter")
+    place = configured.__name__.replace("_", "-")
+    cluster.namespace(place)
+    cluster.create("Deployment", place, body("Deployment"))
+    trusted = tmp_path / "ca.crt"
+    shutil.copy(cluster.certificates / "apiserver.crt", trusted)
     image = ["mojaloop/central-ledger:v1.0.0"]
-    async with following(kubeconfig, "place", stale=2.0) as found:
-        assert found.images("place") == {"Deployment/thing": image}
+    async with following(configured(cluster, trusted, monkeypatch), place, stale=2.0) as found:
+        assert found.images(place) == {"Deployment/thing": image}
         generation = found.connection.credentials_generation
         cluster.stop_apiserver()
         for file in cluster.certificates.glob("apiserver.*"):
             file.unlink()
         await asyncio.to_thread(cluster.start_apiserver)
-        await found.until(lambda: found.inventory.synced() == {"place": False}, 30)
+        await found.until(lambda: found.inventory.synced() == {place: False}, 30)
         assert ScopeState.STALE in found.inventory.states
         assert found.restarts("Deployment", "untrusted") >= 1
-        assert found.images("place") == {"Deployment/thing": image}
+        assert found.images(place) == {"Deployment/thing": image}
         again = found.connection.credentials_generation
         assert generation < again <= generation + 6, "all kinds together read it, with pauses that grow"
-        cluster.create("Deployment", "place", body("Deployment", "new"))
+        cluster.create("Deployment", place, body("Deployment", "new"))
         shutil.copy(cluster.certificates / "apiserver.crt", trusted)
-        await found.until_images("place", {"Deployment/thing": image, "Deployment/new": image}, 60)
-        await found.until(lambda: found.inventory.synced() == {"place": True}, 30)
+        await found.until_images(place, {"Deployment/thing": image, "Deployment/new": image}, 60)
+        await found.until(lambda: found.inventory.synced() == {place: True}, 30)
     warnings = [record for record in caplog.records if "TLS with the API server fails" in record.getMessage()]
     assert warnings
