@@ -52,7 +52,7 @@ class Limit(Enum):
         "namespace_objects",
         20_000,
         "containers of all objects of a kind in a namespace that count for workloads",
-        "further objects are left out until the next list, at most 5 minutes later",
+        "further objects are left out; the next list, at most 5 minutes later, takes them in if there is room",
     )
 
     def __init__(self, label: str, most: int, unit: str, refused: str) -> None:
