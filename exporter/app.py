@@ -44,7 +44,7 @@ class SnapshotPublisher:
         self._snapshot = Snapshot()
         self._exposition = Exposition(self._snapshot)
         self._findings: bytes | None = None
-        self._ready = False
+        self._listed = False
 
     def publish(self, snapshot: Snapshot) -> None:
         """Replace the snapshot."""
@@ -52,7 +52,7 @@ class SnapshotPublisher:
         self._exposition = Exposition(snapshot)
         # Missing rights must not keep a Service from being scraped: metrics of their own report them.
         scopes = self._inventory.scopes().values()
-        self._ready = self._ready or (bool(scopes) and ScopeState.PENDING not in scopes)
+        self._listed = self._listed or (bool(scopes) and ScopeState.PENDING not in scopes)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -69,8 +69,8 @@ class SnapshotPublisher:
         return all(finding.published is not None for finding in self._snapshot.findings if finding.patch_available)
 
     def ready(self) -> bool:
-        """Whether everything that is watched has been listed once, or is known to be forbidden."""
-        return self._ready
+        """Whether everything that is watched has been listed once and is followed, or is known to be forbidden."""
+        return self._listed and ScopeState.STALE not in self._inventory.scopes().values()
 
     def exposition(self) -> Exposition:
         """The page of metrics."""

@@ -19,6 +19,8 @@ class ScopeState(StrEnum):
 
     PENDING = "pending"
     SYNCED = "synced"
+    # It was listed, but for minutes neither a list nor a watch has worked.
+    STALE = "stale"
     FORBIDDEN = "forbidden"
     NOT_INSTALLED = "not_installed"
 
@@ -73,7 +75,7 @@ class Inventory:
         return MappingProxyType(self._scopes)
 
     def synced(self) -> dict[str, bool]:
-        """By watched namespace, whether all of its kinds were listed completely and may still be listed."""
+        """By watched namespace, whether all of its kinds are listed completely and followed."""
         synced: dict[str, bool] = {}
         for (_, namespace), state in self._scopes.items():
             synced[namespace] = synced.get(namespace, True) and state is ScopeState.SYNCED

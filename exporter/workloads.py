@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
+from exporter.limits import Limit
+
 
 class ContainerType(StrEnum):
-    """The list of a pod's specification that a container stands in."""
+    """The list of a pod's specification that holds a container."""
 
     CONTAINER = "container"
     INIT_CONTAINER = "init_container"
@@ -71,6 +73,8 @@ class Workload:
         declared: the workload's own template was read, so that a patch can change it. False where the objects that it
             controls were read instead, because we do not read its kind.
         image_triggers: the names of the containers whose image OpenShift sets from an image stream.
+        limit_exceeded: it, or all workloads of its namespace together, exceed a limit. `containers` holds only the
+            first container, and annotations are left out.
     """
 
     key: WorkloadKey
@@ -80,6 +84,19 @@ class Workload:
     rollout_incomplete: bool = False
     declared: bool = True
     image_triggers: tuple[str, ...] = ()
+    limit_exceeded: bool = False
+
+    def exceeded(self) -> Limit | None:
+        """The limit of a workload that this one exceeds."""
+        if len(self.containers) > Limit.CONTAINERS.most:
+            return Limit.CONTAINERS
+        if sum(len(name) + len(value) for name, value in self.annotations) > Limit.ANNOTATIONS.most:
+            return Limit.ANNOTATIONS
+        return None
+
+    def refused(self) -> Workload:
+        """What stands for it where a limit is exceeded: little to hold, and visible."""
+        return replace(self, containers=self.containers[:1], annotations=(), image_triggers=(), limit_exceeded=True)
 
 
 # RFC 1123 names, as Kubernetes allows them for objects (subdomains) and containers (labels). Kinds are CamelCase;

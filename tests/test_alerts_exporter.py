@@ -53,6 +53,13 @@ def never_there():
     )
 
 
+NOT_SYNCED = (
+    "The image patch exporter does not follow everything that it watches.",
+    "The exporter has not listed the cluster, or receives no changes from there. It may lack permission, or not reach "
+    "the API server. New patches may not be seen, and alerts of deleted workloads keep firing.",
+)
+
+
 def not_synced():
     return (
         Page("north").synced("0x90"),
@@ -61,10 +68,18 @@ def not_synced():
         about_the_exporter(
             "MojaloopImagePatchExporterNotSynced",
             {"watched_namespace": "*"},
-            "The image patch exporter has not listed everything that it watches.",
-            "The exporter has not listed the cluster. It may lack permission. "
-            "Alerts of deleted workloads keep firing until it has.",
+            *NOT_SYNCED,
         ),
+    )
+
+
+def no_longer_synced():
+    # The exporter says so 5 minutes after the last list or watch worked, and the rule bridges gaps of 15 minutes.
+    return (
+        Page("north").synced("1x10 0x120"),
+        84,
+        87,
+        about_the_exporter("MojaloopImagePatchExporterNotSynced", {"watched_namespace": "*"}, *NOT_SYNCED),
     )
 
 
@@ -227,6 +242,7 @@ CASES = (
     down_for_the_cluster,
     never_there,
     not_synced,
+    no_longer_synced,
     scrapes_fail,
     renamed,
     samples_missing,

@@ -14,13 +14,13 @@ from exporter.inventory import ScopeState
 from exporter.workloads import WorkloadKey
 from tests.support.definitions import CUSTOM, install, installed, uninstall
 from tests.support.following import following
-from tests.support.kube import METADATA_PATHS, READER, Kube
+from tests.support.kube import READER, Kube
+from tests.support.rights import permit
 from tests.support.workloads import body, owner, pod_spec
 
 pytestmark = pytest.mark.anyio
 
 BUILT_IN = [kind for kind in KINDS if kind not in (*CUSTOM, "ReplicationController")]
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 IMAGE = "/spec/template/spec/containers/0/image"
 OLD, NEW = "mojaloop/ledger:v1.0.0", "mojaloop/ledger:v1.0.1"
 ARGO, OPENSHIFT = "argoproj.io/v1alpha1", "apps.openshift.io/v1"
@@ -30,29 +30,6 @@ def owned(kind: str, name: str, image: str, by: list[dict[str, Any]]) -> dict[st
     document = body(kind, name, image)
     document["metadata"]["ownerReferences"] = by
     return document
-
-
-def permit(kube: Kube, namespace: str, *kinds: str) -> None:
-    """Let `READER` list and watch kinds in a namespace."""
-    rules = [
-        {
-            "apiGroups": [METADATA_PATHS[kind].split("/")[2] if METADATA_PATHS[kind] != "/api/v1" else ""],
-            "resources": [f"{kind.lower()}s"],
-            "verbs": ["get", "list", "watch"],
-        }
-        for kind in kinds
-    ]
-    path, role = f"{RBAC}/namespaces/{namespace}/roles", {"metadata": {"name": "reader"}, "rules": rules}
-    if any(item["metadata"]["name"] == "reader" for item in kube.request("GET", path)["items"]):
-        kube.request("PUT", f"{path}/reader", role)
-        return
-    kube.request("POST", path, role)
-    binding = {
-        "metadata": {"name": "reader"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
-        "subjects": [{"kind": "User", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}],
-    }
-    kube.request("POST", f"{RBAC}/namespaces/{namespace}/rolebindings", binding)
 
 
 @pytest.mark.parametrize("kind", CUSTOM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -59,12 +59,13 @@ class Answers:
         self._lists = list(lists)
         self.asked: list[str] = []
 
-    async def get(self, path: str, *, params: dict[str, str], accept: str) -> bytes:
+    @asynccontextmanager
+    async def get(self, path: str, *, params: dict[str, str], accept: str) -> AsyncIterator[bytes]:
         self.asked.append("list" if params["limit"] != "1" else "newest")
         answer = self._lists.pop(0) if self._lists else "10"
         if isinstance(answer, Exception):
             raise answer
-        return page(answer)
+        yield page(answer)
 
     async def read_credentials(self, *, refused: int) -> None:
         self.credentials_generation += refused == self.credentials_generation
@@ -92,14 +93,14 @@ async def follow(
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    inventory = inventory or Inventory()
+    inventory, telemetry = inventory or Inventory(), Telemetry()
     around: dict[str, Any] = {
         "connection": answers,
         "inventory": inventory,
-        "aggregator": WorkloadAggregator(inventory),
+        "aggregator": WorkloadAggregator(inventory, telemetry=telemetry),
     }
     context = WatchContext(
-        **around, telemetry=Telemetry(), clock=lambda: 0.0, exclude=lambda _: False, fetching=asyncio.Semaphore(1),
+        **around, telemetry=telemetry, clock=lambda: 0.0, exclude=lambda _: False, fetching=asyncio.Semaphore(1),
         sleep=sleep, recheck=RECHECK,
     )  # fmt: skip
     with pytest.raises(OverError):

@@ -239,10 +239,12 @@ async def test_a_token_that_is_wanted_is_asked_for(tmp_path):
         for name, status in (("right", None), ("wrong", 401)):
             async with open_connection(kubeconfig=tmp_path / name) as connection:
                 if status is None:
-                    assert json.loads(await connection.get("/api/v1/pods"))["items"] == []
+                    async with connection.get("/api/v1/pods") as body:
+                        assert json.loads(body)["items"] == []
                     continue
                 with pytest.raises(ApiError) as failure:
-                    await connection.get("/api/v1/pods")
+                    async with connection.get("/api/v1/pods"):
+                        pass
                 assert failure.value.status == status
 
 

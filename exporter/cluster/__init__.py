@@ -1,14 +1,12 @@
 """What runs in a cluster, kept in the inventory: one reflector for each kind and namespace.
 
-Each watched namespace is listed by itself where namespaces are named, so that rights within them are enough.
+Where the configuration names namespaces, each is listed by itself, so that rights within them are enough.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-
-import msgspec
 
 from exporter.cluster.aggregator import WorkloadAggregator
 from exporter.cluster.connection import (
@@ -18,9 +16,11 @@ from exporter.cluster.connection import (
     UnreachableError,
     open_connection,
 )
+from exporter.cluster.decode import MalformedError
 from exporter.cluster.reflector import (
     RECHECK_SECONDS,
     SILENCE_SECONDS,
+    STALE_SECONDS,
     UNLISTED,
     WATCH_SECONDS,
     Reflector,
@@ -61,14 +61,15 @@ class Cluster:
         inventory: where workloads and scopes are put.
         telemetry: where restarts and missing rights are counted.
         kinds: among `KINDS`, and each is required. What is left out is not judged; what it controls is not either,
-            unless the kind is optional. None at all: every kind, the optional ones where they are installed and we are
+            unless the kind is optional. Without any: every kind, the optional ones where they are installed and we are
             permitted to list them.
         namespaces: the namespaces to list one by one; none: the whole cluster.
         clock: the time of day.
-        exclude: whether a workload is not of interest, and is not held at all.
-        silence: the seconds without event or bookmark after which a watch counts as broken.
-        watch_seconds: how long a watch lasts, at random between two bounds.
+        exclude: whether a workload is not of interest; such workloads are not held.
+        silence: the seconds without an event or a bookmark after which a watch counts as broken.
+        watch_seconds: how long a watch lasts, chosen at random between two bounds.
         recheck: the seconds after which a kind that was not installed is looked for again.
+        stale: the seconds without a working list or watch after which a kind no longer counts as followed.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Cluster:
         silence: float = SILENCE_SECONDS,
         watch_seconds: tuple[float, float] = WATCH_SECONDS,
         recheck: float = RECHECK_SECONDS,
+        stale: float = STALE_SECONDS,
     ) -> None:
         unknown = set(kinds) - set(KINDS)
         if unknown:
@@ -91,7 +93,7 @@ class Cluster:
         context = WatchContext(
             connection=connection,
             inventory=inventory,
-            aggregator=WorkloadAggregator(inventory),
+            aggregator=WorkloadAggregator(inventory, telemetry=telemetry),
             telemetry=telemetry,
             clock=clock,
             exclude=exclude or (lambda _: False),
@@ -99,6 +101,7 @@ class Cluster:
             silence=silence,
             watch_seconds=watch_seconds,
             recheck=recheck,
+            stale=stale,
         )
         self._reflectors = [
             Reflector(kind=TABLE[kind], watched_namespace=namespace, required=bool(kinds), context=context)
@@ -107,13 +110,13 @@ class Cluster:
         ]
 
     async def run(self) -> None:
-        """Follow the cluster for ever."""
+        """Follow the cluster until cancelled."""
         async with asyncio.TaskGroup() as group:
             for reflector in self._reflectors:
                 group.create_task(reflector.run(), name=f"watch {reflector.kind.name} in {reflector.watched_namespace}")
 
     async def list_once(self) -> None:
-        """List everything once; what is forbidden or not installed is left to the inventory's scopes.
+        """List everything once; the inventory's scopes show what is forbidden or not installed.
 
         Raises:
             ClusterError: something could not be listed for another reason.
@@ -127,7 +130,7 @@ class Cluster:
                 and (reason := reason_of(outcome, custom=reflector.kind.custom)) in UNLISTED
             ):
                 reflector.unlist(reason, outcome)
-            elif isinstance(outcome, (ApiError, UnreachableError, msgspec.MsgspecError, ClusterConfigurationError)):
+            elif isinstance(outcome, (ApiError, UnreachableError, MalformedError, ClusterConfigurationError)):
                 raise ClusterError(
                     f"cannot list {reflector.kind.name} in namespace {reflector.watched_namespace}: {outcome}"
                 ) from outcome

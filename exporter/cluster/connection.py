@@ -1,16 +1,17 @@
-"""The way to the API server: configuration, credentials and transport of `kubernetes.aio`, without its models.
+"""Requests to the API server with the configuration, credentials and transport of `kubernetes.aio`, without its models.
 
-Requests go through the client's own aiohttp session, as the client's `request` puts a limit of 300 s on a whole answer
-and reads it into one piece, which is of no use for a watch. Its configuration still says which proxy, certificates and
-tokens to use, and a service account's token is read from its file again each minute.
+Requests use the client's own aiohttp session, because the client's `request` limits a complete answer to 300 s and
+reads all of it, which does not work for a watch. The client's configuration still says which proxy, certificates and
+tokens to use, and a service account's token is read from its file again every minute.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,41 @@ from typing import Any
 from exporter import lean  # noqa: F401 - before kubernetes
 
 import aiohttp  # isort: skip
-import msgspec  # isort: skip
 from kubernetes.aio import config  # isort: skip
 from kubernetes.aio.client import ApiClient, Configuration  # isort: skip
 
-from exporter.cluster.decode import decode_failure
+from exporter.cluster.decode import MalformedError, decode_failure
+from exporter.cluster.nesting import Message
+from exporter.limits import Limit
 
 REQUEST_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 MOST_RETRY_AFTER = 30.0
 CLOSING_SECONDS = 0.05
+# Answers that are in memory at a time, over all kinds and namespaces.
+ANSWERS = 2
+# Seconds between two readings of credentials that did not help: a plugin may be slow, and a certificate is replaced
+# within minutes.
+REREAD_SECONDS = (1.0, 60.0)
+LONGEST_MESSAGE = 500
+# Lines of a watch that are handled before other tasks run.
+LINES_TOGETHER = 200
 
 
 class ClusterConfigurationError(Exception):
-    """There is no usable way to a cluster: no kubeconfig, no such context, no service account."""
+    """No cluster is configured: there is no kubeconfig, no such context, or no service account."""
 
 
 class UnreachableError(Exception):
     """The API server did not answer, or stopped in the middle of an answer."""
+
+
+class UntrustedError(UnreachableError):
+    """TLS failed: we do not trust the server's certificate, or it does not accept ours."""
+
+
+class TooLargeError(MalformedError):
+    """An answer exceeds `Limit.ANSWER`."""
 
 
 class ApiError(Exception):
@@ -43,7 +61,7 @@ class ApiError(Exception):
 
     Attributes:
         status: the HTTP status, or the code of a watch's ERROR event.
-        retry_after: the seconds that the server wants to be left alone, if it said so.
+        retry_after: the seconds to wait before the next request, if the server said so.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: float | None = None) -> None:
@@ -69,6 +87,9 @@ class Connection:
         self._context = context
         self._session: _Session | None = None
         self._reading = asyncio.Lock()
+        self._answers = asyncio.Semaphore(ANSWERS)
+        # When credentials may be read again after the server refused them, on the loop's clock, and the pause then.
+        self._readable, self._pause = 0.0, 0.0
         # Counts how often credentials were read, so that many reflectors refused at once read them once.
         self.credentials_generation = 0
 
@@ -76,12 +97,20 @@ class Connection:
         """Read configuration and credentials (again).
 
         Args:
-            refused: what `credentials_generation` was when the server refused them; nothing is done if they are newer
-                by now.
+            refused: what `credentials_generation` was when the server refused them. Nothing is done if they are newer
+                by now, or were read a moment ago: the pause grows until the server accepts them.
+
+        Raises:
+            ClusterConfigurationError: they cannot be read.
         """
         async with self._reading:
-            if refused is not None and refused != self.credentials_generation:
-                return
+            if refused is not None:
+                now = asyncio.get_running_loop().time()
+                if refused != self.credentials_generation or now < self._readable:
+                    return
+                first, most = REREAD_SECONDS
+                self._pause = min(max(first, self._pause * 2), most)
+                self._readable = now + self._pause
             configuration = Configuration()
             configuration.connection_pool_maxsize = 0  # every watch keeps one open
             try:
@@ -111,39 +140,61 @@ class Connection:
             # The session only begins to close its transports; a loop that ends right now would leave them open.
             await asyncio.sleep(CLOSING_SECONDS)
 
+    @asynccontextmanager
     async def get(
-        self, path: str, *, params: Mapping[str, str] | None = None, accept: str = "application/json"
-    ) -> bytes:
-        """A whole answer.
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        most: int = Limit.ANSWER.most,
+    ) -> AsyncIterator[Message]:
+        """A complete answer, which the caller drops with the context: few of them are in memory at a time.
 
         Raises:
             ApiError: the server refused.
-            UnreachableError: there was no whole answer.
+            UnreachableError: there was no complete answer.
+            TooLargeError: the answer has more than `most` bytes.
         """
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
-        async with self._request(path, params=params, accept=accept, timeout=timeout) as answer:
-            body: bytes = await answer.read()
-            return body
+        async with AsyncExitStack() as held:
+            async with self._request(path, params=params, accept=accept, timeout=timeout) as answer:
+                # Not before the server answers: one that hangs must not hold up the requests to another one.
+                await held.enter_async_context(self._answers)
+                body = bytearray()
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > most:
+                        raise TooLargeError(f"the answer has more than {most:,} bytes")
+            yield body
 
     @asynccontextmanager
     async def stream(
-        self, path: str, *, params: Mapping[str, str], accept: str, silence: float
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str],
+        accept: str,
+        silence: float,
+        most: int = Limit.ANSWER.most,
     ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
-        """The lines of a watch, as many at a time as arrived together.
+        """The lines of a watch, as many at a time as arrived together, up to `LINES_TOGETHER`.
 
         Args:
             path: of the list to watch.
             params: of the request.
             accept: the media type.
             silence: the seconds without a byte after which the connection counts as broken.
+            most: the bytes of a line.
 
         Raises:
             ApiError: the server refused.
             UnreachableError: the connection broke.
+            TooLargeError: a line has more than `most` bytes.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         async with self._request(path, params=params, accept=accept, timeout=timeout) as answer:
-            yield _lines(answer.content.iter_any())
+            yield _lines(answer.content.iter_any(), most)
 
     @asynccontextmanager
     async def _request(
@@ -165,16 +216,24 @@ class Connection:
         session.requests += 1
         try:
             await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            # An API server redirects nobody. A proxy that does leads to a page for people.
             async with rest.pool_manager.get(
-                client.configuration.host + path, params=params, headers=headers, timeout=timeout, **options
+                client.configuration.host + path,
+                params=params,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                **options,
             ) as answer:
                 if answer.status != 200:
-                    raise _refusal(answer.status, await answer.content.read(65536), answer.headers.get("Retry-After"))
+                    raise await _refusal(answer)
+                self._readable, self._pause = 0.0, 0.0
                 yield answer
         except config.ConfigException as error:
             raise UnreachableError(f"cannot read the service account's token: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(str(error) or type(error).__name__) from error
+            kind = UntrustedError if _is_of_tls(error) else UnreachableError
+            raise kind(str(error)[:LONGEST_MESSAGE] or type(error).__name__) from error
         finally:
             session.requests -= 1
             if session.retired:
@@ -183,8 +242,8 @@ class Connection:
 
 @asynccontextmanager
 async def open_connection(*, kubeconfig: Path | None = None, context: str | None = None) -> AsyncIterator[Connection]:
-    """A connection: by a kubeconfig or its context if one is named, by the service account inside a pod, by kubectl's
-    default else.
+    """A connection: with a kubeconfig or its context if one is named, with the service account inside a pod, otherwise
+    with kubectl's default.
 
     Raises:
         ClusterConfigurationError: neither can be read.
@@ -198,7 +257,7 @@ async def open_connection(*, kubeconfig: Path | None = None, context: str | None
 
 
 def _look_for(kubeconfig: Path | None) -> None:
-    """Say what is missing where no kubeconfig is there; the client only misses a key in nothing."""
+    """Say which kubeconfig is missing; the client's own error does not."""
     if kubeconfig is not None:
         if not kubeconfig.is_file():
             raise ClusterConfigurationError(f"there is no kubeconfig {kubeconfig}")
@@ -207,33 +266,49 @@ def _look_for(kubeconfig: Path | None) -> None:
     files = [Path(part) for part in named.split(os.pathsep) if part] or [Path("~/.kube/config").expanduser()]
     if not any(file.is_file() for file in files):
         raise ClusterConfigurationError(
-            f"there is no kubeconfig ({', '.join(map(str, files))}) and this is no pod; name one with --kubeconfig"
+            f"there is no kubeconfig ({', '.join(map(str, files))}) and this is not a pod; name one with --kubeconfig"
         )
 
 
 async def _retire(session: _Session) -> None:
-    """Close a session once nothing uses it: closed under its requests, it lets some of them wait for ever."""
+    """Close a session once nothing uses it. If it is closed earlier, some of its requests never end."""
     session.retired = True
     if session.requests == 0:
         await session.client.close()
 
 
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    unfinished: list[bytes] = []
+async def _lines(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[list[bytes]]:
+    unfinished = bytearray()
     async for chunk in chunks:
         first, *others = chunk.split(b"\n")
-        unfinished.append(first)
+        unfinished += first
+        if len(unfinished) > most:
+            raise TooLargeError(f"an event has more than {most:,} bytes")
         if not others:
             continue
-        whole = [b"".join(unfinished), *others[:-1]]
-        unfinished = [others[-1]]
-        yield [line for line in whole if line]
+        complete = [line for line in (bytes(unfinished), *others[:-1]) if line]
+        unfinished = bytearray(others[-1])
+        for begin in range(0, len(complete), LINES_TOGETHER):
+            yield complete[begin : begin + LINES_TOGETHER]
+            # Where much has arrived, reading does not wait, and other tasks would not run.
+            await asyncio.sleep(0)
 
 
-def _refusal(status: int, body: bytes, retry_after: str | None) -> ApiError:
+async def _refusal(answer: Any) -> ApiError:
+    """What the server says about a request that it refuses. The answer of a proxy may be anything."""
     try:
-        message = decode_failure(body).message
-    except msgspec.DecodeError:
+        message = decode_failure(await answer.content.read(65536)).message
+    except (aiohttp.ClientError, TimeoutError, OSError):
         message = ""
-    seconds = min(float(retry_after), MOST_RETRY_AFTER) if retry_after is not None and retry_after.isdecimal() else None
-    return ApiError(status, message or "no reason given", retry_after=seconds)
+    asked = answer.headers.get("Retry-After", "")
+    seconds = min(float(asked), MOST_RETRY_AFTER) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else None
+    return ApiError(answer.status, message[:LONGEST_MESSAGE] or "no reason given", retry_after=seconds)
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Whether TLS is the cause: the server's certificate, or an alert about ours after the handshake."""
+    while error is not None:
+        if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,15 +1,21 @@
-"""The few fields of Kubernetes' objects that we read, decoded from bytes without a detour over dictionaries.
+"""The few fields of Kubernetes objects that we read, decoded from bytes straight into structures.
 
-One structure serves every kind: what a kind does not have stays at its default. Go writes an empty list or map as
-`null` or not at all, hence the many `| None`. Labels and annotations are structures too: the copies of whole manifests
+One structure serves every kind: what a kind does not have keeps its default. Go writes an empty list or map as `null`
+or leaves it out, hence the many `| None`. Labels and annotations are structures too: the copies of complete manifests
 that `kubectl apply` leaves in annotations are skipped, not held.
+
+A page and an event hold their objects undecoded, so that one that cannot be read does not hide the others.
 """
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+
+from exporter.cluster.nesting import Message, shallow, tolerant
 
 
 class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
@@ -153,13 +159,32 @@ class Object(msgspec.Struct, frozen=True):
 
 
 class MetadataOnly(msgspec.Struct, frozen=True):
-    """Which object it is, and nothing else."""
+    """An object's metadata, and nothing else of it."""
 
     metadata: Metadata
 
 
+# Resource versions are decimal numbers of 64 bits in practice; tokens hold the key of an object and its version.
+ResourceVersion = Annotated[str, msgspec.Meta(max_length=128)]
+Token = Annotated[str, msgspec.Meta(max_length=8192)]
+
+
+class IdentityMetadata(msgspec.Struct, frozen=True, rename="camel"):
+    """The metadata of `Identity`. A bookmark has only a resource version."""
+
+    name: str = ""
+    namespace: str = ""
+    resource_version: ResourceVersion = ""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Which object it is, and at which version: what the API server itself writes."""
+
+    metadata: IdentityMetadata
+
+
 class PodMetadata(msgspec.Struct, frozen=True):
-    """A pod's annotations, which stand where a template's would."""
+    """A pod's annotations, which are where a template's would be."""
 
     metadata: TemplateMetadata
 
@@ -167,24 +192,21 @@ class PodMetadata(msgspec.Struct, frozen=True):
 class ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
     """Where a list stands: its version, and the token of its next page."""
 
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
+    resource_version: Annotated[ResourceVersion, msgspec.Meta(min_length=1)]
+    continue_: Token = msgspec.field(default="", name="continue")
 
 
-T = TypeVar("T")
-
-
-class Page(msgspec.Struct, Generic[T], frozen=True):
+class Page(msgspec.Struct, frozen=True):
     """A page of a list."""
 
     metadata: ListMetadata
-    items: tuple[T, ...] | None = None
+    items: tuple[msgspec.Raw, ...] | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
     """A line of a watch; what the object is depends on the type."""
 
-    type: str
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
     object: msgspec.Raw
 
 
@@ -196,12 +218,60 @@ class Failure(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-decode_page = msgspec.json.Decoder(Page[Object]).decode
-# For kinds whose API server may not check what is in a template: one object that we cannot read must not hide the
-# others.
-decode_raw_page = msgspec.json.Decoder(Page[msgspec.Raw]).decode
-decode_metadata = msgspec.json.Decoder(MetadataOnly).decode
-decode_object = msgspec.json.Decoder(Object).decode
-decode_pod_metadata = msgspec.json.Decoder(PodMetadata).decode
+class MalformedError(Exception):
+    """An answer that the Kubernetes API would not give: the server is broken, or a proxy answered."""
+
+
+T = TypeVar("T")
+
+decode_page = msgspec.json.Decoder(Page).decode
 decode_event = msgspec.json.Decoder(Event).decode
-decode_failure = msgspec.json.Decoder(Failure).decode
+decode_object = tolerant(msgspec.json.Decoder(Object).decode)
+decode_metadata = tolerant(msgspec.json.Decoder(MetadataOnly).decode)
+decode_pod_metadata = tolerant(msgspec.json.Decoder(PodMetadata).decode)
+_decode_identity = tolerant(msgspec.json.Decoder(Identity).decode)
+_decode_failure = tolerant(msgspec.json.Decoder(Failure).decode)
+
+
+async def decode_message(decode: Callable[[Message], T], message: Message) -> T:
+    """A page or an event, which may be large and nest deep.
+
+    Raises:
+        MalformedError: it is neither.
+    """
+    try:
+        try:
+            return _with_room(decode, message)
+        except RecursionError:
+            return decode(await asyncio.to_thread(shallow, message))
+    except ValueError as error:  # of msgspec, and of text that is not UTF-8
+        raise MalformedError(f"the answer makes no sense: {error}") from error
+
+
+def _with_room(decode: Callable[[Message], T], message: Message, frames: int = 30) -> T:
+    """Decode with less room for recursion than there is.
+
+    What can be read here, with its objects undecoded, can then be read object by object too. Otherwise an author could
+    choose a depth that makes each object shallow on the event loop.
+    """
+    return _with_room(decode, message, frames - 1) if frames else decode(message)
+
+
+def decode_identity(message: Message) -> IdentityMetadata:
+    """Which object it is.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    try:
+        return _decode_identity(message).metadata
+    except ValueError as error:
+        raise MalformedError(f"the answer holds something that is not an object: {error}") from error
+
+
+def decode_failure(message: Message) -> Failure:
+    """Why the server refused, as far as it can be read: proxies write anything."""
+    try:
+        return _decode_failure(message)
+    except ValueError:
+        return Failure()

@@ -6,9 +6,9 @@ import random
 from collections import Counter
 from enum import StrEnum
 
-from exporter.cluster.connection import ApiError, UnreachableError
+from exporter.cluster.connection import ApiError, UnreachableError, UntrustedError
 
-# So often is a failure that an API server shows while it starts taken for that.
+# How many failures in a row, of those that an API server shows while it starts, count as its start.
 STARTING_ATTEMPTS = 3
 
 
@@ -19,6 +19,7 @@ class Reason(StrEnum):
     SILENT = "silent"
     EXPIRED = "expired"
     UNREACHABLE = "unreachable"
+    UNTRUSTED = "untrusted"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
     NOT_INSTALLED = "not_installed"
@@ -26,24 +27,24 @@ class Reason(StrEnum):
     SERVER_ERROR = "server_error"
 
 
-# Seconds before the first and at most before any further attempt. A refused connection costs nobody much, and an API
+# Seconds before the first attempt, and the most before any further one. A refused connection costs little, and an API
 # server that is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by
 # people.
-BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.FORBIDDEN: (1.0, 60.0)}
+BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.UNTRUSTED: (0.5, 10.0), Reason.FORBIDDEN: (1.0, 60.0)}
 BACKOFF_ELSE = (0.5, 30.0)
 
 
 class Retries:
-    """How often a reflector was broken off since it last went well.
+    """How often a reflector failed since it last worked.
 
-    Counted by reason: an API server that was away for long and then says 410 is listed anew at once.
+    Counted by reason: after a long outage, an API server that answers 410 is listed at once.
     """
 
     def __init__(self) -> None:
         self._attempts: Counter[Reason] = Counter()
 
     def clear(self) -> None:
-        """It goes well."""
+        """The reflector works."""
         self._attempts.clear()
 
     def is_first(self, reason: Reason) -> bool:
@@ -51,24 +52,24 @@ class Retries:
         return self._attempts[reason] == 1
 
     def is_fleeting(self, reason: Reason, *, starting: bool) -> bool:
-        """Whether a watch that could not begin is tried again from where it was.
+        """Whether a watch that could not begin is retried from where it was.
 
-        A new list would cost an API server that has just come back too much.
+        A new list would cost too much on an API server that has just come back.
 
         Args:
             reason: of this failure, which is not counted yet.
-            starting: whether the API server was away just before.
+            starting: whether the API server was unreachable just before.
         """
         if reason in (Reason.FORBIDDEN, Reason.NOT_INSTALLED):
-            # For a moment after its start an API server has not read the roles and resource definitions yet,
-            # and refuses whom it will let in.
+            # For a moment after its start, an API server has not read the roles and resource definitions yet, and
+            # refuses what it will permit later.
             return starting and self._attempts[reason] < STARTING_ATTEMPTS
         if reason is Reason.SERVER_ERROR:
             return self._attempts[reason] < STARTING_ATTEMPTS
-        return reason in (Reason.UNREACHABLE, Reason.UNAUTHORIZED)
+        return reason in (Reason.UNREACHABLE, Reason.UNTRUSTED, Reason.UNAUTHORIZED)
 
     def delay(self, reason: Reason, error: Exception | None = None) -> float:
-        """Count it, and give the seconds to wait: longer each time, with jitter, and as long as the server wishes."""
+        """Count a failure and return the seconds to wait: longer each time, with jitter, and what the server asks."""
         first, most = BACKOFF.get(reason, BACKOFF_ELSE)
         longest = min(most, first * 2.0 ** min(self._attempts[reason], 16))
         delay = longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
@@ -79,7 +80,9 @@ class Retries:
 
 
 def reason_of(error: Exception, *, custom: bool = False) -> Reason:
-    """What a failure of a list or watch counts as; only a kind that is a custom resource can be missing."""
+    """The reason of a failed list or watch; only a kind that is a custom resource can be missing."""
+    if isinstance(error, UntrustedError):
+        return Reason.UNTRUSTED
     if isinstance(error, UnreachableError):
         return Reason.UNREACHABLE
     if not isinstance(error, ApiError):

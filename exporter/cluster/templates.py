@@ -2,10 +2,9 @@
 
 A template covers the pods made from it, so that pods and ReplicaSets matter only where no template is read: bare ones,
 and those of an owner whose kind we do not read. Kinds that every cluster has are never judged by what they control:
-one that the configuration leaves out was left out on purpose, and one that we are not permitted to list is reported as
-forbidden. An optional kind is judged by its template where we read it, and by what it controls where we do not, as
-every foreign kind is. Whether we read it may change at any time, so that both parts are always there and `merge`
-chooses.
+the configuration leaves a kind out on purpose, and one that we are not permitted to list is reported as forbidden. An
+optional kind is judged by its template where we read it, and otherwise by what it controls, as every foreign kind is.
+Whether we read it may change at any time. So both parts are always held, and `merge` chooses.
 """
 
 from __future__ import annotations
@@ -14,13 +13,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from typing import Any, cast
 
 from exporter import kinds
 from exporter.annotations import PREFIX
 from exporter.cluster.decode import Metadata, Object, OwnerReference, PodSpec, Spec, Status, Template
 from exporter.kinds import Kind, Progress
+from exporter.limits import Limit
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey, source
+
+# Characters that are kept of a container's name (at most 253 are valid) and its reference (520, with tag and digest).
+_LONGEST_NAME = 300
+_LONGEST_REFERENCE = 600
 
 
 def controller(metadata: Metadata) -> OwnerReference | None:
@@ -84,15 +89,16 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
     if isinstance(template, Template):
         annotations = template.metadata.annotations if template.metadata is not None else None
     declared = (key.kind, key.name) == (kind.name, thing.metadata.name)
+    containers = _containers(template.spec if template is not None else None)
     workload = Workload(
         key=key,
-        containers=_containers(template.spec if template is not None else None),
+        containers=containers,
         annotations=tuple(sorted(item for item in (annotations or {}).items() if item[0].startswith(PREFIX))),
         # What a foreign kind controls has labels of its own, which say nothing about who manages the owner.
         manager=_manager(thing.metadata) if declared else None,
         rollout_incomplete=_rollout_incomplete(kind, thing),
         declared=declared,
-        image_triggers=_image_triggers(spec),
+        image_triggers=_image_triggers(spec, containers),
     )
     return (workload, *covers)
 
@@ -122,26 +128,33 @@ def merge(parts: Iterable[Workload]) -> Workload:
     """One workload from the parts that count for it, at least one.
 
     A workload's own template takes precedence over what it controls. Without one it is the union of their containers:
-    in the middle of a rollout a container has several images.
+    in the middle of a rollout a container has several images. What exceeds a limit is refused.
     """
-    first, *others = parts = tuple(parts)
-    if not others:
-        return first
-    rollout_incomplete = any(part.rollout_incomplete for part in parts)
-    # Whichever came first, the outcome is the same.
-    first, *others = sorted(
-        [part for part in parts if part.declared] or [p for p in parts if p.containers] or parts, key=repr
-    )
-    containers = {container for part in (first, *others) for container in part.containers}
-    return replace(
-        first,
-        containers=tuple(
-            sorted(containers, key=lambda c: (c.type is not ContainerType.INIT_CONTAINER, c.position, c.name, c.image))
-        )
-        if others
-        else first.containers,
-        rollout_incomplete=rollout_incomplete,
-    )
+    parts = tuple(parts)
+    chosen = [part for part in parts if part.declared] or [part for part in parts if part.containers] or parts
+    many = len(chosen) > Limit.CONTAINERS.most
+    first = chosen[0] if many or len(chosen) == 1 else min(chosen, key=_order)
+    if any(part.rollout_incomplete for part in parts) is not first.rollout_incomplete:
+        first = replace(first, rollout_incomplete=not first.rollout_incomplete)
+    if many or any(part.limit_exceeded for part in chosen):
+        return first.refused()
+    if len(chosen) > 1:
+        containers = {container for part in chosen for container in part.containers}
+        if len(containers) > Limit.CONTAINERS.most:
+            return first.refused()
+        first = replace(first, containers=tuple(sorted(containers, key=_position)))
+    return first if first.exceeded() is None else first.refused()
+
+
+def _order(part: Workload) -> tuple[Any, ...]:
+    """Which part the annotations come from where several could: whichever came first, the outcome is the same."""
+    manager = (part.manager.name, part.manager.source) if part.manager is not None else ()
+    containers = tuple((container.name, container.image) for container in part.containers)
+    return part.annotations, part.image_triggers, manager, part.rollout_incomplete, containers
+
+
+def _position(container: Container) -> tuple[Any, ...]:
+    return container.type is not ContainerType.INIT_CONTAINER, container.position, container.name, container.image
 
 
 def _is_over(kind: Kind, thing: Object) -> bool:
@@ -174,10 +187,12 @@ def _containers(spec: PodSpec | None) -> tuple[Container, ...]:
     if spec is None:
         return ()
     lists = ((ContainerType.INIT_CONTAINER, spec.init_containers), (ContainerType.CONTAINER, spec.containers))
+    # One more than the limit is enough to see that it is exceeded.
+    found = ((type_, *item) for type_, containers in lists for item in enumerate(containers or ()))
     return tuple(
-        Container(name=container.name, type=type_, image=container.image, position=position)
-        for type_, containers in lists
-        for position, container in enumerate(containers or ())
+        # What is longer is neither a name nor a reference, and need not be held to know that.
+        Container(container.name[:_LONGEST_NAME], type_, container.image[:_LONGEST_REFERENCE], position)
+        for type_, position, container in islice(found, Limit.CONTAINERS.most + 1)
     )
 
 
@@ -211,21 +226,18 @@ def _published(owner: OwnerReference) -> str:
         return owner.kind
 
 
-def _image_triggers(spec: Spec) -> tuple[str, ...]:
+def _image_triggers(spec: Spec, containers: tuple[Container, ...]) -> tuple[str, ...]:
     """The containers that an ImageChange trigger of a DeploymentConfig names, each once, sorted.
 
     A trigger that is not `automatic` counts too: `oc rollout latest` obeys it.
     """
-    return tuple(
-        sorted(
-            {
-                name
-                for trigger in spec.triggers or ()
-                if trigger.type == "ImageChange" and trigger.image_change_params is not None
-                for name in trigger.image_change_params.container_names or ()
-            }
-        )
-    )
+    named = {
+        name
+        for trigger in spec.triggers or ()
+        if trigger.type == "ImageChange" and trigger.image_change_params is not None
+        for name in trigger.image_change_params.container_names or ()
+    }
+    return tuple(sorted(named & {container.name for container in containers}))
 
 
 def _rollout_incomplete(kind: Kind, thing: Object) -> bool:

@@ -82,7 +82,7 @@ def _wait(kube: Kube, path: str, status: int) -> None:
     end = time.monotonic() + 30
     while True:
         try:
-            kube.request("GET", path)
+            kube.request("GET", path, raw=True)
             answer = 200
         except urllib.error.HTTPError as error:
             answer = error.code

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from exporter.cluster import Cluster, Connection, open_connection
@@ -86,10 +87,15 @@ class Following:
 
 
 @asynccontextmanager
-async def following(kube: Kube | None, *namespaces: str, token: str | None = None, run: bool = True, **more: Any):
-    """A cluster that is followed: as the named user, or (without a server) as what the context configure."""
+async def following(
+    kube: Kube | Path | None, *namespaces: str, token: str | None = None, run: bool = True, **more: Any
+):
+    """A cluster that is followed: as the named user, by a kubeconfig, or (without either) as the environment says."""
     inventory, telemetry = Remembering(), Telemetry()
-    kubeconfig = (kube.kubeconfig(token) if token else kube.kubeconfig()) if kube else None
+    if kube is None or isinstance(kube, Path):
+        kubeconfig = kube
+    else:
+        kubeconfig = kube.kubeconfig(token) if token else kube.kubeconfig()
     async with open_connection(kubeconfig=kubeconfig) as connection:
         cluster = Cluster(
             connection=connection,

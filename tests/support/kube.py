@@ -171,12 +171,24 @@ class Kube:
         raw: bool = False,
         media: str = "application/json",
         token: str = ADMIN,
+        text: str | None = None,
     ) -> Any:
+        """A request to the API server.
+
+        Args:
+            method: GET, POST...
+            path: with its query.
+            body: what is sent as JSON.
+            raw: whether to return bytes instead of what they mean.
+            media: the media type of the body.
+            token: of the user.
+            text: what is sent instead of a body, as it is.
+        """
         context = ssl._create_unverified_context()
         request = urllib.request.Request(
             self.url + path,
             method=method,
-            data=json.dumps(body).encode() if body is not None else None,
+            data=text.encode() if text is not None else json.dumps(body).encode() if body is not None else None,
             headers={"Authorization": f"Bearer {token}", "Content-Type": media},
         )
         with urllib.request.urlopen(request, context=context, timeout=10) as answer:

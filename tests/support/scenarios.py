@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from exporter.cluster import Connection, reflector
+from exporter.cluster import Connection, paging
 from exporter.workloads import WorkloadKey
 from tests.support.following import following
 from tests.support.kube import Kube
@@ -96,17 +98,19 @@ async def a_list_expires_in_the_middle(kube: Kube, namespace: str, monkeypatch: 
     names = [f"thing-{i}" for i in range(5)]
     for name in names:
         kube.create("Deployment", namespace, body("Deployment", name))
-    monkeypatch.setattr(reflector, "PAGE_ITEMS", 2)
+    monkeypatch.setattr(paging, "PAGE_ITEMS", 2)
     asked: list[bool] = []
     get = Connection.get
 
-    async def compacting(self: Connection, path: str, **more: Any) -> bytes:
+    @asynccontextmanager
+    async def compacting(self: Connection, path: str, **more: Any) -> AsyncIterator[bytes]:
         asked.append("continue" in more["params"])
         if asked[-1] and sum(asked) == 1:
             kube.delete("Deployment", namespace, "thing-0")
             kube.create("Deployment", namespace, body("Deployment", "thing-9"))
             kube.compact()
-        return await get(self, path, **more)
+        async with get(self, path, **more) as answer:
+            yield answer
 
     monkeypatch.setattr(Connection, "get", compacting)
     async with following(kube, namespace, kinds=["Deployment"], run=False) as found:
