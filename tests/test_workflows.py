@@ -66,9 +66,12 @@ def tree(tmp_path):
     named, count = re.subn(r'(patch\.mojaloop\.io/released: ").*"', rf'\g<1>{VERSION}"', text)
     assert count == 1
     (chart / "Chart.yaml").write_text(named)
-    log = (ROOT / "CHANGELOG.md").read_text()
-    dated = log.replace("## [Unreleased]\n", f"## [Unreleased]\n\n## [{VERSION}] - 2026-12-01\n")
-    (tmp_path / "CHANGELOG.md").write_text(f"{dated}\n## [0.0.1] - 2026-01-01\n\n- The one before.\n")
+    sections = (
+        "## [Unreleased]",
+        f"## [{VERSION}] - 2026-12-01\n\n### Added\n\n- What is new.",
+        "## [0.0.1] - 2026-01-01\n\n- The one before.",
+    )
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n" + "\n\n".join(sections) + "\n")
     return tmp_path
 
 
@@ -116,6 +119,6 @@ def test_the_notes_are_the_changelogs_entry_and_what_to_deploy_by(tree):
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[:3] == ["release", "create", f"v{VERSION}"]
     notes = (tree / "notes.md").read_text()
-    assert "### Added" in notes
+    assert "### Added\n\n- What is new.\n" in notes
     assert "The one before." not in notes
     assert f"@{digest}`" in notes
