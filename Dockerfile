@@ -1,10 +1,10 @@
-# The container image. How a release of it is made, and how to check one, stands in docs/releasing.md.
+# The container image. docs/releasing.md says how it is released, and how to check a release.
 #
 # The same base for building and running: the environment made in one runs in the other. A release names it by digest.
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 
-# What installs, and an environment that holds nothing yet; pip stays out of it from the first.
+# What installs, and an empty environment. The environment never has a pip.
 FROM ${BASE} AS tools
 WORKDIR /build
 COPY requirements-build.txt ./
@@ -13,16 +13,26 @@ RUN python3 -m venv --without-pip /opt/mojaloop-image-patch-exporter \
  && /opt/tools/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-build.txt
 
 
-# Dependencies before code: they change seldom. Wheels alone: there is no compiler, and none is wanted.
-# Bytecode is made here, as the root file system is read-only later on; not bound to the times of files, which copies may change.
+# Dependencies before code: they change seldom. Only wheels: there is no compiler, and none is wanted.
+#
+# Most of them is never imported. The Kubernetes package has two clients, each with a class for every kind and API, and exporter/lean.py
+# imports the transport and the configuration of one. rich colours source code and Markdown, and we print tables. If a new version lacks a
+# path that is removed here, the build stops. tests/test_container_image.py imports in the image whatever our code imports.
+#
+# Bytecode is made here, because the root file system is read-only later. It is not bound to the times of files, which copies may change.
 FROM tools AS dependencies
 COPY requirements.txt ./
 RUN /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
       --no-compile --require-hashes --only-binary :all: --requirement requirements.txt \
+ && cd /opt/mojaloop-image-patch-exporter/lib/python3.*/site-packages \
+ && (cd kubernetes && rm -r client config dynamic informer leaderelection stream utils watch \
+      aio/client/api aio/client/models/[a-z]*.py aio/dynamic aio/leaderelection aio/stream aio/watch) \
+ && /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python uninstall --yes --quiet \
+      charset-normalizer markdown-it-py mdurl oauthlib pygments requests requests-oauthlib urllib3 websocket-client \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/mojaloop-image-patch-exporter/lib
 
 
-# Our own package, under /code as it will lie under /. Nothing is fetched: what builds it came with hashes above.
+# Our own package, in /code as it will be in /. Nothing is fetched: what builds it came with hashes above.
 FROM tools AS code
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
@@ -36,8 +46,8 @@ RUN test "${VERSION}" = unreleased || grep --line-regexp "__version__ = \"${VERS
 
 
 FROM ${BASE}
-# Nothing in the image installs software. Python's own images bring pip; where it belongs to the system (Debian's package), it does
-# not go, and the build ends here.
+# Nothing in the image installs software. Python's own images have pip. Where it belongs to the system (Debian's package) it cannot be
+# removed, and the build ends here.
 RUN if python3 -m pip --version; then python3 -m pip uninstall --yes pip; fi \
  && rm -rf "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')/ensurepip" \
  && python3 -c 'import importlib.util as i, sys; sys.exit("the base image keeps its pip" if i.find_spec("pip") else None)' \

@@ -31,11 +31,12 @@ check: lint ## lint, types, and every test that needs no component: in a few min
 test: tools ## every test, on real components
 	$(PYTEST)
 
-lint: venv ## lint, layers and types
+lint: venv ## lint, layers, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --no-progress --quiet --persona pedantic .github
 
 format: venv ## fix what ruff can fix
 	$(BIN)/ruff check --fix .

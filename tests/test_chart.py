@@ -1,4 +1,4 @@
-"""The Helm chart: what it renders, which values it accepts, and what it refuses."""
+"""The Helm chart: which values it accepts, what it refuses, and what its package holds."""
 
 import json
 import re
@@ -15,6 +15,7 @@ from tests.support.chart import (
     CHART,
     FIXTURES,
     HELMS,
+    MINIMAL,
     NAME,
     ROOT,
     VALUES,
@@ -23,7 +24,6 @@ from tests.support.chart import (
     named,
     one,
     rendered,
-    values,
 )
 from tests.support.components import need
 
@@ -48,13 +48,15 @@ def test_helm_3_and_4_render_the_same(fixture):
     assert rendered("--values", fixture) == rendered("--values", fixture, binary="helm3")
 
 
+@pytest.mark.parametrize("command", [("template", "hub"), ("lint", "--strict")], ids=lambda command: command[0])
+@pytest.mark.parametrize("binary", HELMS)
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
-def test_bad_values_are_refused_with_their_key(file):
+def test_bad_values_are_refused_with_their_key(file, binary, command):
     expected = file.read_text().partition("\n")[0].removeprefix("# ")
-    done = helm("template", "hub", CHART, VERSION, "--values", file)
+    done = helm(*command, CHART, VERSION, "--values", MINIMAL, "--values", file, binary=binary)
     assert done.returncode != 0
-    said = done.stderr.replace("/", ".").replace("'", "")
-    assert re.search(expected, said), done.stderr
+    said = (done.stdout + done.stderr).replace("/", ".").replace("'", "")
+    assert re.search(expected, said), said
 
 
 # Its values.
@@ -64,11 +66,16 @@ def test_every_value_is_in_the_schema_and_no_other():
     def compare(value, schema, path):
         if not isinstance(value, dict) or "properties" not in schema:
             return
+        if path == "global":  # other charts of an umbrella have keys of their own there
+            assert set(value) == set(schema["properties"])
+            return
         assert schema["additionalProperties"] is False, path
         missing = set(value) ^ set(schema["properties"])
-        if path == "config":
+        if path == "config" or path.endswith("Probe"):
+            assert set(value) <= set(schema["properties"]), "keys without a default here have one elsewhere"
             return
-        assert missing <= {"global"}, (path, missing)
+        # Of an umbrella chart: what its `condition` reads.
+        assert missing <= {"enabled"}, (path, missing)
         for key, inner in value.items():
             compare(inner, schema["properties"][key], f"{path}.{key}".lstrip("."))
 
@@ -136,22 +143,25 @@ def test_what_people_move_over_to_is_there():
 def test_the_chart_is_of_the_exporters_version():
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["appVersion"] == exporter.__version__
-    image = one(rendered(), "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"]
-    assert image == f"docker.io/mojaloop/{NAME}:v{exporter.__version__}"
+    (image,) = yaml.safe_load(chart["annotations"]["artifacthub.io/images"])
+    assert image["image"] == f"ghcr.io/mojaloop/{NAME}:v{exporter.__version__}"
+    assert re.fullmatch(r"(\d+\.\d+\.\d+)?", chart["annotations"]["image-patch.mojaloop.io/released"])
 
 
 # Its package.
 
 
 @pytest.mark.parametrize("lost", ["alerts", "grafana"])
+@pytest.mark.parametrize("command", [("template", "hub"), ("lint", "--strict")], ids=lambda command: command[0])
 @pytest.mark.parametrize("binary", HELMS)
-def test_without_the_symbolic_links_it_fails_with_a_sentence(tmp_path, lost, binary):
+def test_without_the_symbolic_links_it_fails_with_a_sentence(tmp_path, lost, command, binary):
     copy = tmp_path / NAME
     shutil.copytree(CHART, copy)
     shutil.rmtree(copy / lost)
-    done = helm("template", "hub", copy, VERSION, binary=binary, folder=tmp_path)
+    done = helm(*command, copy, VERSION, "--values", MINIMAL, binary=binary, folder=tmp_path)
     assert done.returncode != 0
-    assert re.search(rf"{lost}/\S+ is not in the chart: its folder is a symbolic link", done.stderr), done.stderr
+    said = done.stdout + done.stderr
+    assert re.search(rf"{lost}/\S+ is not in the chart: its folder is a symbolic link", said), said
 
 
 @pytest.mark.parametrize("binary", HELMS)
@@ -164,33 +174,3 @@ def test_what_is_packaged_renders_the_same(tmp_path, binary):
     assert "/ci/" not in listed
     fixture = CHART / "ci" / "everything-values.yaml"
     assert rendered("--values", fixture, chart=archive, binary=binary) == rendered("--values", fixture)
-
-
-# Pods.
-
-
-def test_where_the_catalogue_is_kept():
-    plain = one(rendered(*values(replicas=2)), "Deployment")["spec"]
-    assert plain["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
-    assert {"name": "state", "emptyDir": {"sizeLimit": "1Gi"}} in plain["template"]["spec"]["volumes"]
-    kept = one(rendered(*values(replicas=2, **{"persistence.enabled": True})), "StatefulSet")["spec"]
-    assert kept["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Delete", "whenScaled": "Delete"}
-    (claim,) = kept["volumeClaimTemplates"]
-    assert claim["metadata"]["name"] == "state", "each replica has a claim of its own"
-    assert "state" not in {v["name"] for v in kept["template"]["spec"]["volumes"]}
-
-
-def test_a_second_replica_brings_a_budget_and_is_spread():
-    assert not [d for d in rendered() if d["kind"] == "PodDisruptionBudget"]
-    documents = rendered(*values(replicas=2))
-    assert one(documents, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
-    spread = one(documents, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"]
-    assert [c["topologyKey"] for c in spread] == ["kubernetes.io/hostname"]
-
-
-def test_a_changed_configuration_restarts_the_pods():
-    def checksum(*arguments):
-        return one(rendered(*arguments), "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
-
-    assert checksum() != checksum(*values(**{"config.interval": "2h"}))
-    assert checksum() == checksum(*values(**{"slack.channel": "#x"}))

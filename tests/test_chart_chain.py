@@ -72,9 +72,9 @@ async def until(condition, what, seconds=60.0):
 
 
 def readme_commands():
-    """The install section's code block."""
+    """The install section's code block with the commands for the cluster."""
     section = (ROOT / "README.md").read_text().partition("## Install it on a cluster")[2].partition("\n## ")[0]
-    return re.search(r"```\n(.*?)```", section, re.DOTALL)[1]
+    return next(block for block in re.findall(r"```\n(.*?)```", section, re.DOTALL) if "helm install" in block)
 
 
 QUICK = {"prometheusRule": {"values": {"available_for": "4s"}}}

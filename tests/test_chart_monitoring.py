@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from exporter.demo.alerts import FOLDER, RULES, names, substitute
-from tests.support.chart import CHART, ROOT, VALUES, helm, one, rendered, values
+from tests.support.chart import CHART, HELMS, MINIMAL, ROOT, VALUES, helm, one, rendered, values
 from tests.support.components import need
 
 
@@ -108,6 +108,18 @@ def test_the_configuration_for_an_alertmanager_of_its_own(tmp_path):
     assert config["inhibit_rules"] == shipped["inhibit_rules"]
 
 
+@pytest.mark.parametrize("binary", HELMS)
+def test_grouping_and_intervals_of_the_values_replace_those_of_every_route(binary):
+    slack = {"existingSecret": "slack", "groupBy": ["alertname", "namespace"], "repeatInterval": "2d"}
+    route = one(rendered(*values(slack=slack), binary=binary), "AlertmanagerConfig")["spec"]["route"]
+    assert (route["groupBy"], route["repeatInterval"]) == (["alertname", "namespace"], "2d")
+    assert [inner for inner in route["routes"] if "repeatInterval" in inner or "groupBy" in inner] == []
+    shipped = yaml.safe_load((FOLDER / "alertmanager.yml").read_text())["route"]["routes"][0]
+    assert (route["groupWait"], route["groupInterval"]) == (shipped["group_wait"], shipped["group_interval"])
+    of_routes = [inner.get("group_interval") for inner in shipped["routes"]]
+    assert [inner.get("groupInterval") for inner in route["routes"]] == of_routes, "what is not set stays"
+
+
 def test_without_a_webhook_nothing_is_routed():
     assert not [d for d in rendered() if d["kind"] in ("AlertmanagerConfig", "Secret")]
 
@@ -137,7 +149,8 @@ def test_a_scrape_is_limited_in_samples_unless_the_limit_is_zero(kind):
 
 
 def notes(*arguments):
-    done = helm("install", "hub", CHART, "--namespace", "monitoring", "--dry-run=client", *arguments)
+    options = ("--namespace", "monitoring", "--dry-run=client", "--values", MINIMAL)
+    done = helm("install", "hub", CHART, *options, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("NOTES:\n")[2]
 

@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 
 MODULE = Path(__file__).parent / "components"
-# What is built with Go: the binary's name here, and its main package in the module `components`. All of them share one
-# module, and therefore one version of Kubernetes' libraries, which is compiled once.
+# What is built with Go: the binary's name here, and its main package. All but those of `APART` share one module,
+# and therefore one version of Kubernetes' libraries, which is compiled once.
 BUILT = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -25,7 +25,10 @@ BUILT = {
     "prometheus3": "github.com/prometheus/prometheus/cmd/prometheus",
     "promtool3": "github.com/prometheus/prometheus/cmd/promtool",
     "prometheus-operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+    "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
 }
+# What has a module of its own, because it needs another version of a library.
+APART = {"actionlint": Path(__file__).parent / "actionlint"}
 # Debian's packages, and the binary that each gives us.
 DEBIAN = {
     "docker-registry": "docker-registry",
@@ -46,16 +49,16 @@ def cache() -> Path:
     return home / "mojaloop-image-patch-exporter" / "tools"
 
 
-def folder() -> Path:
-    """Where the binaries are built, once for each content of go.sum."""
-    digest = hashlib.sha256((MODULE / "go.sum").read_bytes()).hexdigest()[:16]
-    return cache() / f"{MODULE.name}-{digest}"
+def folder(module: Path = MODULE) -> Path:
+    """Where a module's binaries are built, once for each content of its go.sum."""
+    digest = hashlib.sha256((module / "go.sum").read_bytes()).hexdigest()[:16]
+    return cache() / f"{module.name}-{digest}"
 
 
 def built(name: str) -> Path:
     """Where a binary is built. Go names it after its package without the major version, so `etcd` is `server`."""
     parts = [part for part in BUILT[name].split("/") if not part.removeprefix("v").isdecimal()]
-    return folder() / ("helm3" if name == "helm3" else parts[-1])
+    return folder(APART.get(name, MODULE)) / ("helm3" if name == "helm3" else parts[-1])
 
 
 def brought_or_built(name: str) -> Path | None:

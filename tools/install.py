@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tools import BUILT, DEBIAN, DEMO, MODULE, brought_or_built, built, find, folder
+from tools import APART, BUILT, DEBIAN, DEMO, MODULE, brought_or_built, built, find, folder
 
 # Of its service discoveries Prometheus needs one; the others bring the clouds' libraries, and minutes.
 TAGS = "remove_all_sd,enable_kubernetes_sd"
@@ -40,19 +40,20 @@ def build() -> bool:
     if shutil.which("go") is None:
         say(f"missing: {names}; there is no Go to build them with: install Go 1.26")
         return False
-    folder().mkdir(parents=True, exist_ok=True)
     say(f"building {names} with Go, which takes some minutes the first time")
     began = time.monotonic()
     settings = " ".join(f"-X {variable}={value}" for variable, value in VERSIONS.items())
     # Helm 3 is built by itself: its binary has the name of Helm 4's.
-    together = [BUILT[name] for name in missing if name != "helm3"]
-    apart = [BUILT[name] for name in missing if name == "helm3"]
-    for output, packages in ((f"{folder()}/", together), (str(built("helm3")), apart)):
+    alone = {"helm3", *APART}
+    together = [BUILT[name] for name in missing if name not in alone]
+    apart = [(str(built(name)), [BUILT[name]], APART.get(name, MODULE)) for name in missing if name in alone]
+    for output, packages, module in ((f"{folder()}/", together, MODULE), *apart):
         if not packages:
             continue
+        folder(module).mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             ["go", "build", "-trimpath", "-tags", TAGS, "-ldflags", f"-s -w {settings}", "-o", output, *packages],
-            cwd=MODULE,
+            cwd=module,
             env={**os.environ, "CGO_ENABLED": "0"},
             check=False,
         )

@@ -20,6 +20,8 @@ CHART = Path(__file__).parents[2] / "charts" / "mojaloop-image-patch-exporter"
 FIXTURES = sorted(CHART.glob("ci/*-values.yaml"))
 NAME = "mojaloop-image-patch-exporter"
 ROOT = CHART.parent.parent
+# Names an image of our own: without one the chart is refused until a version is released.
+MINIMAL = CHART / "ci" / "minimal-values.yaml"
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 # Helm 4 and Helm 3.
 HELMS = ("helm", "helm3")
@@ -64,13 +66,14 @@ VERSION = "--kube-version=1.35.0"
 def rendered(
     *arguments: str | Path, chart: Path = CHART, binary: str = "helm", release: str = "hub"
 ) -> list[dict[str, Any]]:
-    """What `helm template` renders into the namespace `monitoring`."""
+    """What `helm template` renders into the namespace `monitoring`; its arguments come after `minimal-values.yaml`."""
     return copy.deepcopy(_rendered(*arguments, chart=chart, binary=binary, release=release))
 
 
 @functools.cache
 def _rendered(*arguments: str | Path, chart: Path, binary: str, release: str) -> list[dict[str, Any]]:
-    done = helm("template", release, chart, "--namespace", "monitoring", VERSION, *arguments, binary=binary)
+    options = ("--namespace", "monitoring", VERSION, "--values", MINIMAL)
+    done = helm("template", release, chart, *options, *arguments, binary=binary)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.load_all(done.stdout, Loader) if document]
 
@@ -80,6 +83,12 @@ def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> 
     found = [d for d in documents if d["kind"] == kind and name in (None, d["metadata"]["name"])]
     assert len(found) == 1, (kind, name, [(d["kind"], d["metadata"]["name"]) for d in documents])
     return found[0]
+
+
+def pod_spec(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """The specification of the exporter's pods."""
+    (workload,) = (d for d in documents if d["kind"] in ("Deployment", "StatefulSet"))
+    return workload["spec"]["template"]["spec"]
 
 
 def operator_crds() -> Path:

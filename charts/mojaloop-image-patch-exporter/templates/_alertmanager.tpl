@@ -2,7 +2,7 @@
 {{- define "image-patch.alertmanager" -}}
 {{- $config := include "image-patch.file" (list . "alerts/alertmanager.yml") | fromYaml -}}
 {{- if not $config.route -}}
-{{- fail (printf "alerts/alertmanager.yml cannot be read: %s" $config.Error) -}}
+{{- include "image-patch.refuse" (printf "alerts/alertmanager.yml cannot be read: %s" $config.Error) -}}
 {{- end -}}
 {{- $receivers := list -}}
 {{- range $receiver := $config.receivers -}}
@@ -21,6 +21,13 @@
 {{- range $ours.routes -}}
   {{- if and $.Values.slack.activeTimeIntervals (eq (first .matchers) "alertname=\"MojaloopImagePatchAvailable\"") -}}
     {{- $_ := set . "active_time_intervals" (list "image-patch-active") -}}
+  {{- end -}}
+{{- end -}}
+{{- /* A value replaces that of our route and of the routes inside it; without one all of them keep theirs. */ -}}
+{{- range $key, $value := dict "group_by" .Values.slack.groupBy "group_wait" .Values.slack.groupWait "group_interval" .Values.slack.groupInterval "repeat_interval" .Values.slack.repeatInterval -}}
+  {{- if $value -}}
+    {{- range $ours.routes -}}{{- $_ := unset . $key -}}{{- end -}}
+    {{- $_ := set $ours $key $value -}}
   {{- end -}}
 {{- end -}}
 {{- $used := list -}}

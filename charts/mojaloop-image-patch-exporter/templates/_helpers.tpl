@@ -1,7 +1,18 @@
+{{/* Stops with a sentence. `helm lint` ignores `fail`, so a broken chart would pass it: the template of that name does not
+     exist, which is an error there too, and Helm prints the name. */}}
+{{- define "image-patch.refuse" -}}
+{{- fail . -}}
+{{- include . nil -}}
+{{- end }}
+
 {{/* Names and labels. */}}
 
 {{- define "image-patch.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "image-patch.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end }}
 
 {{/* At most 52 characters: a StatefulSet's pods and their label for the revision add to it. */}}
@@ -16,6 +27,12 @@
 
 {{- define "image-patch.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "image-patch.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Of the pod of `helm test`: neither the Service nor the budget selects it, and the NetworkPolicy lets it in. */}}
+{{- define "image-patch.testLabels" -}}
+app.kubernetes.io/name: {{ include "image-patch.name" . | trunc 58 | trimSuffix "-" }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
@@ -45,18 +62,54 @@ app.kubernetes.io/part-of: mojaloop
 {{- end -}}
 {{- end }}
 
-{{/* The digest alone says what runs; the tag beside it is for people. */}}
+{{/* The image. A digest decides what runs; the tag next to it is for people. Without a repository it is the project's own, which
+     has the tags of releases and no other: a pod would wait in ImagePullBackOff. `fail` is enough here, as `helm lint` has to
+     accept the chart without values. */}}
 {{- define "image-patch.image" -}}
-{{- with .Values.image -}}
-{{- with .registry }}{{ . }}/{{ end }}{{ .repository }}:{{ .tag | default (printf "v%s" $.Chart.AppVersion) }}{{ with .digest }}@{{ . }}{{ end }}
+{{- $image := .Values.image -}}
+{{- $released := eq (index .Chart.Annotations "image-patch.mojaloop.io/released") .Chart.AppVersion -}}
+{{- if not (or $image.repository $image.tag $released) -}}
+{{- fail (printf "image.repository: version %s is not released, so there is no image to pull. Build and push one (the README's \"Install it on a cluster\" has the commands) and set image.registry and image.repository, or name a released version with image.tag" .Chart.AppVersion) -}}
 {{- end -}}
+{{- with default $image.registry .Values.global.imageRegistry }}{{ . }}/{{ end -}}
+{{- default "mojaloop/mojaloop-image-patch-exporter" $image.repository -}}
+:{{ default (printf "v%s" .Chart.AppVersion) $image.tag -}}
+{{- with $image.digest }}@{{ . }}{{ end -}}
+{{- end }}
+
+{{/* The Secrets that the image is pulled with, of this chart and of all charts of an umbrella. Those are names in some charts and
+     objects in others, so both are accepted. */}}
+{{- define "image-patch.imagePullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat .Values.imagePullSecrets (default list .Values.global.imagePullSecrets) -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with $secrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The volume of a registry's Secret. Names of Secrets may be longer than those of volumes, and have dots: a hash tells two of
+     the same beginning apart. Call with the Secret's name. */}}
+{{- define "image-patch.registryVolume" -}}
+{{- if and (le (len .) 54) (not (contains "." .)) -}}
+registry-{{ . }}
+{{- else -}}
+registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum | trunc 8 }}
+{{- end -}}
+{{- end }}
+
+{{/* A StatefulSet where each replica keeps its catalogue in a claim of its own. */}}
+{{- define "image-patch.kind" -}}
+{{- ternary "StatefulSet" "Deployment" (and .Values.persistence.enabled (not .Values.persistence.existingClaim)) -}}
 {{- end }}
 
 {{/* A text file of the chart's; the folders are symbolic links, which some tools lose without a word. Call with (list $ PATH). */}}
 {{- define "image-patch.file" -}}
 {{- $text := (first .).Files.Get (last .) -}}
 {{- if not (trim $text) -}}
-{{- fail (printf "%s is not in the chart: its folder is a symbolic link into the repository, which whatever packaged or fetched the chart has lost (Flux's GitRepository does). Use the packaged chart, or copy alerts/ and grafana/ into it" (last .)) -}}
+{{- include "image-patch.refuse" (printf "%s is not in the chart: its folder is a symbolic link into the repository, which was lost when the chart was fetched or packaged (Flux's GitRepository drops links). Use the packaged chart, or copy alerts/ and grafana/ into it" (last .)) -}}
 {{- end -}}
 {{- $text -}}
 {{- end }}
@@ -70,42 +123,57 @@ app.kubernetes.io/part-of: mojaloop
 {{- default (printf "%s-slack" (include "image-patch.fullname" .)) .Values.slack.existingSecret -}}
 {{- end }}
 
-{{/* What cannot be right, with what to do about it; included where every rendering comes by. */}}
+{{/* Values that cannot be right, with what to do about it. Included where every rendering comes by. */}}
 {{- define "image-patch.validate" -}}
 {{- $include := dig "namespaces" "include" list .Values.config -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
-{{- fail "serviceMonitor.enabled and podMonitor.enabled: every container would be scraped twice; enable one of them" -}}
+{{- include "image-patch.refuse" "serviceMonitor.enabled and podMonitor.enabled: every container would be scraped twice; enable one of them" -}}
 {{- end -}}
 {{- if not .Values.rbac.clusterWide -}}
   {{- if not $include -}}
-  {{- fail "rbac.clusterWide is false, and config.namespaces.include is empty: name the namespaces to watch there" -}}
+  {{- include "image-patch.refuse" "rbac.clusterWide is false, and config.namespaces.include is empty: name the namespaces to watch there" -}}
   {{- end -}}
   {{- range $include -}}
     {{- if regexMatch "[*?\\[]" . -}}
-    {{- fail (printf "rbac.clusterWide is false, and config.namespaces.include has the pattern %s: name each namespace, or give cluster-wide rights" .) -}}
+    {{- include "image-patch.refuse" (printf "rbac.clusterWide is false, and config.namespaces.include has the pattern %s: name each namespace, or give cluster-wide rights" .) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- range $value, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels -}}
+  {{- range $label, $_ := $labels -}}
+    {{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh)/" $label -}}
+    {{- include "image-patch.refuse" (printf "%s: %s is a label that the chart sets itself, and selects by: choose another name, or set nameOverride" $value $label) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- with .Values.persistence -}}
+  {{- if and .existingClaim (not .enabled) -}}
+  {{- include "image-patch.refuse" "persistence.existingClaim needs persistence.enabled" -}}
+  {{- end -}}
+  {{- if and .existingClaim (gt (int $.Values.replicas) 1) -}}
+  {{- include "image-patch.refuse" "persistence.existingClaim is one volume, and replicas is more than 1: each exporter locks its catalogue. Set replicas to 1, or leave out existingClaim so that each gets a volume" -}}
+  {{- end -}}
+{{- end -}}
 {{- if and .Values.slack.webhookUrl .Values.slack.existingSecret -}}
-{{- fail "slack.webhookUrl and slack.existingSecret: give one of them" -}}
+{{- include "image-patch.refuse" "slack.webhookUrl and slack.existingSecret: give one of them" -}}
 {{- end -}}
 {{- if and .Values.alertmanagerSecret.enabled (not (include "image-patch.hasSlack" .)) -}}
-{{- fail "alertmanagerSecret.enabled needs a webhook: set slack.existingSecret" -}}
+{{- include "image-patch.refuse" "alertmanagerSecret.enabled needs a webhook: set slack.existingSecret" -}}
 {{- end -}}
 {{- if and .Values.grafanaOperator.enabled (not .Values.dashboards.enabled) -}}
-{{- fail "grafanaOperator.enabled needs dashboards.enabled: its objects refer to the dashboards' ConfigMaps" -}}
+{{- include "image-patch.refuse" "grafanaOperator.enabled needs dashboards.enabled: its objects refer to the dashboards' ConfigMaps" -}}
 {{- end -}}
 {{- if and .Values.caBundle.configMap .Values.caBundle.secret -}}
-{{- fail "caBundle.configMap and caBundle.secret: give one of them" -}}
+{{- include "image-patch.refuse" "caBundle.configMap and caBundle.secret: give one of them" -}}
 {{- end -}}
 {{- range $registry, $secret := .Values.registrySecrets -}}
   {{- if dig "registries" $registry "docker_config_file" "" $.Values.config -}}
-  {{- fail (printf "registrySecrets and config.registries both say where the credentials of %s are: take one away" $registry) -}}
+  {{- include "image-patch.refuse" (printf "registrySecrets and config.registries both say where the credentials of %s are: take one away" $registry) -}}
   {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* Roles stand in other namespaces, or in none: the release's namespace keeps two releases of one name apart. */}}
+{{/* Roles are in other namespaces, or in none: our own namespace in their names keeps two releases of one name apart. */}}
 {{- define "image-patch.roleName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "image-patch.fullname" .) -}}
+{{- printf "%s-%s" (include "image-patch.namespace" .) (include "image-patch.fullname" .) -}}
 {{- end }}

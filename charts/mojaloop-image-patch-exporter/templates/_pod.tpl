@@ -2,20 +2,11 @@
 {{- define "image-patch.pod" -}}
 metadata:
   annotations:
-    checksum/config: {{ include "image-patch.config" . | sha256sum }}
-    {{- with .Values.podAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- mustMerge (dict "checksum/config" (include "image-patch.config" . | sha256sum)) .Values.podAnnotations | toYaml | nindent 4 }}
   labels:
-    {{- include "image-patch.labels" . | nindent 4 }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- mustMergeOverwrite (include "image-patch.labels" . | fromYaml) .Values.podLabels | toYaml | nindent 4 }}
 spec:
-  {{- with .Values.imagePullSecrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "image-patch.imagePullSecrets" . | nindent 2 }}
   serviceAccountName: {{ include "image-patch.serviceAccountName" . }}
   enableServiceLinks: false
   securityContext:
@@ -29,6 +20,9 @@ spec:
         - --config=/etc/mojaloop-image-patch-exporter/config.yaml
         - --listen=:9877
         - --state-dir=/var/lib/mojaloop-image-patch-exporter
+        {{- with .Values.extraArgs }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- with .Values.extraEnv }}
       env:
         {{- toYaml . | nindent 8 }}
@@ -38,17 +32,13 @@ spec:
           containerPort: 9877
       startupProbe:
         httpGet: {path: /-/healthy, port: http}
-        periodSeconds: 1
-        failureThreshold: 60
+        {{- toYaml .Values.startupProbe | nindent 8 }}
       livenessProbe:
         httpGet: {path: /-/healthy, port: http}
-        periodSeconds: 10
-        timeoutSeconds: 5
-        failureThreshold: 6
+        {{- toYaml .Values.livenessProbe | nindent 8 }}
       readinessProbe:
         httpGet: {path: /-/ready, port: http}
-        periodSeconds: 5
-        timeoutSeconds: 5
+        {{- toYaml .Values.readinessProbe | nindent 8 }}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
       securityContext:
@@ -60,7 +50,7 @@ spec:
         - name: state
           mountPath: /var/lib/mojaloop-image-patch-exporter
         {{- range values .Values.registrySecrets | uniq | sortAlpha }}
-        - name: registry-{{ . | trunc 54 | trimSuffix "-" }}
+        - name: {{ include "image-patch.registryVolume" . }}
           mountPath: /etc/registries/{{ . }}
           readOnly: true
         {{- end }}
@@ -76,13 +66,17 @@ spec:
     - name: config
       configMap:
         name: {{ include "image-patch.fullname" . }}
-    {{- if not .Values.persistence.enabled }}
+    {{- if .Values.persistence.existingClaim }}
+    - name: state
+      persistentVolumeClaim:
+        claimName: {{ .Values.persistence.existingClaim }}
+    {{- else if not .Values.persistence.enabled }}
     - name: state
       emptyDir:
         sizeLimit: {{ .Values.persistence.size }}
     {{- end }}
     {{- range values .Values.registrySecrets | uniq | sortAlpha }}
-    - name: registry-{{ . | trunc 54 | trimSuffix "-" }}
+    - name: {{ include "image-patch.registryVolume" . }}
       secret:
         secretName: {{ . }}
         items:
@@ -106,16 +100,9 @@ spec:
     {{- with .Values.extraVolumes }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with .Values.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "image-patch.placement" . | nindent 2 }}
   {{- with .Values.affinity }}
   affinity:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.tolerations }}
-  tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- if .Values.topologySpreadConstraints }}
@@ -133,4 +120,23 @@ spec:
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
+{{- end }}
+
+{{/* Where a pod may run and how it looks up names, of the exporter and of the test. */}}
+{{- define "image-patch.placement" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}

@@ -3,7 +3,7 @@
 {{- $text := include "image-patch.file" (list . "alerts/mojaloop-image-patch.rules.yml") -}}
 {{- range $name, $value := .Values.prometheusRule.values -}}
   {{- if not (regexMatch (printf "(?m)# value: %s$" $name) $text) -}}
-  {{- fail (printf "prometheusRule.values.%s: the rules have no such place" $name) -}}
+  {{- include "image-patch.refuse" (printf "prometheusRule.values.%s: the rules have no such place" $name) -}}
   {{- end -}}
   {{- $text = regexReplaceAll (printf "(?m)^(\\s*(?:\\S.*?\\s)?)\\S+(\\s+# value: %s)$" $name) $text (printf "${1}%s${2}" (kindIs "string" $value | ternary $value ($value | int64 | toString))) -}}
 {{- end -}}
@@ -15,7 +15,7 @@
 {{- end -}}
 {{- $document := fromYaml $text -}}
 {{- if not $document.groups -}}
-{{- fail (printf "alerts/mojaloop-image-patch.rules.yml cannot be read: %s" $document.Error) -}}
+{{- include "image-patch.refuse" (printf "alerts/mojaloop-image-patch.rules.yml cannot be read: %s" $document.Error) -}}
 {{- end -}}
 {{- $known := list -}}
 {{- range $group := $document.groups -}}
@@ -33,7 +33,7 @@
 {{- end -}}
 {{- range .Values.prometheusRule.disabled -}}
   {{- if not (has . $known) -}}
-  {{- fail (printf "prometheusRule.disabled: there is no alert %s; there are %s" . ($known | uniq | join ", ")) -}}
+  {{- include "image-patch.refuse" (printf "prometheusRule.disabled: there is no alert %s; there are %s" . ($known | uniq | join ", ")) -}}
   {{- end -}}
 {{- end -}}
 {{- toJson $document -}}
