@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -70,7 +71,10 @@ class Checker:
             strategy=settings.strategy,
             selects_image=settings.selects_image,
             lookup_repository=registry.lookup_repository,
+            exceeded=telemetry.exceeded,
         )
+        # Annotations come from anybody. The default executor would wait for names that DNS does not answer.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
         self._poller = Poller(
             catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
         )
@@ -123,11 +127,17 @@ class Checker:
 
     async def _refresh(self) -> Mapping[Repository, Demand]:
         """Take in what changed and ask the catalogue what is not answered; returns the demand for each repository."""
-        workloads = self._inventory.workloads()
+        workloads, changed = self._inventory.workloads(), []
         for key in self._inventory.take_changes():
             self._evaluated.pop(key, None)
             if (workload := workloads.get(key)) is not None and self._selects(key):
-                self._evaluated[key] = self._evaluator.evaluate(workload)
+                changed.append(workload)
+        if changed:
+            evaluate = self._evaluator.evaluate
+            evaluated = await asyncio.get_running_loop().run_in_executor(
+                self._thread, lambda: [*map(evaluate, changed)]
+            )
+            self._evaluated.update(zip((workload.key for workload in changed), evaluated, strict=True))
         stale = self._poller.take_stale()
         asks = {item.ask for item in self._items() if item.ask is not None}
         for gone in self._answers.keys() - asks:

@@ -71,6 +71,7 @@ class Workload:
         declared: the workload's own template was read, so that a patch can change it. False where the objects that it
             controls were read instead, because we do not read its kind.
         image_triggers: the names of the containers whose image OpenShift sets from an image stream.
+        limit_exceeded: it has more containers than are judged; `containers` holds only the first.
     """
 
     key: WorkloadKey
@@ -80,6 +81,7 @@ class Workload:
     rollout_incomplete: bool = False
     declared: bool = True
     image_triggers: tuple[str, ...] = ()
+    limit_exceeded: bool = False
 
 
 # RFC 1123 names, as Kubernetes allows them for objects (subdomains) and containers (labels). Kinds are CamelCase;
