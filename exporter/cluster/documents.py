@@ -1,7 +1,7 @@
 """The documents of YAML and JSON files, each with the line that it begins at.
 
-Files may come from anybody. YAML's anchors and nesting are bounded, so that a small file costs neither memory nor the
-process.
+Files may come from anybody, and a pipeline checks them before anybody has read them. Their size, their nesting, and
+what YAML's aliases repeat are bounded, so that a small file costs little time and memory.
 """
 
 from __future__ import annotations
@@ -10,55 +10,146 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import yaml
 
+from exporter.logs import shown
+from exporter.yaml_numbers import NUMBERS, TEXT, DecimalResolver
+
 _ENDINGS = (".yaml", ".yml", ".json")
 # libyaml is some ten times faster on the thousands of lines of a rendered chart.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# A rendered chart has some 10 MiB.
+_LARGEST_FILE = 128 << 20
+# A value takes PyYAML about 1 KiB. The API server accepts objects of 1.5 MiB, which have some 100,000 values.
+_MOST_VALUES = 500_000
+# Manifests hardly use aliases, and then for a few labels.
+_MOST_REPEATED = 100_000
 # Custom resource definitions, the deepest objects that exist, stay below 50. libyaml's recursion overflows the stack
 # at some 50,000.
 _DEPTH = 500
 # A date is text to Kubernetes, and a lone `=`, which custom resource definitions contain, is nothing special.
-_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
+_PLAIN = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 
 _NOT_JSON: Any = object()
 
 
-class _Loader(_SafeLoader):  # type: ignore[misc]
+class _Loader(DecimalResolver, _SafeLoader):  # type: ignore[misc]
     """Reads YAML as Kubernetes does, within bounds."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
-        first: [resolver for resolver in resolvers if resolver[0] not in _TEXT]
+        first: [resolver for resolver in resolvers if resolver[0] not in _PLAIN]
         for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
     }
     _depth = 0
+    _values = 0
+
+    def get_document(self) -> yaml.Node:
+        """The next document, which is not constructed yet."""
+        self._values = 0
+        root: yaml.Node = self.get_node()
+        _refuse_repetition(root, self._values)
+        return root
 
     def descend_resolver(self, current_node: Any, current_index: Any) -> None:
         self._depth += 1
+        self._values += 1
         if self._depth > _DEPTH:
-            raise yaml.YAMLError(f"it is nested more than {_DEPTH} deep")
+            raise _LimitError(f"it is nested more than {_DEPTH} deep", current_node)
+        if self._values > _MOST_VALUES:
+            raise _LimitError(
+                f"a document has more than {_MOST_VALUES:,} values; split it, or write JSON", current_node
+            )
         super().descend_resolver(current_node, current_index)
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
         super().ascend_resolver()
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's own way
+        """The value of a node; PyYAML has an error of its own for some of what is wrong, and none for the rest."""
+        if node.tag in NUMBERS and ":" in node.value:
+            raise _invalid(node)
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise _invalid(node) from error
+
     def flatten_mapping(self, node: Any) -> None:
         """Resolve merge keys (`<<`).
 
-        What they repeat is dropped at once, because each level of them would multiply it.
+        What they repeat is dropped at once, because each level of them would multiply it. Keys that are numbers become
+        text, as they do in Kubernetes: Python's hash of numbers is no secret, and keys can be made to collide.
         """
         before = node.value
         super().flatten_mapping(node)
+        for key, _ in node.value:
+            if key.tag in NUMBERS:
+                key.tag = TEXT
         if node.value is not before:
             last = {
                 (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key)): (key, value)
                 for key, value in node.value
             }
             node.value = list(last.values())
+
+
+class _LimitError(yaml.MarkedYAMLError):
+    """YAML that is valid, but costs too much."""
+
+    def __init__(self, problem: str, node: yaml.Node | None) -> None:
+        super().__init__(problem=problem, problem_mark=None if node is None else node.start_mark)
+
+
+def _invalid(node: yaml.Node) -> yaml.MarkedYAMLError:
+    what = node.tag.removeprefix("tag:yaml.org,2002:")
+    value = shown(repr(node.value)) if isinstance(node, yaml.ScalarNode) else "this"
+    return yaml.MarkedYAMLError(problem=f"{value} is not of the type {what}", problem_mark=node.start_mark)
+
+
+def _refuse_repetition(root: yaml.Node, values: int) -> None:
+    """Refuse a document whose aliases repeat too much, or that contains itself.
+
+    Args:
+        root: of the document.
+        values: how many nodes it has, each of which may be there several times.
+
+    Raises:
+        _LimitError: with the first node that is too large with everything that its aliases stand for.
+    """
+    # For each node that is finished: how many values it stands for, and how deep they are.
+    sizes: dict[yaml.Node, tuple[int, int]] = {}
+    above: set[yaml.Node] = set()
+    todo = [(root, False)]
+    while todo:
+        node, finished = todo.pop()
+        if node in sizes:
+            continue
+        parts = _parts(node)
+        if finished:
+            above.discard(node)
+            known = [sizes[part] for part in parts]
+            count = 1 + sum(count for count, _ in known)
+            depth = 1 + max((depth for _, depth in known), default=0)
+            if count > values + _MOST_REPEATED:
+                raise _LimitError(f"aliases repeat more than {_MOST_REPEATED:,} values", node)
+            if depth > _DEPTH:
+                raise _LimitError(f"with its aliases it is nested more than {_DEPTH} deep", node)
+            sizes[node] = count, depth
+        elif node in above:
+            raise _LimitError("an alias stands for a value that contains it", node)
+        else:
+            above.add(node)
+            todo.append((node, True))
+            todo.extend((part, False) for part in parts)
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for entry in node.value for part in entry]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 class ManifestError(Exception):
@@ -69,21 +160,33 @@ def contents(name: str) -> Iterator[tuple[str, bytes]]:
     """The files of a folder at any depth, a file, or standard input for `-`, each with its content.
 
     Raises:
-        ManifestError: one cannot be read, or the folder has none.
+        ManifestError: one cannot be read or is too large, or the folder has none.
     """
     try:
         if name == "-":
-            yield "standard input", sys.stdin.buffer.read()
+            yield "standard input", _read("standard input", sys.stdin.buffer)
         elif (folder := Path(name)).is_dir():
             files = sorted(file for file in folder.rglob("*") if file.suffix in _ENDINGS and file.is_file())
             if not files:
                 raise ManifestError(f"{name}: no file in it ends in {', '.join(_ENDINGS)}")
             for file in files:
-                yield str(file), file.read_bytes()
+                yield str(file), _read_file(file)
         else:
-            yield name, Path(name).read_bytes()
+            yield name, _read_file(Path(name))
     except OSError as error:
         raise ManifestError(f"{error.filename or name}: {error.strerror}") from error
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return _read(str(path), opened)
+
+
+def _read(name: str, opened: IO[bytes]) -> bytes:
+    content = opened.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise ManifestError(f"{name}: larger than {_LARGEST_FILE >> 20} MiB; split it")
+    return content
 
 
 def place(where: str, document: int, line: int | None) -> str:
@@ -100,7 +203,7 @@ def documents(content: bytes, where: str) -> Iterator[tuple[int, Any]]:
     """The documents of a file, each with its first line.
 
     Raises:
-        ManifestError: it is neither YAML nor JSON, or nested too deep.
+        ManifestError: it is neither YAML nor JSON, or costs too much.
     """
     if content.lstrip()[:1] == b"{":
         # YAML accepts nearly all of JSON, but no tabs before a key, and no surrogates.
@@ -116,15 +219,19 @@ def documents(content: bytes, where: str) -> Iterator[tuple[int, Any]]:
         try:
             while loader.check_node():
                 number += 1
-                node = loader.get_node()
+                node = loader.get_document()
                 yield node.start_mark.line + 1, loader.construct_document(node)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else None
-        what = f"{error.problem or error.context}{hint(content)}"
-        raise ManifestError(f"{place(where, number, line)}: this is not valid YAML: {what}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        kind = "" if isinstance(error, _LimitError) else "this is not valid YAML: "
+        raise ManifestError(
+            f"{place(where, number, line)}: {kind}{error.problem or error.context}{hint(content)}"
+        ) from error
+    except RecursionError as error:
+        raise ManifestError(f"{place(where, number, None)}: keys or merge keys are nested too deep") from error
+    except (yaml.YAMLError, ValueError) as error:
         what = str(error).partition("\n")[0]
         raise ManifestError(f"{place(where, number, None)}: this is not valid YAML: {what}") from error
