@@ -54,7 +54,8 @@ def test_references(run, hub):
     )
     assert first["published"] == "2024-05-06T07:08:09Z"
     assert first["upgrades"] == {"minor": "v1.1.0", "major": "v2.0.0"}
-    assert (first["workload"], first["workload_kind"], first["patch_command"]) == ("", "", None)
+    assert (first["workload"], first["workload_kind"]) == ("", "")
+    assert (json.loads(output)["format"], json.loads(output)["workloads"]) == (2, [])
     assert (second["patch_available"], second["latest_tag"]) == (False, None)
     assert (third["reason"], third["reference"]) == ("invalid_reference", "")
     assert fourth["reason"] == "floating_tag"
