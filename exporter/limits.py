@@ -49,7 +49,7 @@ class Limit(Enum):
     # Prometheus, kubelet and people together open some ten connections.
     HTTP_CONNECTIONS = (
         "http_connections",
-        200,
+        100,
         "open HTTP connections",
         "the longest idle connection of the client address with most connections is closed",
     )
@@ -62,7 +62,7 @@ class Limit(Enum):
     HTTP_HEADER_SECONDS = (
         "http_header_seconds",
         10,
-        "seconds until an HTTP request is complete",
+        "seconds until a client has sent an HTTP request",
         "the connection is closed",
     )
     HTTP_STALL_SECONDS = (
@@ -81,7 +81,7 @@ class Limit(Enum):
         "http_header_bytes",
         16 << 10,
         "bytes of an HTTP request's line and headers",
-        "the request is answered with 431",
+        "the request is answered with 400",
     )
     HTTP_BODY_BYTES = "http_body_bytes", 0, "bytes of an HTTP request's body", "the request is answered with 413"
 
