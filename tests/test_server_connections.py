@@ -32,7 +32,7 @@ def test_idle_connections_keep_nobody_out(sent):
         assert closed(idle[0]), "the longest idle one"
 
 
-def test_clients_that_do_not_read_cost_a_few_blocks_and_keep_nobody_out():
+def test_clients_that_do_not_read_cost_a_few_blocks_and_keep_nobody_out(caplog):
     with serving(containers=3_000) as running:
         for _ in range(60):
             running.connect(GET, receive_buffer=4096)
@@ -41,6 +41,7 @@ def test_clients_that_do_not_read_cost_a_few_blocks_and_keep_nobody_out():
         assert len(waiting) <= Limit.HTTP_STALLED.most
         assert sum(waiting) <= Limit.HTTP_STALLED.most * (BLOCK_BYTES + HIGH_WATER_BYTES)
         assert answers(running)
+    assert caplog.messages == []
 
 
 def test_a_crowd_of_one_address_is_closed_before_others():

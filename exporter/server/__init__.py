@@ -34,8 +34,9 @@ from exporter.telemetry import Telemetry
 _T = TypeVar("_T")
 # A scrape in progress may finish when the process is asked to stop. Kubernetes waits 30 s, people less.
 _SHUTDOWN_SECONDS = 2
-# Connections that the kernel holds until they are accepted, and that are accepted at once.
-_BACKLOG = 100
+# Connections that the kernel holds until they are accepted, and that are accepted at once. A client would try again
+# after a second if there were more, and the kubelet waits for no more than that.
+_BACKLOG = 512
 # The kernel counts the buffers of a connection as memory of the pod, and lets each grow to megabytes by default. It
 # takes twice these numbers, for its own overhead.
 _SEND_BUFFER_BYTES = 256 << 10

@@ -6,6 +6,7 @@ costs one block and not one page.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from starlette.responses import Response
@@ -31,9 +32,14 @@ class Body(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Send it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        last = b""
         for block in blocks(self._parts if scope["method"] != "HEAD" else ()):
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if last:
+                await send({"type": "http.response.body", "body": last, "more_body": True})
+                # Others have their turn, and a connection that was lost is noticed.
+                await asyncio.sleep(0)
+            last = block
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 def blocks(parts: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:

@@ -82,8 +82,7 @@ class Connections:
     def _cut(self, connection: Connection, limit: Limit) -> None:
         self.exceeded(limit)
         self._open.discard(connection)
-        # Closing it would wait until the client has read what is buffered.
-        connection.transport.abort()
+        connection.abort()
 
 
 class Connection(H11Protocol):
@@ -108,6 +107,13 @@ class Connection(H11Protocol):
     def address(self) -> str:
         """The client's address, without its port."""
         return self.client[0] if self.client else ""
+
+    def abort(self) -> None:
+        """Close it at once; the transport's `close` would wait until the client has read what is buffered."""
+        if self.cycle is not None:
+            # What is still sent before the transport says so is dropped.
+            self.cycle.disconnected = True
+        self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the transport."""
@@ -149,9 +155,7 @@ class Connection(H11Protocol):
             super().send_400_response(msg)
             return
         # A response has begun, or has ended the connection: there is no place for another one.
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-        self.transport.abort()
+        self.abort()
 
     def _should_upgrade(self) -> bool:
         return False
