@@ -6,18 +6,32 @@ text is a time or a port, and a long one takes PyYAML quadratic time.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Any
 
-import yaml
-
 NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
-TEXT = "tag:yaml.org,2002:str"
 
 
-class DecimalResolver:
-    """A base for loaders of PyYAML that makes a plain scalar with a colon text; it comes before the loader's own."""
+def decimal_resolvers(loader: Any, *, without: Collection[str] = ()) -> dict[str, list[tuple[str, Any]]]:
+    """What a loader of PyYAML takes plain scalars for, without numbers that contain a colon.
 
-    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> str:
-        """The tag of a node, as PyYAML asks for it."""
-        tag: str = super().resolve(kind, value, implicit)  # type: ignore[misc]
-        return TEXT if tag in NUMBERS and kind is yaml.ScalarNode and ":" in value else tag
+    Args:
+        loader: the loader's class.
+        without: further tags whose scalars are text.
+
+    Returns:
+        Its `yaml_implicit_resolvers`: by the first character of a scalar, tags and expressions.
+    """
+    return {
+        first: [
+            (tag, _without_colon(expression) if tag in NUMBERS else expression)
+            for tag, expression in resolvers
+            if tag not in without
+        ]
+        for first, resolvers in loader.yaml_implicit_resolvers.items()
+    }
+
+
+def _without_colon(expression: re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?![^:]*:)(?:{expression.pattern})", expression.flags)

@@ -302,7 +302,7 @@ def test_any_tag_before_any_value_is_manifests_or_an_error_with_its_place(values
         ("- " * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
         ('{"a":' * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
         ("a: 1\n---\na:\n  b: !!int ''", "document 2, line 4: this is not valid YAML: '' is not of the type int"),
-        ("a: !!int 1:2:3", "a.yaml, line 1: this is not valid YAML: '1:2:3' is not of the type int"),
+        ("a: !!int 1:2:3", "a.yaml, line 1: this is not valid YAML: '1:2:3' is a number in base 60"),
         ("a: !!int 0x", "a.yaml, line 1: this is not valid YAML: '0x' is not of the type int"),
         ("a: !!float x", "a.yaml, line 1: this is not valid YAML: 'x' is not of the type float"),
         ("a: !!bool foo", "a.yaml, line 1: this is not valid YAML: 'foo' is not of the type bool"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,13 +16,13 @@ import msgspec
 import yaml
 
 from exporter.logs import shown
-from exporter.yaml_numbers import NUMBERS, TEXT, DecimalResolver
+from exporter.yaml_numbers import NUMBERS, decimal_resolvers
 
 _ENDINGS = (".yaml", ".yml", ".json")
 # libyaml is some ten times faster on the thousands of lines of a rendered chart.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A rendered chart has some 10 MiB.
-_LARGEST_FILE = 128 << 20
+_LARGEST_FILE = 64 << 20
 # A value takes PyYAML about 1 KiB. The API server accepts objects of 1.5 MiB, which have some 100,000 values.
 _MOST_VALUES = 500_000
 # Manifests hardly use aliases, and then for a few labels.
@@ -31,18 +31,17 @@ _MOST_REPEATED = 100_000
 # at some 50,000.
 _DEPTH = 500
 # A date is text to Kubernetes, and a lone `=`, which custom resource definitions contain, is nothing special.
-_PLAIN = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
+_TAG = "tag:yaml.org,2002:"
+_TEXT = _TAG + "str"
+_PLAIN = (_TAG + "timestamp", _TAG + "value")
 
 _NOT_JSON: Any = object()
 
 
-class _Loader(DecimalResolver, _SafeLoader):  # type: ignore[misc]
+class _Loader(_SafeLoader):  # type: ignore[misc]
     """Reads YAML as Kubernetes does, within bounds."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
-        first: [resolver for resolver in resolvers if resolver[0] not in _PLAIN]
-        for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = decimal_resolvers(_SafeLoader, without=_PLAIN)
     _depth = 0
     _values = 0
 
@@ -68,15 +67,6 @@ class _Loader(DecimalResolver, _SafeLoader):  # type: ignore[misc]
         self._depth -= 1
         super().ascend_resolver()
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's own way
-        """The value of a node; PyYAML has an error of its own for some of what is wrong, and none for the rest."""
-        if node.tag in NUMBERS and ":" in node.value:
-            raise _invalid(node)
-        try:
-            return super().construct_object(node, deep=deep)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise _invalid(node) from error
-
     def flatten_mapping(self, node: Any) -> None:
         """Resolve merge keys (`<<`).
 
@@ -87,7 +77,7 @@ class _Loader(DecimalResolver, _SafeLoader):  # type: ignore[misc]
         super().flatten_mapping(node)
         for key, _ in node.value:
             if key.tag in NUMBERS:
-                key.tag = TEXT
+                key.tag = _TEXT
         if node.value is not before:
             last = {
                 (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key)): (key, value)
@@ -103,10 +93,23 @@ class _LimitError(yaml.MarkedYAMLError):
         super().__init__(problem=problem, problem_mark=None if node is None else node.start_mark)
 
 
-def _invalid(node: yaml.Node) -> yaml.MarkedYAMLError:
-    what = node.tag.removeprefix("tag:yaml.org,2002:")
-    value = shown(repr(node.value)) if isinstance(node, yaml.ScalarNode) else "this"
-    return yaml.MarkedYAMLError(problem=f"{value} is not of the type {what}", problem_mark=node.start_mark)
+def _constructor(construct: Callable[[_Loader, yaml.Node], Any]) -> Callable[[_Loader, yaml.Node], Any]:
+    """A constructor that says what is wrong, and where: PyYAML's raise anything on a value of another type."""
+
+    def constructed(loader: _Loader, node: yaml.Node) -> Any:
+        try:
+            if node.tag not in NUMBERS or ":" not in node.value:
+                return construct(loader, node)
+            problem = "a number in base 60"
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            problem = f"not of the type {node.tag.removeprefix(_TAG)}"
+        raise yaml.MarkedYAMLError(problem=f"{shown(repr(node.value))} is {problem}", problem_mark=node.start_mark)
+
+    return constructed
+
+
+for _type in ("binary", "bool", "float", "int", "null", "timestamp"):
+    _Loader.add_constructor(_TAG + _type, _constructor(_SafeLoader.yaml_constructors[_TAG + _type]))
 
 
 def _refuse_repetition(root: yaml.Node, values: int) -> None:
@@ -119,7 +122,7 @@ def _refuse_repetition(root: yaml.Node, values: int) -> None:
     Raises:
         _LimitError: with the first node that is too large with everything that its aliases stand for.
     """
-    # For each node that is finished: how many values it stands for, and how deep they are.
+    # For each collection that is finished: how many values it stands for, and how deep they are.
     sizes: dict[yaml.Node, tuple[int, int]] = {}
     above: set[yaml.Node] = set()
     todo = [(root, False)]
@@ -128,11 +131,12 @@ def _refuse_repetition(root: yaml.Node, values: int) -> None:
         if node in sizes:
             continue
         parts = _parts(node)
-        if finished:
+        inner = [part for part in parts if not isinstance(part, yaml.ScalarNode)]
+        if finished or not inner:
             above.discard(node)
-            known = [sizes[part] for part in parts]
-            count = 1 + sum(count for count, _ in known)
-            depth = 1 + max((depth for _, depth in known), default=0)
+            known = [sizes[part] for part in inner]
+            count = 1 + len(parts) - len(inner) + sum(count for count, _ in known)
+            depth = 1 + max((depth for _, depth in known), default=1)
             if count > values + _MOST_REPEATED:
                 raise _LimitError(f"aliases repeat more than {_MOST_REPEATED:,} values", node)
             if depth > _DEPTH:
@@ -143,7 +147,7 @@ def _refuse_repetition(root: yaml.Node, values: int) -> None:
         else:
             above.add(node)
             todo.append((node, True))
-            todo.extend((part, False) for part in parts)
+            todo.extend((part, False) for part in inner)
 
 
 def _parts(node: yaml.Node) -> list[yaml.Node]:

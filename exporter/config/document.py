@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from exporter.yaml_numbers import DecimalResolver
+from exporter.yaml_numbers import decimal_resolvers
 
 _LARGEST_FILE = 1 << 20
 # The deepest key, a list within an entry of `registries`, is at 4.
@@ -156,9 +156,10 @@ def read(text: str, where: str) -> Node:
         raise invalid(text.count("\n", 0, error.position) + 1, "an unprintable character") from error
 
 
-class _Loader(DecimalResolver, yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader without aliases and tags."""
 
+    yaml_implicit_resolvers = decimal_resolvers(yaml.SafeLoader)
     _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
