@@ -8,9 +8,9 @@ workload costs one question, and memory holds only what runs.
 from __future__ import annotations
 
 import asyncio
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from exporter.catalogue import Catalogue
 from exporter.commands import render
 from exporter.evaluate import Ask, Evaluated, Evaluator, Item
+from exporter.evaluations import ROUND_SECONDS, Evaluations
 from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
@@ -73,8 +74,7 @@ class Checker:
             lookup_repository=registry.lookup_repository,
             exceeded=telemetry.exceeded,
         )
-        # Annotations come from anybody. The default executor would wait for names that DNS does not answer.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="evaluate")
+        self._evaluations = Evaluations(self._evaluator.evaluate)
         self._poller = Poller(
             catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
         )
@@ -94,7 +94,8 @@ class Checker:
                 await self._poller.follow(demands, group)
                 self._publish(demands)
                 await asyncio.sleep(COALESCE_SECONDS)
-                await _either(self._inventory.changed, self._poller.changed)
+                if not self._evaluations.waiting:
+                    await _either(self._inventory.changed, self._poller.changed)
 
     async def check_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
         """Judge what the inventory holds now, with one lookup of each repository.
@@ -127,17 +128,17 @@ class Checker:
 
     async def _refresh(self) -> Mapping[Repository, Demand]:
         """Take in what changed and ask the catalogue what is not answered; returns the demand for each repository."""
-        workloads, changed = self._inventory.workloads(), []
-        for key in self._inventory.take_changes():
-            self._evaluated.pop(key, None)
-            if (workload := workloads.get(key)) is not None and self._selects(key):
-                changed.append(workload)
-        if changed:
-            evaluate = self._evaluator.evaluate
-            evaluated = await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: [*map(evaluate, changed)]
-            )
-            self._evaluated.update(zip((workload.key for workload in changed), evaluated, strict=True))
+        workloads = self._inventory.workloads()
+        changes = self._inventory.take_changes()
+        changed = {key: workloads.get(key) if self._selects(key) else None for key in changes}
+        # Until a complete page was published, a workload that is not in it yet would seem to be gone.
+        synced = self.snapshot.synced and all(self.snapshot.synced.values())
+        evaluated = await self._evaluations.round(changed, seconds=ROUND_SECONDS if synced else math.inf)
+        for key, result in evaluated.items():
+            if result is None:
+                self._evaluated.pop(key, None)
+            else:
+                self._evaluated[key] = result
         stale = self._poller.take_stale()
         asks = {item.ask for item in self._items() if item.ask is not None}
         for gone in self._answers.keys() - asks:
