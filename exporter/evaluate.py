@@ -100,6 +100,7 @@ class Evaluator:
             return Evaluated([], ignored=len(workload.containers))
         if workload.limit_exceeded:
             # One finding for all of its containers, so that it costs no more than a workload of one container.
+            _log.warning("%s: it has more containers than are judged", workload.key)
             return Evaluated([Item(_unknown(workload.key, reason=Reason.LIMIT_EXCEEDED))], ignored=0)
         annotations = Annotations(workload.annotations, [container.name for container in workload.containers])
         reading = _Reading(workload.key, annotations)

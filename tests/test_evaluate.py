@@ -161,11 +161,12 @@ def test_annotations_that_cost_too_much_are_refused_counted_once_and_logged_once
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_a_workload_with_too_many_containers_is_one_finding():
+def test_a_workload_with_too_many_containers_is_one_finding(caplog):
     ((item,), ignored) = EVALUATOR.evaluate(replace(pod(20), limit_exceeded=True))
     found = item.finding
     assert (found.reason, item.ask, ignored) == (Reason.LIMIT_EXCEEDED, None, 0)
     assert (found.workload, found.container, found.image, found.tag, found.reference) == (KEY, "", "", "", "")
+    assert caplog.messages == ["mojaloop/Deployment/ledger: it has more containers than are judged"]
 
 
 def test_annotations_are_read_once_however_many_containers_there_are():
