@@ -154,6 +154,7 @@ def _too_many(ours: Collection[tuple[str, str]]) -> LimitExceededError | None:
     return None
 
 
+@lru_cache(maxsize=256)
 def _closest(name: str) -> str:
     """The option that a name is a misspelt form of, or an empty text."""
     near = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=_MISSPELT)
