@@ -144,9 +144,9 @@ def acceptor(include: str, exclude: str) -> Callable[[str], bool] | None:
 
 
 def _too_many(ours: Collection[tuple[str, str]]) -> LimitExceededError | None:
-    if len(ours) > Limit.ANNOTATIONS.most:
-        message = f"{len(ours)} annotations under {PREFIX}, more than {Limit.ANNOTATIONS.most}"
-        return LimitExceededError(Limit.ANNOTATIONS, message)
+    if len(ours) > Limit.ANNOTATION_COUNT.most:
+        message = f"{len(ours)} annotations under {PREFIX}, more than {Limit.ANNOTATION_COUNT.most}"
+        return LimitExceededError(Limit.ANNOTATION_COUNT, message)
     expressions = {value for key, value in ours if key.partition(".")[0] in _EXPRESSIONS}
     if len(expressions) > Limit.EXPRESSIONS.most:
         message = f"{len(expressions)} different regular expressions, more than {Limit.EXPRESSIONS.most}"

@@ -99,9 +99,9 @@ class Evaluator:
             _log.warning("ignored: %s is not the name of a workload", shown(repr(tuple(workload.key))))
             return Evaluated([], ignored=len(workload.containers))
         if workload.limit_exceeded:
-            # One finding for all of its containers, so that it costs no more than a workload of one container.
-            _log.warning("%s: it has more containers than are judged", workload.key)
-            return Evaluated([Item(_unknown(workload.key, reason=Reason.LIMIT_EXCEEDED))], ignored=0)
+            # One finding for all of its containers. Whoever refused them has counted and logged it.
+            first = next((container for container in workload.containers if is_object_name(container.name)), None)
+            return Evaluated([Item(_unknown(workload.key, first, reason=Reason.LIMIT_EXCEEDED))], ignored=0)
         annotations = Annotations(workload.annotations, [container.name for container in workload.containers])
         reading = _Reading(workload.key, annotations)
         items = [self._item(reading, container) for container in workload.containers]
@@ -182,7 +182,7 @@ class _Reading:
             _log.warning("%s: %s%s", self.key, listed, f"; and {more} more" if more > 0 else "")
 
 
-def _unknown(key: WorkloadKey, container: Container | None = None, *, reason: Reason) -> Finding:
+def _unknown(key: WorkloadKey, container: Container | None, *, reason: Reason) -> Finding:
     """A finding without a reference; without a container it is about the workload."""
     return Finding(
         workload=key,

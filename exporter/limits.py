@@ -21,8 +21,8 @@ class Limit(Enum):
 
     TAGS = "tags", 200_000, "tags of a repository", "the lookup fails with `bad_answer`; the last answer is kept"
     # Five options for each of 50 containers.
-    ANNOTATIONS = (
-        "annotations",
+    ANNOTATION_COUNT = (
+        "annotation_count",
         256,
         "annotations of a workload under `image-patch.mojaloop.io/`",
         "its containers are unknown with `limit_exceeded`",

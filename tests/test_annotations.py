@@ -92,7 +92,7 @@ def test_what_belongs_elsewhere_is_ignored_and_named(key):
         (Limit.EXPRESSION_MEMORY, [r"\pL{1000}"]),
         (Limit.EXPRESSION_MEMORY, [r"(\pL|\pN|\pM){300}"]),
         (Limit.EXPRESSIONS, [f"v{number}" for number in range(17)]),
-        (Limit.ANNOTATIONS, ["v1"] * 257),
+        (Limit.ANNOTATION_COUNT, ["v1"] * 257),
     ],
 )
 def test_expressions_that_cost_too_much_are_refused(limit, expressions):

@@ -149,7 +149,7 @@ def test_an_answer_replaces_the_reason_and_an_equal_one_leaves_the_finding_as_it
         ([(f"include-tags.c{number}", f"v{number}.*") for number in range(17)], Limit.EXPRESSIONS),
         ([("include-tags", r"\pL{1000}")], Limit.EXPRESSION_MEMORY),
         ([("exclude-tags", "v" * 257)], Limit.EXPRESSION_LENGTH),
-        ([(f"ignore.c{number}", "false") for number in range(257)], Limit.ANNOTATIONS),
+        ([(f"ignore.c{number}", "false") for number in range(257)], Limit.ANNOTATION_COUNT),
     ],
 )
 def test_annotations_that_cost_too_much_are_refused_counted_once_and_logged_once(annotations, limit, caplog):
@@ -161,12 +161,12 @@ def test_annotations_that_cost_too_much_are_refused_counted_once_and_logged_once
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_a_workload_with_too_many_containers_is_one_finding(caplog):
-    ((item,), ignored) = EVALUATOR.evaluate(replace(pod(20), limit_exceeded=True))
+@pytest.mark.parametrize(("named", "container"), [(20, "c0"), (0, "")], ids=["named", "without containers"])
+def test_a_workload_that_exceeds_a_limit_is_one_finding(named, container):
+    ((item,), ignored) = EVALUATOR.evaluate(replace(pod(named), limit_exceeded=True))
     found = item.finding
     assert (found.reason, item.ask, ignored) == (Reason.LIMIT_EXCEEDED, None, 0)
-    assert (found.workload, found.container, found.image, found.tag, found.reference) == (KEY, "", "", "", "")
-    assert caplog.messages == ["mojaloop/Deployment/ledger: it has more containers than are judged"]
+    assert (found.workload, found.container, found.image, found.tag, found.reference) == (KEY, container, "", "", "")
 
 
 def test_annotations_are_read_once_however_many_containers_there_are():

@@ -233,10 +233,10 @@ def test_the_table_says_what_is_missed_first_and_what_is_unknown_last():
     assert lines[4] == ["mojaloop/ledger:latest", "unknown:", "floating", "tag", "mojaloop", "job/once"]
 
 
-def test_a_workload_with_too_many_containers_is_a_row():
+def test_a_workload_that_exceeds_a_limit_is_a_row():
     many = finding(name="", reason=Reason.LIMIT_EXCEEDED, reference="", image="", tag="")
     row = shown(Snapshot(findings=(many,))).splitlines()[1].split()
-    assert row == ["(too", "many", "containers)", "unknown:", "limit", "exceeded", "mojaloop", "deployment/ledger"]
+    assert row == ["(not", "judged)", "unknown:", "limit", "exceeded", "mojaloop", "deployment/ledger"]
 
 
 def test_where_nothing_is_to_be_done_some_workloads_stand_for_many():

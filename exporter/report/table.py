@@ -159,7 +159,7 @@ def _short(finding: Finding) -> str:
     """The image as people know it, without the prefixes of Docker Hub."""
     name = finding.image.removeprefix("docker.io/").removeprefix("library/")
     if not name:
-        return "(too many containers)" if finding.reason is Reason.LIMIT_EXCEEDED else "(not an image reference)"
+        return "(not judged)" if finding.reason is Reason.LIMIT_EXCEEDED else "(not an image reference)"
     return f"{name}:{finding.tag}" if finding.tag else f"{name}@{finding.digest[:19]}..."
 
 
