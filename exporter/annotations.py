@@ -1,15 +1,21 @@
-"""Options of a container, which operators set by annotations on its pod template.
+r"""Options of a container, which operators set by annotations on its pod template.
 
 `image-patch.mojaloop.io/strategy: minor` applies to every container of the pod;
 `image-patch.mojaloop.io/strategy.sidecar: minor` applies to one container and overrides the former. An invalid
 annotation makes its container unknown, with a reason; it is never applied in part.
 
-Regular expressions run in RE2, whose time is linear in the text: anyone who can create a pod can write them.
+A name that is close to an option (`exclude-tag`) is a misspelt one, and invalid: if it were ignored, wrong tags would
+be offered. Any other name under the prefix belongs to somebody else and is ignored, and so is an option for a container
+that does not exist. `Annotations.ignored` names both, for a line in the log.
+
+Regular expressions run in RE2, whose time is linear in the text: anyone who can create a pod can write them. What a
+compiled expression needs is bounded as well, because a few characters (`\pL{1000}`) can stand for megabytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import difflib
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,16 +23,32 @@ from typing import Any
 import re2
 
 from exporter.images import InvalidReferenceError, Repository, parse_repository
+from exporter.limits import Limit
 from exporter.versions import STRATEGY_NAMES, Strategy
 
 PREFIX = "image-patch.mojaloop.io/"
-_NAMES = frozenset({"ignore", "strategy", "include-tags", "exclude-tags", "image"})
-_LONGEST_EXPRESSION = 256
+_NAMES = ("exclude-tags", "ignore", "image", "include-tags", "strategy")
+_EXPRESSIONS = ("include-tags", "exclude-tags")
+# difflib's ratio from which a name is a misspelt option: `exclude` is .74 like `exclude-tags`, and `ignore-until` .67
+# like `ignore`.
+_MISSPELT = 0.7
 _LONGEST_SHOWN = 40
 
 
 class InvalidAnnotationError(ValueError):
     """An invalid annotation; the message says which, and what is expected."""
+
+
+class LimitExceededError(InvalidAnnotationError):
+    """Annotations that cost too much.
+
+    Attributes:
+        limit: which limit they exceed.
+    """
+
+    def __init__(self, limit: Limit, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +69,72 @@ class Options:
     lookup: Repository | None = None
 
 
-def read_options(annotations: Iterable[tuple[str, str]], container: str) -> Options:
-    """The options of one container.
+class Annotations:
+    """The annotations of one pod template, indexed once for all of its containers.
 
     Args:
-        annotations: of the pod template; those without our prefix are ignored.
-        container: its name.
-
-    Raises:
-        InvalidAnnotationError: an annotation that applies to this container is invalid.
+        pairs: keys and values; those without our prefix are left out.
+        containers: the names of the pod's containers.
     """
-    given: dict[str, str] = {}
-    for key, value in sorted(annotations, key=lambda item: "." in item[0].removeprefix(PREFIX)):
-        if not key.startswith(PREFIX):
-            continue
-        name, dot, of = key.removeprefix(PREFIX).partition(".")
-        if name not in _NAMES:
-            raise InvalidAnnotationError(f"{key}: unknown option; known options are {', '.join(sorted(_NAMES))}")
-        if not dot or of == container:
-            given[name] = value
-    return Options(
-        ignore=_flag(given.get("ignore")),
-        strategy=_strategy(given.get("strategy")),
-        include=_expression("include-tags", given.get("include-tags", "")),
-        exclude=_expression("exclude-tags", given.get("exclude-tags", "")),
-        lookup=_repository(given.get("image")),
-    )
+
+    def __init__(self, pairs: Iterable[tuple[str, str]], containers: Collection[str]) -> None:
+        self.ignored: list[str] = []
+        self._for_all: dict[str, str] = {}
+        self._for_one: dict[str, dict[str, str]] = {}
+        self._checked: dict[str, InvalidAnnotationError | None] = {}
+        ours = [(key.removeprefix(PREFIX), value) for key, value in pairs if key.startswith(PREFIX)]
+        self._too_many = _too_many(ours)
+        if self._too_many is None:
+            known = frozenset(containers)
+            for key, value in ours:
+                self._add(key, value, known)
+
+    def options(self, container: str) -> Options:
+        """The options of one container, by its name.
+
+        Raises:
+            InvalidAnnotationError: an annotation that applies to this container is invalid.
+            LimitExceededError: likewise, or there are too many annotations.
+        """
+        if self._too_many is not None:
+            raise self._too_many.with_traceback(None)
+        given = self._for_all | self._for_one.get(container, {})
+        if not given:
+            return Options()
+        for name in given:
+            if name not in _NAMES:
+                raise InvalidAnnotationError(f"{PREFIX}{name}: unknown option; did you mean {_closest(name)}?")
+        return Options(
+            ignore=_flag(given.get("ignore")),
+            strategy=_strategy(given.get("strategy")),
+            include=self._expression("include-tags", given.get("include-tags", "")),
+            exclude=self._expression("exclude-tags", given.get("exclude-tags", "")),
+            lookup=_repository(given.get("image")),
+        )
+
+    def _add(self, key: str, value: str, containers: Collection[str]) -> None:
+        name, dot, container = key.partition(".")
+        if name not in _NAMES and not _closest(name):
+            self.ignored.append(f"{PREFIX}{key} is not an option")
+        elif not dot:
+            self._for_all[name] = value
+        elif container in containers:
+            self._for_one.setdefault(container, {})[name] = value
+        else:
+            self.ignored.append(f"{PREFIX}{key} names no container")
+
+    def _expression(self, name: str, value: str) -> str:
+        if value and value not in self._checked:
+            self._checked[value] = _check(name, value)
+        error = self._checked.get(value)
+        if error is not None:
+            # It is raised for each container, and would collect all of their tracebacks.
+            raise error.with_traceback(None)
+        return value
 
 
 def acceptor(include: str, exclude: str) -> Callable[[str], bool] | None:
-    """Which tags may be offered under two expressions that `read_options` accepted; None is all of them."""
+    """Which tags may be offered under two expressions that `Annotations` accepted; None is all of them."""
     if not include and not exclude:
         return None
     wanted, unwanted = _compile(include) if include else None, _compile(exclude) if exclude else None
@@ -85,11 +143,57 @@ def acceptor(include: str, exclude: str) -> Callable[[str], bool] | None:
     )
 
 
+def _too_many(ours: Collection[tuple[str, str]]) -> LimitExceededError | None:
+    if len(ours) > Limit.ANNOTATION_COUNT.most:
+        message = f"{len(ours)} annotations under {PREFIX}, more than {Limit.ANNOTATION_COUNT.most}"
+        return LimitExceededError(Limit.ANNOTATION_COUNT, message)
+    expressions = {value for key, value in ours if key.partition(".")[0] in _EXPRESSIONS}
+    if len(expressions) > Limit.EXPRESSIONS.most:
+        message = f"{len(expressions)} different regular expressions, more than {Limit.EXPRESSIONS.most}"
+        return LimitExceededError(Limit.EXPRESSIONS, message)
+    return None
+
+
 @lru_cache(maxsize=256)
+def _closest(name: str) -> str:
+    """The option that a name is a misspelt form of, or an empty text."""
+    near = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=_MISSPELT)
+    return near[0] if near else ""
+
+
+# A repository's questions are answered together, again after each lookup. Few expressions are in use at a time.
+@lru_cache(maxsize=32)
 def _compile(expression: str) -> Any:
     options = re2.Options()
     options.log_errors = False
-    return re2.compile(expression, options=options)
+    options.never_capture = True
+    options.max_mem = Limit.EXPRESSION_MEMORY.most
+    compiled = re2.compile(expression, options=options)
+    # The package would keep another 128.
+    re2.purge()
+    return compiled
+
+
+def _check(name: str, value: str) -> InvalidAnnotationError | None:
+    """What is wrong with an expression; None if it can be used."""
+    if len(value) > Limit.EXPRESSION_LENGTH.most:
+        message = f"{PREFIX}{name}: longer than {Limit.EXPRESSION_LENGTH.most} characters"
+        return LimitExceededError(Limit.EXPRESSION_LENGTH, message)
+    try:
+        _compile(value)
+    except (re2.error, UnicodeError) as error:
+        text = _text(error)
+        if "too large" in text:
+            message = f"{PREFIX}{name}: {value!r} needs more than {Limit.EXPRESSION_MEMORY.most} bytes when compiled"
+            return LimitExceededError(Limit.EXPRESSION_MEMORY, message)
+        return InvalidAnnotationError(f"{PREFIX}{name}: {value!r} is not a valid RE2 expression: {text}")
+    return None
+
+
+def _text(error: Exception) -> str:
+    """RE2's own words: its package passes them on as bytes."""
+    first = error.args[0] if error.args else ""
+    return first.decode(errors="replace") if isinstance(first, bytes) else str(error)
 
 
 def _flag(value: str | None) -> bool:
@@ -103,17 +207,6 @@ def _strategy(value: str | None) -> Strategy | None:
         return None if value is None else STRATEGY_NAMES[value]
     expected = ", ".join(STRATEGY_NAMES)
     raise InvalidAnnotationError(f"{PREFIX}strategy: found {value[:_LONGEST_SHOWN]!r}, expected one of {expected}")
-
-
-def _expression(name: str, value: str) -> str:
-    if len(value) > _LONGEST_EXPRESSION:
-        raise InvalidAnnotationError(f"{PREFIX}{name}: longer than {_LONGEST_EXPRESSION} characters")
-    try:
-        if value:
-            _compile(value)
-    except re2.error as error:
-        raise InvalidAnnotationError(f"{PREFIX}{name}: {value!r} is not a valid RE2 expression: {error}") from error
-    return value
 
 
 def _repository(value: str | None) -> Repository | None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from exporter import __version__
@@ -37,22 +38,36 @@ class CommandError(Exception):
 
 
 class SnapshotPublisher:
-    """The newest snapshot and its renderings, each made once, however many requests there are."""
+    """The newest snapshot and its renderings, each made once, however many requests there are.
+
+    Rendering a large snapshot takes a while, so `run` does it in a thread. Until it is done, the one before is shown.
+    """
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._snapshot = Snapshot()
+        self._newest = self._snapshot, False
         self._exposition = Exposition(self._snapshot)
-        self._findings: bytes | None = None
+        self._findings: tuple[Snapshot, bytes] | None = None
+        self._changed = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
         self._listed = False
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Replace the snapshot."""
-        self._snapshot, self._findings = snapshot, None
-        self._exposition = Exposition(snapshot)
+        """Replace the snapshot as soon as it is rendered; one that is older and not rendered yet is left out."""
         # Missing rights must not keep a Service from being scraped: metrics of their own report them.
         scopes = self._inventory.scopes().values()
-        self._listed = self._listed or (bool(scopes) and ScopeState.PENDING not in scopes)
+        self._newest = snapshot, bool(scopes) and ScopeState.PENDING not in scopes
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Render what is published, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while await self._changed.wait():
+            self._changed.clear()
+            snapshot, listed = self._newest
+            self._exposition = await loop.run_in_executor(self._thread, Exposition, snapshot)
+            self._snapshot, self._listed = snapshot, self._listed or listed
 
     @property
     def snapshot(self) -> Snapshot:
@@ -77,10 +92,11 @@ class SnapshotPublisher:
         return self._exposition
 
     def findings(self) -> bytes:
-        """The JSON of `check`."""
-        if self._findings is None:
-            self._findings = render_json(self._snapshot)
-        return self._findings
+        """The JSON of `check`; the server asks for it in a thread of its own."""
+        snapshot, known = self._snapshot, self._findings
+        if known is None or known[0] is not snapshot:
+            known = self._findings = snapshot, render_json(snapshot)
+        return known[1]
 
 
 async def serve(configuration: Configuration) -> None:
@@ -113,15 +129,20 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
         cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
         server = Server(
             listener=listener,
-            own=telemetry.registry,
+            telemetry=telemetry,
             exposition=publisher.exposition,
             findings=publisher.findings,
             ready=publisher.ready,
         )
         async with asyncio.TaskGroup() as group:
             parts = [
-                group.create_task(part.run(), name=name)
-                for name, part in (("cluster", cluster), ("checker", checker), ("server", server))
+                group.create_task(run(), name=name)
+                for name, run in (
+                    ("cluster", cluster.run),
+                    ("checker", checker.run),
+                    ("publisher", publisher.run),
+                    ("server", server.run),
+                )
             ]
             try:
                 yield _address(listener), publisher

@@ -8,6 +8,7 @@ workload costs one question, and memory holds only what runs.
 from __future__ import annotations
 
 import asyncio
+import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from exporter.catalogue import Catalogue
 from exporter.commands import render
 from exporter.evaluate import Ask, Evaluated, Evaluator, Item
+from exporter.evaluations import ROUND_SECONDS, Evaluations
 from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
@@ -70,7 +72,9 @@ class Checker:
             strategy=settings.strategy,
             selects_image=settings.selects_image,
             lookup_repository=registry.lookup_repository,
+            exceeded=telemetry.exceeded,
         )
+        self._evaluations = Evaluations(self._evaluator.evaluate)
         self._poller = Poller(
             catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
         )
@@ -90,7 +94,8 @@ class Checker:
                 await self._poller.follow(demands, group)
                 self._publish(demands)
                 await asyncio.sleep(COALESCE_SECONDS)
-                await _either(self._inventory.changed, self._poller.changed)
+                if not self._evaluations.waiting:
+                    await _either(self._inventory.changed, self._poller.changed)
 
     async def check_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
         """Judge what the inventory holds now, with one lookup of each repository.
@@ -124,10 +129,16 @@ class Checker:
     async def _refresh(self) -> Mapping[Repository, Demand]:
         """Take in what changed and ask the catalogue what is not answered; returns the demand for each repository."""
         workloads = self._inventory.workloads()
-        for key in self._inventory.take_changes():
-            self._evaluated.pop(key, None)
-            if (workload := workloads.get(key)) is not None and self._selects(key):
-                self._evaluated[key] = self._evaluator.evaluate(workload)
+        changes = self._inventory.take_changes()
+        changed = {key: workloads.get(key) if self._selects(key) else None for key in changes}
+        # Until a complete page was published, a workload that is not in it yet would seem to be gone.
+        synced = self.snapshot.synced and all(self.snapshot.synced.values())
+        evaluated = await self._evaluations.round(changed, seconds=ROUND_SECONDS if synced else math.inf)
+        for key, result in evaluated.items():
+            if result is None:
+                self._evaluated.pop(key, None)
+            else:
+                self._evaluated[key] = result
         stale = self._poller.take_stale()
         asks = {item.ask for item in self._items() if item.ask is not None}
         for gone in self._answers.keys() - asks:

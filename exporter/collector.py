@@ -170,16 +170,24 @@ class Exposition:
             yield _head(family, openmetrics=openmetrics)
             yield self._bodies[family]
 
-    def gzip(self, openmetrics: bool, tail: bytes) -> bytes:  # noqa: FBT001 - as above
-        """The page and what comes behind it, compressed; all but the tail is compressed once."""
+    def compressed(self, openmetrics: bool) -> bool:  # noqa: FBT001 - as above
+        """Whether the page of a format was compressed."""
+        return openmetrics in self._compressed
+
+    def compress(self, openmetrics: bool) -> None:  # noqa: FBT001 - as above
+        """Compress the page of a format, once. It takes 10 ms for each MiB; threads may do it."""
         if openmetrics not in self._compressed:
             stream = zlib.compressobj(level=3, wbits=31)
             parts = [stream.compress(chunk) for chunk in self.chunks(openmetrics)]
             parts.append(stream.flush(zlib.Z_SYNC_FLUSH))
             self._compressed[openmetrics] = (b"".join(parts), stream)
+
+    def gzip(self, openmetrics: bool, tail: bytes) -> tuple[bytes, bytes]:  # noqa: FBT001 - as above
+        """The page, which is compressed once and shared, and what comes behind it."""
+        self.compress(openmetrics)
         begun, stream = self._compressed[openmetrics]
         rest = stream.copy()
-        return b"".join((begun, rest.compress(tail), rest.flush()))
+        return begun, rest.compress(tail) + rest.flush()
 
 
 def _head(family: Family, *, openmetrics: bool) -> bytes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from exporter.findings import Finding, WorkloadPatch, WorkloadState
@@ -30,6 +30,8 @@ from exporter.workloads import ContainerType
 # Remote-write targets limit label values; Grafana Mimir's default is 2,048 bytes.
 LONGEST_LABEL_BYTES = 2000
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
+# How many containers an advice names; it is a label, too.
+_FEW = 5
 # Who reverts a patch, at once or within minutes: with the source of the workload, and where that is unknown.
 _REVERTING = {
     "argocd": ("Argo CD", "Application {}", "its Application"),
@@ -49,7 +51,8 @@ def render(findings: Iterable[Finding], state: WorkloadState) -> list[WorkloadPa
     for finding in findings:
         if finding.patch_available:
             groups.setdefault((finding.image, finding.tag), []).append(finding)
-    return [_patch(groups[key], state) for key in sorted(groups)]
+    running = Counter(container.image for container in state.containers)
+    return [_patch(groups[key], state, running) for key in sorted(groups)]
 
 
 def within_label_limit(patch: WorkloadPatch) -> WorkloadPatch:
@@ -61,7 +64,7 @@ def within_label_limit(patch: WorkloadPatch) -> WorkloadPatch:
     return replace(patch, patch_command="", rollback_command="", advice=f"{too_long} {patch.advice}".rstrip())
 
 
-def _patch(missing: Sequence[Finding], state: WorkloadState) -> WorkloadPatch:
+def _patch(missing: Sequence[Finding], state: WorkloadState, running: Mapping[str, int]) -> WorkloadPatch:
     first = missing[0]
     latest = highest(str(finding.latest_tag) for finding in missing)
     kind = _patchable(first, state)
@@ -71,8 +74,8 @@ def _patch(missing: Sequence[Finding], state: WorkloadState) -> WorkloadPatch:
         tag=first.tag,
         latest_tag=latest,
         releases_behind=max(finding.releases_behind or 0 for finding in missing),
-        patch_command=_command(missing, state, kind, lambda f: (f.reference, _patched(f))) if kind else "",
-        rollback_command=_command(missing, state, kind, lambda f: (_patched(f), f.reference)) if kind else "",
+        patch_command=_command(missing, running, kind, lambda f: (f.reference, _patched(f))) if kind else "",
+        rollback_command=_command(missing, running, kind, lambda f: (_patched(f), f.reference)) if kind else "",
         advice=_advice(missing, state, f"{parse(first.reference).name}:{latest}"),
     )
 
@@ -91,14 +94,13 @@ def _patchable(finding: Finding, state: WorkloadState) -> Kind | None:
 
 
 def _command(
-    missing: Sequence[Finding], state: WorkloadState, kind: Kind, change: Callable[[Finding], tuple[str, str]]
+    missing: Sequence[Finding], running: Mapping[str, int], kind: Kind, change: Callable[[Finding], tuple[str, str]]
 ) -> str:
-    running = Counter(container.image for container in state.containers)
     operations: list[dict[str, str]] = []
     for finding in missing:
         before, after = change(finding)
         place = f"{kind.pod_spec}/{_LISTS[finding.container_type]}/{finding.position}"
-        if running[finding.reference] > 1 or running[_patched(finding)] > 0:
+        if running.get(finding.reference, 0) > 1 or running.get(_patched(finding), 0) > 0:
             operations.append({"op": "test", "path": f"{place}/name", "value": finding.container})
         operations += [
             {"op": "test", "path": f"{place}/image", "value": before},
@@ -130,7 +132,7 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
         sentences.append("Running pods keep the old image until they are deleted.")
     if triggered := {finding.container for finding in missing}.intersection(state.image_triggers):
         sentences.append(
-            f"An ImageChange trigger sets the image of {', '.join(sorted(triggered))} from an image stream tag and may "
+            f"An ImageChange trigger sets the image of {_named(triggered)} from an image stream tag and may "
             f"restore the old image: import {new} into that tag, or remove the trigger."
         )
     if manager is not None and manager.name == "helm":
@@ -141,3 +143,9 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
             "(Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
         )
     return " ".join(sentences)
+
+
+def _named(containers: Collection[str]) -> str:
+    names = sorted(containers)
+    more = len(names) - _FEW
+    return ", ".join(names[:_FEW]) + (f" and {more} more" if more > 0 else "")

@@ -11,16 +11,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from exporter.annotations import InvalidAnnotationError, read_options
+from exporter.annotations import Annotations, InvalidAnnotationError, LimitExceededError
 from exporter.findings import Finding
 from exporter.images import InvalidReferenceError, Repository, parse
+from exporter.limits import Limit
+from exporter.logs import shown
 from exporter.reasons import Reason
 from exporter.registry import RegistryError
 from exporter.verdicts import Question, Verdict
 from exporter.versions import Strategy, lowest, unjudgeable
-from exporter.workloads import Container, Workload, is_kind, is_object_name
+from exporter.workloads import Container, ContainerType, Workload, WorkloadKey, is_kind, is_object_name
 
 _log = logging.getLogger(__name__)
+# Of the problems of a workload. Anybody who can create a workload can cause any number of them.
+_MOST_LOGGED = 3
 
 
 class Ask(NamedTuple):
@@ -78,34 +82,42 @@ class Evaluator:
         selects_image: whether containers of a repository (by its name) are judged.
         lookup_repository: the repository to ask for the tags of one, for mirrors; raises `RegistryError` where none
             may be asked.
+        exceeded: called with each limit that a workload exceeds.
     """
 
     strategy: Strategy
     selects_image: Callable[[str], bool]
     lookup_repository: Callable[[Repository], Repository]
+    exceeded: Callable[[Limit], None] = lambda _: None
 
     def evaluate(self, workload: Workload) -> Evaluated:
-        """Read a workload's references and annotations."""
-        items = [self._item(workload, container) for container in workload.containers]
+        """Read a workload's references and annotations. Problems end up in one line of the log.
+
+        Regular expressions are compiled, which may take milliseconds each: call it in a thread.
+        """
+        if not _is_named(workload.key):
+            _log.warning("ignored: %s is not the name of a workload", shown(repr(tuple(workload.key))))
+            return Evaluated([], ignored=len(workload.containers))
+        if workload.limit_exceeded:
+            # One finding for all of its containers. Whoever refused them has counted and logged it.
+            first = next((container for container in workload.containers if is_object_name(container.name)), None)
+            return Evaluated([Item(_unknown(workload.key, first, reason=Reason.LIMIT_EXCEEDED))], ignored=0)
+        annotations = Annotations(workload.annotations, [container.name for container in workload.containers])
+        reading = _Reading(workload.key, annotations)
+        items = [self._item(reading, container) for container in workload.containers]
+        for limit in reading.limits:
+            self.exceeded(limit)
+        reading.log()
         judged = [item for item in items if item is not None]
         return Evaluated(_only_lowest(judged), ignored=len(items) - len(judged))
 
-    def _item(self, workload: Workload, container: Container) -> Item | None:
+    def _item(self, reading: _Reading, container: Container) -> Item | None:
         """A container's item; None if the container is left out."""
-        if not _is_named(workload, container):
+        if reading.key.kind and not is_object_name(container.name):
             # Built-in kinds have no such names. Custom resources and manifests may, and names end up in commands.
-            _log.warning("ignored: container %r of %r has an invalid name", container.name, tuple(workload.key))
+            reading.problems[f"ignored: {container.name!r} is not the name of a container"] = None
             return None
-        unknown = Finding(
-            workload=workload.key,
-            container=container.name,
-            container_type=container.type,
-            position=container.position,
-            reference="",
-            image="",
-            tag="",
-            reason=Reason.INVALID_REFERENCE,
-        )
+        unknown = _unknown(reading.key, container, reason=Reason.INVALID_REFERENCE)
         try:
             reference = parse(container.image)
         except InvalidReferenceError:
@@ -123,9 +135,12 @@ class Evaluator:
             reason=Reason.PENDING,
         )
         try:
-            options = read_options(workload.annotations, container.name)
+            options = reading.annotations.options(container.name)
+        except LimitExceededError as error:
+            reading.problems[str(error)] = error.limit
+            return Item(replace(known, reason=Reason.LIMIT_EXCEEDED))
         except InvalidAnnotationError as error:
-            _log.warning("%s, container %s: %s", workload.key, container.name, error)
+            reading.problems[str(error)] = None
             return Item(replace(known, reason=Reason.INVALID_ANNOTATION))
         if options.ignore:
             return None
@@ -139,15 +154,51 @@ class Evaluator:
         return Item(known, Ask(repository, question))
 
 
-def _is_named(workload: Workload, container: Container) -> bool:
-    key = workload.key
-    # A reference that is judged on its own has no kind and no names (`workloads.reference_key`).
-    return not key.kind or (
-        is_object_name(key.namespace)
-        and is_object_name(key.name)
-        and is_kind(key.kind)
-        and is_object_name(container.name)
+class _Reading:
+    """A workload that is being read.
+
+    Attributes:
+        key: of the workload.
+        annotations: of its pod template.
+        problems: what is wrong in it, with the limit that it exceeds if there is one; the order is that of the log.
+    """
+
+    def __init__(self, key: WorkloadKey, annotations: Annotations) -> None:
+        self.key = key
+        self.annotations = annotations
+        self.problems: dict[str, Limit | None] = {}
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The limits that the workload exceeds, each as often as it does."""
+        return [limit for limit in self.problems.values() if limit is not None]
+
+    def log(self) -> None:
+        """One line, whatever is wrong in however many containers."""
+        problems = [*self.problems, *(f"ignored: {what}" for what in self.annotations.ignored)]
+        if problems:
+            more = len(problems) - _MOST_LOGGED
+            listed = "; ".join(shown(problem) for problem in problems[:_MOST_LOGGED])
+            _log.warning("%s: %s%s", self.key, listed, f"; and {more} more" if more > 0 else "")
+
+
+def _unknown(key: WorkloadKey, container: Container | None, *, reason: Reason) -> Finding:
+    """A finding without a reference; without a container it is about the workload."""
+    return Finding(
+        workload=key,
+        container="" if container is None else container.name,
+        container_type=ContainerType.CONTAINER if container is None else container.type,
+        position=0 if container is None else container.position,
+        reference="",
+        image="",
+        tag="",
+        reason=reason,
     )
+
+
+def _is_named(key: WorkloadKey) -> bool:
+    # A reference that is judged on its own has no kind and no names (`workloads.reference_key`).
+    return not key.kind or (is_object_name(key.namespace) and is_object_name(key.name) and is_kind(key.kind))
 
 
 def _only_lowest(items: Iterable[Item]) -> list[Item]:

@@ -20,6 +20,70 @@ class Limit(Enum):
     """
 
     TAGS = "tags", 200_000, "tags of a repository", "the lookup fails with `bad_answer`; the last answer is kept"
+    # Five options for each of 50 containers.
+    ANNOTATION_COUNT = (
+        "annotation_count",
+        256,
+        "annotations of a workload under `image-patch.mojaloop.io/`",
+        "its containers are unknown with `limit_exceeded`",
+    )
+    EXPRESSIONS = (
+        "expressions",
+        16,
+        "different regular expressions in the annotations of a workload",
+        "its containers are unknown with `limit_exceeded`",
+    )
+    EXPRESSION_LENGTH = (
+        "expression_length",
+        256,
+        "characters of a regular expression",
+        "the containers that it applies to are unknown with `limit_exceeded`",
+    )
+    # An expression for tags needs some 10 KiB. One that needs more than this is refused after at most 4 ms.
+    EXPRESSION_MEMORY = (
+        "expression_memory",
+        128 << 10,
+        "bytes of a compiled regular expression",
+        "the containers that it applies to are unknown with `limit_exceeded`",
+    )
+    # Prometheus, kubelet and people together open some ten connections.
+    HTTP_CONNECTIONS = (
+        "http_connections",
+        100,
+        "open HTTP connections",
+        "the longest idle connection of the client address with most connections is closed",
+    )
+    HTTP_STALLED = (
+        "http_stalled",
+        10,
+        "HTTP responses that wait for their clients to read",
+        "the one that has waited longest, of the client address with most of them, is cut off",
+    )
+    HTTP_HEADER_SECONDS = (
+        "http_header_seconds",
+        10,
+        "seconds until a client has sent an HTTP request",
+        "the connection is closed",
+    )
+    HTTP_STALL_SECONDS = (
+        "http_stall_seconds",
+        10,
+        "seconds without progress while an HTTP response is sent",
+        "the connection is closed",
+    )
+    HTTP_RESPONSE_SECONDS = (
+        "http_response_seconds",
+        60,
+        "seconds for a complete HTTP response",
+        "the connection is closed",
+    )
+    HTTP_HEADER_BYTES = (
+        "http_header_bytes",
+        16 << 10,
+        "bytes of an HTTP request's line and headers",
+        "the request is answered with 400",
+    )
+    HTTP_BODY_BYTES = "http_body_bytes", 0, "bytes of an HTTP request's body", "the request is answered with 413"
 
     # A real API server stays below: etcd holds objects of at most 1.5 MiB, and escapes in JSON make that 9 MiB at most.
     ANSWER = (

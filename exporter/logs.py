@@ -13,11 +13,20 @@ import sys
 import time
 from typing import TextIO
 
-_QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "uvicorn", "urllib3")
+_QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "urllib3")
 # Characters that a terminal or a reader of lines would interpret, and lone surrogates, which no stream can encode.
 _BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # The errors that it raises say the same.
 _SILENT = ("kubernetes",)
+# It warns of every bad request, and anybody can send them.
+_ERRORS_ONLY = ("uvicorn",)
+_LONGEST_SHOWN = 300
+
+
+def shown(text: str) -> str:
+    """A text that anybody may have written, as a log line shows it: printable, and at most 300 characters."""
+    cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
 class _Formatter(logging.Formatter):
@@ -73,5 +82,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _ERRORS_ONLY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.annotations import PREFIX, InvalidAnnotationError, Options, acceptor, read_options
+from exporter.annotations import PREFIX, Annotations, InvalidAnnotationError, LimitExceededError, Options, acceptor
 from exporter.images import Repository
+from exporter.limits import Limit
 from exporter.versions import STRATEGY_NAMES, Strategy
+
+
+def read_options(annotations, container):
+    return Annotations(annotations, [container]).options(container)
 
 
 def of(container="app", **annotations):
@@ -52,8 +57,13 @@ def test_an_annotation_for_one_container_overrides_that_for_all(order):
         ("strategy.app", ""),
         ("include-tags", "("),
         ("exclude-tags", "a" * 257),
+        ("exclude-tags", "\ud800"),
         ("image", "a/b:v1;id"),
         ("strategie", "minor"),
+        ("exclude-tag", ".*-rc"),
+        ("exclude", ".*-rc"),
+        ("exclude-tag.app", ".*-rc"),
+        ("includeTags", ".*-rc"),
     ],
 )
 def test_an_invalid_annotation_is_an_error_that_names_it(key, value):
@@ -63,6 +73,51 @@ def test_an_invalid_annotation_is_an_error_that_names_it(key, value):
 
 def test_an_invalid_annotation_for_another_container_is_ignored():
     assert read_options([(PREFIX + "strategy.other", "newest")], "app") == Options()
+
+
+@pytest.mark.parametrize(
+    "key", ["approved-by", "ignore-until", "team/owner", "strategy.nobody", "strategie.nobody", ""]
+)
+def test_what_belongs_elsewhere_is_ignored_and_named(key):
+    annotations = Annotations([(PREFIX + key, "x"), (PREFIX + "strategy", "minor")], ["app"])
+    (ignored,) = annotations.ignored
+    assert ignored.startswith(PREFIX + key)
+    assert annotations.options("app") == Options(strategy=Strategy.MINOR)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expressions"),
+    [
+        (Limit.EXPRESSION_LENGTH, ["a" * 257]),
+        (Limit.EXPRESSION_MEMORY, [r"\pL{1000}"]),
+        (Limit.EXPRESSION_MEMORY, [r"(\pL|\pN|\pM){300}"]),
+        (Limit.EXPRESSIONS, [f"v{number}" for number in range(17)]),
+        (Limit.ANNOTATION_COUNT, ["v1"] * 257),
+    ],
+)
+def test_expressions_that_cost_too_much_are_refused(limit, expressions):
+    names = [f"c{number}" for number in range(len(expressions))]
+    pairs = [(f"{PREFIX}include-tags.{name}", text) for name, text in zip(names, expressions, strict=True)]
+    annotations = Annotations(pairs, names)
+    for name in names:
+        with pytest.raises(LimitExceededError) as caught:
+            annotations.options(name)
+        assert caught.value.limit is limit
+
+
+def test_as_many_expressions_as_the_limit_allows_are_accepted():
+    names = [f"c{number}" for number in range(256)]
+    annotations = Annotations([(f"{PREFIX}include-tags.{name}", f"v{name[-1:]}") for name in names], names)
+    assert annotations.options("c255").include == "v5"
+
+
+def test_an_expression_is_compiled_once_for_all_containers(monkeypatch):
+    compiled = []
+    monkeypatch.setattr("exporter.annotations._compile", compiled.append)
+    names = [f"c{number}" for number in range(100)]
+    annotations = Annotations([(PREFIX + "include-tags", "v.*")], names)
+    assert {annotations.options(name).include for name in names} == {"v.*"}
+    assert compiled == ["v.*"]
 
 
 def test_an_expression_matches_the_complete_tag():
@@ -79,3 +134,5 @@ def test_an_expression_that_backtracking_makes_slow_is_fast():
 def test_any_annotation_is_options_or_an_error(key, value):
     with contextlib.suppress(InvalidAnnotationError):
         read_options([(PREFIX + key, value)], "app")
+    with contextlib.suppress(InvalidAnnotationError):
+        read_options([(PREFIX + "exclude-tags", value)], "app")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 
 import pytest
 
@@ -10,6 +11,7 @@ from exporter.catalogue import Catalogue
 from exporter.checker import Checker, Settings
 from exporter.images import Repository
 from exporter.inventory import Inventory, ScopeState
+from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import RegistryError, TagList
 from exporter.telemetry import Telemetry
@@ -177,3 +179,28 @@ async def test_a_lookup_is_no_change_of_the_inventory():
         inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
         await until(lambda: checker.snapshot.findings and checker.snapshot.findings[0].published == 500.0)
         assert not inventory.changed.is_set()
+
+
+async def test_workloads_are_evaluated_off_the_event_loop():
+    evaluated_in = []
+
+    class Observed(Script):
+        def lookup_repository(self, repository):
+            evaluated_in.append(threading.current_thread())
+            return repository
+
+    async with checking(Observed()) as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        snapshot = await checker.check_once()
+    assert snapshot.findings[0].latest_tag == "v1.0.2"
+    assert evaluated_in
+    assert threading.main_thread() not in evaluated_in
+
+
+async def test_a_limit_that_a_workload_exceeds_is_counted():
+    async with checking() as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0", annotations=[(PREFIX + "include-tags", r"\pL{1000}")]))
+        snapshot = await checker.check_once()
+        assert [finding.reason for finding in snapshot.findings] == [Reason.LIMIT_EXCEEDED]
+        counted = checker._telemetry.limits_exceeded.labels(Limit.EXPRESSION_MEMORY.label)
+        assert counted._value.get() == 1.0

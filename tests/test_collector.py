@@ -116,8 +116,12 @@ def test_both_formats_parse_and_carry_the_labels_of_the_contract():
 def test_a_compressed_page_is_the_page_and_its_tail_each_time(openmetrics):
     exposition = Exposition(SNAPSHOT)
     plain = b"".join(exposition.chunks(openmetrics))
+    assert not exposition.compressed(openmetrics)
+    shared = set()
     for tail in (b"first\n", b"second\n# EOF\n"):
-        assert gzip.decompress(exposition.gzip(openmetrics, tail)) == plain + tail
+        shared.add(id(exposition.gzip(openmetrics, tail)[0]))
+        assert gzip.decompress(b"".join(exposition.gzip(openmetrics, tail))) == plain + tail
+    assert len(shared) == 1, "all clients share the compressed page"
 
 
 def test_an_empty_snapshot_says_so():

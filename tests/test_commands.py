@@ -275,3 +275,26 @@ def test_no_name_or_reference_leaves_its_quotes(namespace, name, reference):
         assert words == [namespace, "patch", "deployment/thing"]
         assert [o["value"] for o in done if o["path"].endswith("/name")] == [name, name]
         assert reference in [o["value"] for o in done]
+
+
+def test_the_containers_of_a_template_are_counted_once_for_all_of_its_images():
+    class Counted(tuple):
+        __slots__ = ()
+        read = 0
+
+        def __iter__(self):
+            Counted.read += 1
+            return super().__iter__()
+
+    images = [f"mojaloop/ledger{number}:v1.0.0" for number in range(50)]
+    state = replace(template(*images), containers=Counted(template(*images).containers))
+    patches = render([finding(image, position=number) for number, image in enumerate(images)], state)
+    assert len(patches) == 50
+    assert Counted.read == 1
+
+
+def test_an_advice_names_a_few_containers_of_many():
+    names = tuple(f"c{number}" for number in range(9))
+    state = WorkloadState(image_triggers=names)
+    found = [finding(kind="DeploymentConfig", name=name, position=number) for number, name in enumerate(names)]
+    assert "sets the image of c0, c1, c2, c3, c4 and 4 more from an image stream tag" in advice(found, state)

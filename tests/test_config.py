@@ -297,9 +297,18 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "huge.yaml").write_text("#" * (2 << 20))
     with pytest.raises(ConfigurationError, match="larger than"):
         load(tmp_path / "huge.yaml", {})
-    (tmp_path / "deep.yaml").write_text("[" * 20_000)
-    with pytest.raises(ConfigurationError, match="invalid YAML"):
+    (tmp_path / "deep.yaml").write_text("a: 1\nb: " + "[" * 20_000)
+    with pytest.raises(ConfigurationError, match=r"deep\.yaml, line 2: invalid YAML: nested more than 50 levels deep"):
         load(tmp_path / "deep.yaml", {})
+
+
+@pytest.mark.timeout(10)
+def test_a_number_with_a_colon_is_text(tmp_path):
+    (tmp_path / "a.yaml").write_text("listen: 127:59")
+    assert load(tmp_path / "a.yaml", {}).listen == ("127", 59)
+    (tmp_path / "a.yaml").write_text("interval: 1" + ":59" * 300_000)
+    with pytest.raises(ConfigurationError, match=r"a\.yaml, line 1: interval: found a value of 900003 characters"):
+        load(tmp_path / "a.yaml", {})
 
 
 def test_options_of_the_command_line():

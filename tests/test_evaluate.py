@@ -1,10 +1,13 @@
 """Which question a container leads to, or which permanent reason."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.annotations import PREFIX
 from exporter.evaluate import Ask, Evaluator
 from exporter.images import Repository
+from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import RegistryError
 from exporter.verdicts import Question, Verdict
@@ -27,6 +30,24 @@ def lookup_repository(repository):
 EVALUATOR = Evaluator(
     strategy=Strategy.PATCH, selects_image=lambda name: "sidecar" not in name, lookup_repository=lookup_repository
 )
+
+
+class Pairs(list):
+    """Annotations that count how often they are read."""
+
+    read = 0
+
+    def __iter__(self):
+        self.read += 1
+        return super().__iter__()
+
+
+def pod(count, annotations=()):
+    containers = tuple(
+        Container(f"c{number}", ContainerType.CONTAINER, "mojaloop/central-ledger:v1.0.0", number)
+        for number in range(count)
+    )
+    return Workload(key=KEY, containers=containers, annotations=annotations)
 
 
 def evaluate(*images, key=KEY, name="app", **annotations):
@@ -120,3 +141,57 @@ def test_an_answer_replaces_the_reason_and_an_equal_one_leaves_the_finding_as_it
     assert (found.minor, found.major, found.patch_available) == ("v1.1.0", "v2.0.0", True)
     item.update(VERDICT, Reason.PENDING)
     assert item.finding is found
+
+
+@pytest.mark.parametrize(
+    ("annotations", "limit"),
+    [
+        ([(f"include-tags.c{number}", f"v{number}.*") for number in range(17)], Limit.EXPRESSIONS),
+        ([("include-tags", r"\pL{1000}")], Limit.EXPRESSION_MEMORY),
+        ([("exclude-tags", "v" * 257)], Limit.EXPRESSION_LENGTH),
+        ([(f"ignore.c{number}", "false") for number in range(257)], Limit.ANNOTATION_COUNT),
+    ],
+)
+def test_annotations_that_cost_too_much_are_refused_counted_once_and_logged_once(annotations, limit, caplog):
+    exceeded = []
+    annotations = tuple((PREFIX + key, value) for key, value in annotations)
+    items, ignored = replace(EVALUATOR, exceeded=exceeded.append).evaluate(pod(20, annotations))
+    assert {(item.finding.reason, item.ask) for item in items} == {(Reason.LIMIT_EXCEEDED, None)}
+    assert (len(items), ignored, exceeded) == (20, 0, [limit])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+@pytest.mark.parametrize(("named", "container"), [(20, "c0"), (0, "")], ids=["named", "without containers"])
+def test_a_workload_that_exceeds_a_limit_is_one_finding(named, container):
+    ((item,), ignored) = EVALUATOR.evaluate(replace(pod(named), limit_exceeded=True))
+    found = item.finding
+    assert (found.reason, item.ask, ignored) == (Reason.LIMIT_EXCEEDED, None, 0)
+    assert (found.workload, found.container, found.image, found.tag, found.reference) == (KEY, container, "", "", "")
+
+
+def test_annotations_are_read_once_however_many_containers_there_are():
+    pairs = Pairs([(PREFIX + "strategy", "minor"), (PREFIX + "strategy.c7", "major")])
+    items, _ = EVALUATOR.evaluate(pod(100, pairs))
+    assert [item.ask.question.strategy for item in items].count(Strategy.MINOR) == 99
+    assert items[7].ask.question.strategy is Strategy.MAJOR
+    assert pairs.read == 1
+
+
+def test_an_annotation_that_belongs_elsewhere_changes_nothing_and_is_logged(caplog):
+    items, _ = EVALUATOR.evaluate(pod(2, ((PREFIX + "approved-by", "anna"), (PREFIX + "strategy.nobody", "minor"))))
+    assert [item.ask for item in items] == [Ask(LEDGER, Question("v1.0.0"))] * 2
+    assert caplog.messages == [
+        "mojaloop/Deployment/ledger: ignored: image-patch.mojaloop.io/approved-by is not an option; "
+        "ignored: image-patch.mojaloop.io/strategy.nobody names no container"
+    ]
+
+
+def test_whatever_is_wrong_in_a_workload_is_one_short_line(caplog):
+    workload = pod(100, tuple((f"{PREFIX}strategy.c{number}", f"\n\x1b[31m{number}") for number in range(100)))
+    named = tuple(replace(c, name=c.name if c.position else "\u202ename" * 500) for c in workload.containers)
+    items, ignored = EVALUATOR.evaluate(replace(workload, containers=named))
+    assert (len(items), ignored) == (99, 1)
+    (line,) = caplog.messages
+    assert line.endswith("; and 98 more")
+    assert line.isprintable()
+    assert len(line) < 1_100

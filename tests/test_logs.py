@@ -18,7 +18,7 @@ def _as_before():
     handlers = list(root.handlers)
     before = [
         (root, root.level),
-        *((logging.getLogger(name), logging.getLogger(name).level) for name in ("httpx", "httpcore")),
+        *((logging.getLogger(name), logging.getLogger(name).level) for name in ("httpx", "httpcore", "uvicorn")),
     ]
     yield
     root.handlers[:] = handlers
@@ -92,3 +92,17 @@ def test_what_would_write_credentials_is_quiet_at_every_level():
     logging.getLogger("exporter").debug("ours")
     assert "s3cret" not in stream.getvalue()
     assert "ours" in stream.getvalue()
+
+
+def test_bad_requests_of_anybody_are_not_logged():
+    stream = lines("text")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application")
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith("Exception in ASGI application")
+
+
+def test_what_anybody_may_have_written_is_shown_printable_and_short():
+    assert logs.shown("plain é") == "plain é"
+    assert logs.shown("a\n\x1b[31m\u202eb\ud800") == r"a\n\x1b[31m\u202eb\ud800"
+    assert logs.shown("a" * 1000) == "a" * 300 + "..."

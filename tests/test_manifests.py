@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import sys
 import tempfile
 
@@ -154,12 +155,53 @@ def test_a_folder_and_standard_input(tmp_path, monkeypatch):
     assert len(read(["-"])) == 1
 
 
+def levels(level, count):
+    """YAML in which each level has nine aliases of the one before it."""
+    lines = (f"x{n}: &x{n} {level.format(', '.join([f'*x{n - 1}'] * 9))}" for n in range(1, count))
+    return "\n".join(("x0: &x0 {a: b}", *lines, ""))
+
+
+CONTAINERS = ", ".join(f"{{name: c{n}, image: 'a/b:v1.0.0'}}" for n in range(100))
+
+
 @pytest.mark.timeout(10)
-@pytest.mark.parametrize("level", ["[{}]", "{{<<: [{}]}}"], ids=["lists", "merge keys"])
-def test_anchors_are_taken_and_cost_nothing(tmp_path, level):
-    levels = "\n".join(f"x{n}: &x{n} {level.format(', '.join([f'*x{n - 1}'] * 9))}" for n in range(1, 12))
-    assert len(found(tmp_path, f"x0: &x0 {{a: b}}\n{levels}\n---\n{DEPLOYMENT}")) == 1
-    assert found(tmp_path, "a: &a {<<: *a, b: &b [*b]}") == []
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (levels("[{}]", 12), "a.yaml, line 6: aliases repeat more than 100,000 values"),
+        (levels("{{<<: [{}]}}", 12), "a.yaml, line 6: aliases repeat more than 100,000 values"),
+        (
+            f"x: &x [{CONTAINERS}]\napiVersion: v1\nkind: List\nitems:\n"
+            + "- {apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: *x}}\n" * 300,
+            "a.yaml, line 5: aliases repeat more than 100,000 values",
+        ),
+        (
+            "x0: &x0 [a]\n" + "".join(f"x{n}: &x{n} [*x{n - 1}]\n" for n in range(1, 600)),
+            "a.yaml, line 500: with its aliases it is nested more than 500 deep",
+        ),
+        ("a: 1\n---\nb: &b [*b]", "a.yaml, document 2, line 3: an alias stands for a value that contains it"),
+        ("a: &a {<<: *a}", "a.yaml, line 1: an alias stands for a value that contains it"),
+        ("- [" + "a," * 500_000 + "]", "a.yaml, line 1: a document has more than 500,000 values; split it, or"),
+    ],
+    ids=["lists", "merge keys", "containers", "chain", "itself", "itself merged", "long list"],
+)
+def test_what_a_small_file_can_expand_to_is_bounded(tmp_path, text, said):
+    with pytest.raises(ManifestError) as caught:
+        found(tmp_path, text)
+    assert said in str(caught.value)
+
+
+def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("exporter.cluster.documents._LARGEST_FILE", 1 << 20)
+    (tmp_path / "a.yaml").write_bytes(b"#" * (1 << 20))
+    assert read([str(tmp_path / "a.yaml")]) == []
+    (tmp_path / "a.yaml").write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(ManifestError, match=r"a\.yaml: larger than 1 MiB; split it"):
+        read([str(tmp_path / "a.yaml")])
+
+
+def test_what_is_shared_within_bounds_is_accepted(tmp_path):
+    assert len(found(tmp_path, f"{levels('[{}]', 5)}---\n{DEPLOYMENT}")) == 1
 
 
 def test_what_an_anchor_shares_is_read(tmp_path):
@@ -172,10 +214,19 @@ y: &y {{image: "a/b:v1.0.1"}}
     assert [(c.name, c.image) for c in workload.containers][-1] == ("shared", "a/b:v1.0.1")
 
 
-def test_text_that_only_yaml_takes_for_something_else(tmp_path):
-    text = DEPLOYMENT.replace("other: x", "image-patch.mojaloop.io/image: 2026-11-21, other: =")
+@pytest.mark.parametrize("value", ["2026-11-21", "=", "1:30", "1:30.5", "190:20:30"])
+def test_text_that_only_yaml_takes_for_something_else(tmp_path, value):
+    text = DEPLOYMENT.replace("other: x", f"image-patch.mojaloop.io/image: {value}, other: =")
     (workload,) = found(tmp_path, f"enum: [=, '!=']\n---\n{text}")
-    assert ("image-patch.mojaloop.io/image", "2026-11-21") in workload.annotations
+    assert ("image-patch.mojaloop.io/image", value) in workload.annotations
+
+
+@pytest.mark.timeout(10)
+def test_long_numbers_cost_nothing(tmp_path):
+    long = "1" + ":59" * 300_000
+    assert found(tmp_path, f"a: {long}\nb: 1{':59' * 300_000}.5") == []
+    collide = "\n".join(f"{number * (2**61 - 1)}: a" for number in range(20_000))
+    assert found(tmp_path, collide) == []
 
 
 def test_json_that_is_no_yaml(tmp_path):
@@ -217,6 +268,24 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
             assert read([file.name]) == []
 
 
+_TAGS = st.sampled_from(
+    ["int", "float", "bool", "null", "str", "binary", "timestamp", "omap", "pairs", "set", "seq", "map", "merge", "x/y"]
+)
+_VALUES = st.text("0123456789abxoeE_.:-+ =<~[]{},*&!yntT\n'\"é", max_size=20)
+
+
+@given(st.lists(st.tuples(_TAGS, _VALUES), min_size=1, max_size=4))
+def test_any_tag_before_any_value_is_manifests_or_an_error_with_its_place(values):
+    text = "\n".join(f"k{number}: !!{tag} {value}" for number, (tag, value) in enumerate(values))
+    with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
+        file.write(text.encode())
+        file.flush()
+        try:
+            assert read([file.name]) == []
+        except ManifestError as error:
+            assert re.match(rf"{re.escape(file.name)}(, document \d+)?(, line \d+)?: .", str(error))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -229,9 +298,19 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
         (DEPLOYMENT.replace("name: ledger", 'name: "{{ .Release.Name }}"'), "run `helm template` first"),
         (DEPLOYMENT.replace("mojaloop/ledger:v1.0.0", "{{ .Values.image }}"), "run `helm template` first"),
         (DEPLOYMENT.replace("replicas: 2", 'replicas: "{{ .Values.replicas }}"'), "run `helm template` first"),
-        ("[" * 200_000, "this is not valid YAML: it is nested more than 500 deep"),
-        ("- " * 200_000, "this is not valid YAML: it is nested more than 500 deep"),
-        ('{"a":' * 200_000, "this is not valid YAML"),
+        ("[" * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
+        ("- " * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
+        ('{"a":' * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
+        ("a: 1\n---\na:\n  b: !!int ''", "document 2, line 4: this is not valid YAML: '' is not of the type int"),
+        ("a: !!int 1:2:3", "a.yaml, line 1: this is not valid YAML: '1:2:3' is a number in base 60"),
+        ("a: !!int 0x", "a.yaml, line 1: this is not valid YAML: '0x' is not of the type int"),
+        ("a: !!float x", "a.yaml, line 1: this is not valid YAML: 'x' is not of the type float"),
+        ("a: !!bool foo", "a.yaml, line 1: this is not valid YAML: 'foo' is not of the type bool"),
+        ("a: !!timestamp foo", "a.yaml, line 1: this is not valid YAML: 'foo' is not of the type timestamp"),
+        ("a: !!binary é", "a.yaml, line 1: this is not valid YAML: failed to convert base64 data into ascii"),
+        ("a: !!int [1]", "a.yaml, line 1: this is not valid YAML: expected a scalar node, but found sequence"),
+        ("a: !Ref b", "a.yaml, line 1: this is not valid YAML: could not determine a constructor for the tag '!Ref'"),
+        ("a: 1\nb: " + "9" * 5_000, "a.yaml, line 2: this is not valid YAML: '99999"),
         ("a: b\n---\nb: \x00", "this is not valid YAML"),
         ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: Deployment is not valid"),
         (
@@ -248,8 +327,9 @@ def test_any_bytes_are_manifests_or_an_error_that_is_said(content):
     ],
     ids=[
         "YAML", "template", "template's name", "template's image", "template's number",
-        "deep", "deep block", "deep JSON", "control character", "metadata", "containers", "a flag that is no text",
-        "no name", "name", "namespace", "container", "no apiVersion",
+        "deep", "deep block", "deep JSON", "empty int", "base 60", "hexadecimal", "float", "bool", "timestamp",
+        "binary", "list", "unknown tag", "huge number", "control character", "metadata", "containers",
+        "a flag that is no text", "no name", "name", "namespace", "container", "no apiVersion",
     ],
 )  # fmt: skip
 def test_what_is_no_manifest(tmp_path, text, said):

@@ -160,7 +160,7 @@ def test_where_no_command_helps_the_message_says_what_to_change(running, behind,
     kube.create("Deployment", place, of_flux(others))
     shown = findings_in(behind.message(place, "job", "pod", "hub", "of-flux").text)
     alerts = behind.firing(place)
-    advice = {f["workload"]: f["advice"] for f in running.findings() if f["namespace"] == place}
+    advice = {w["workload"]: w["advice"] for w in running.workloads() if w["namespace"] == place}
     for name in ("job", "pod", "hub", "of-flux"):
         assert "mojaloop/others:v1.0.1" in advice[name]
         assert advice[name] in shown[name].advice

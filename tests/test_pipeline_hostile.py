@@ -156,7 +156,7 @@ def test_nothing_hostile_arrives_in_slack_and_every_command_is_whole(running, ku
         assert INSTEAD.get(manager, "in the values of its Helm release as well") in text
     # Containers that cannot be judged are another message.
     unknown = until(lambda: [m for m in behind.slack.messages if "cannot be checked" in m.title], 20, behind.log)
-    known = {f[field] for f in ours.findings() for field in ("patch_command", "rollback_command") if f[field]}
+    known = {w[field] for w in ours.workloads() for field in ("patch_command", "rollback_command") if w[field]}
     for message in (*behind.slack.messages, *unknown):
         assert not SIGNS.search(repr(message)), message
         commands = commands_in(message.text)

@@ -3,7 +3,9 @@
 import io
 import json
 import re
+from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -11,7 +13,7 @@ from exporter.commands import render
 from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.reasons import Reason
 from exporter.report import FORMATS, write
-from exporter.report.json_output import render_json, to_json
+from exporter.report.json_output import ContainerFinding, Document, WorkloadFinding, render_json
 from exporter.report.shell import render_commands
 from exporter.report.table import counts, table
 from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key, source
@@ -72,14 +74,15 @@ SNAPSHOT = snapshot(
 )
 
 
+def to_json(snapshot):
+    return json.loads(render_json(snapshot))
+
+
 def test_the_json_of_a_finding():
-    first = to_json(SNAPSHOT)["findings"][0]
-    command = first.pop("patch_command")
-    assert command.startswith("kubectl -n mojaloop patch deployment/ledger --type=json -p=")
-    assert command.count('"replace"') == 2, "one command for main and init containers"
-    assert first.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
-    assert first.pop("advice").startswith("Set the new tag in the values of the Helm release mojaloop/moja as well")
-    assert first == {
+    document = to_json(SNAPSHOT)
+    assert list(document) == ["format", "findings", "workloads"]
+    assert document["format"] == 2
+    assert document["findings"][0] == {
         "namespace": "mojaloop",
         "workload_kind": "Deployment",
         "workload": "ledger",
@@ -99,21 +102,75 @@ def test_the_json_of_a_finding():
     }
 
 
+def test_the_json_of_a_workload():
+    (workload,) = to_json(SNAPSHOT)["workloads"]
+    command = workload.pop("patch_command")
+    assert command.startswith("kubectl -n mojaloop patch deployment/ledger --type=json -p=")
+    assert command.count('"replace"') == 2, "one command for main and init containers"
+    assert workload.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
+    assert workload.pop("advice").startswith("Set the new tag in the values of the Helm release mojaloop/moja as well")
+    assert workload == {
+        "namespace": "mojaloop",
+        "workload_kind": "Deployment",
+        "workload": "ledger",
+        "image": "docker.io/mojaloop/ledger",
+        "tag": "v1.0.0",
+        "latest_tag": "v1.0.2",
+        "releases_behind": 2,
+        "managed_by": {"manager": "helm", "source": "mojaloop/moja"},
+    }
+
+
+def test_a_command_is_there_once_however_many_containers_it_patches():
+    many = tuple(finding(name=f"c{number:03}", position=number) for number in range(600))
+    text = render_json(snapshot(many))
+    assert text.count(b"kubectl ") == 2, "the patch and its rollback"
+    (workload,) = json.loads(text)["workloads"]
+    assert workload["patch_command"].count('"replace"') == 600
+    one = len(render_json(snapshot(many[:1])))
+    assert len(text) < 600 * one, "the size grows with the containers, and not with their square"
+
+
+def test_findings_and_workloads_join_by_what_both_have():
+    document = to_json(SNAPSHOT)
+    keys = ("namespace", "workload_kind", "workload", "image", "tag")
+    missing = {tuple(found[key] for key in keys) for found in document["findings"] if found["patch_available"]}
+    assert {tuple(workload[key] for key in keys) for workload in document["workloads"]} == missing
+
+
+@pytest.mark.parametrize("shown", [SNAPSHOT, Snapshot()], ids=["findings", "empty"])
+def test_the_json_is_as_its_types_declare_it_with_an_object_on_each_line(shown):
+    text = render_json(shown)
+    document = msgspec.json.decode(text, type=Document)
+    assert msgspec.to_builtins(document) == json.loads(text)
+    objects = [line for line in text.decode().splitlines() if line.startswith("    {")]
+    assert len(objects) == len(document.findings) + len(document.workloads)
+    assert text.endswith(b"}\n")
+
+
+def test_every_key_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "findings.md").read_text()
+    for part in (Document, ContainerFinding, WorkloadFinding):
+        for key in part.__struct_fields__:
+            assert re.search(rf"^\| `{key}` \| \S.* \|$", page, re.MULTILINE), f"{part.__name__}.{key}"
+
+
 def test_the_json_where_there_is_nothing_to_say():
-    found = json.loads(render_json(SNAPSHOT))["findings"]
+    found = to_json(SNAPSHOT)["findings"]
     assert len(found) == 5
     current, unknown, invalid = found[2:]
     assert (current["latest_tag"], current["patch_available"], current["releases_behind"]) == (None, False, 0)
-    assert (current["published"], current["patch_command"], current["managed_by"]) == (None, None, None)
+    assert (current["published"], current["managed_by"]) == (None, None)
     assert (unknown["patch_available"], unknown["reason"], unknown["releases_behind"]) == (None, "floating_tag", None)
     assert unknown["upgrades"] == {"minor": None, "major": None}
     assert (invalid["image"], invalid["reference"]) == ("", "")
 
 
 def test_a_reference_by_itself_has_no_workload():
-    found = to_json(snapshot(findings=(finding(key=reference_key(0), name=""),)))["findings"][0]
+    document = to_json(snapshot(findings=(finding(key=reference_key(0), name=""),)))
+    (found,) = document["findings"]
     assert [found[k] for k in ("namespace", "workload_kind", "workload", "container")] == [""] * 4
-    assert (found["patch_available"], found["patch_command"], found["rollback_command"]) == (True, None, None)
+    assert (found["patch_available"], document["workloads"]) == (True, [])
 
 
 def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
@@ -121,9 +178,8 @@ def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
     kept, unknown = finding(latest="v1.0.0"), finding(reason=Reason.INVALID_ANNOTATION)
     missed = finding(name="other", position=1)
     for beside in (kept, unknown):
-        first, second = to_json(snapshot(findings=(beside, missed)))["findings"]
-        assert (first["patch_command"], first["rollback_command"]) == (None, None)
-        assert second["patch_command"].count('"replace"') == 1
+        (workload,) = to_json(snapshot(findings=(beside, missed)))["workloads"]
+        assert workload["patch_command"].count('"replace"') == 1
         assert "\nkubectl " in render_commands(snapshot(findings=(beside, missed)))
     both = render_commands(snapshot(findings=(missed, finding(latest="v1.0.1", name="third", position=2))))
     assert both.startswith("# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2\n")
@@ -175,6 +231,12 @@ def test_the_table_says_what_is_missed_first_and_what_is_unknown_last():
     assert lines[2] == ["mojaloop/ledger:v1.0.2", "none", "v2.0.0", "mojaloop", "deployment/other"]
     assert lines[3] == ["(not", "an", "image", "reference)", "unknown:", "invalid", "reference", "z", "pod/p"]
     assert lines[4] == ["mojaloop/ledger:latest", "unknown:", "floating", "tag", "mojaloop", "job/once"]
+
+
+def test_a_workload_that_exceeds_a_limit_is_a_row():
+    many = finding(name="", reason=Reason.LIMIT_EXCEEDED, reference="", image="", tag="")
+    row = shown(Snapshot(findings=(many,))).splitlines()[1].split()
+    assert row == ["(not", "judged)", "unknown:", "limit", "exceeded", "mojaloop", "deployment/ledger"]
 
 
 def test_where_nothing_is_to_be_done_some_workloads_stand_for_many():

@@ -249,6 +249,27 @@ def test_a_bad_annotation_concerns_its_container_alone(running, kube, namespace,
     assert running.value("mojaloop_exporter_containers", state="ignored") == 1.0
 
 
+def test_annotations_that_cost_too_much_are_refused_and_counted(running, kube, namespace, hub):
+    image = f"{hub.host}/mojaloop/ledger:v1.0.0"
+    names = [f"c{number}" for number in range(40)]
+    costly = body("Deployment", "costly", image=image)
+    costly["spec"]["replicas"] = 0
+    template = costly["spec"]["template"]
+    template["spec"]["containers"] = [{"name": name, "image": image} for name in names]
+    # 2 KiB, which RE2 would compile to 270 MiB.
+    expressions = {
+        f"image-patch.mojaloop.io/include-tags.{name}": rf"(\pL|\pN|\pM){{{2}{name[1:]:0>2}}}" for name in names
+    }
+    template["metadata"]["annotations"] = expressions
+    kube.create("Deployment", namespace, costly)
+    kube.create("Deployment", namespace, body("Deployment", image=image))
+    unknown = {"workload": "costly", "reason": "limit_exceeded"}
+    running.until(lambda: len(running.samples("mojaloop_image_status_unknown", **unknown)) == len(names))
+    assert running.value("mojaloop_exporter_limits_exceeded_total", limit="expressions") == 1.0
+    running.until(lambda: running.value("mojaloop_image_patch_available", workload="thing") == 1.0)
+    assert running.log().count("different regular expressions") == 1
+
+
 def test_what_cannot_start_says_why_in_one_line(running, kube, tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "exporter", "serve", "--kubeconfig", str(kube.kubeconfig()), *arguments]

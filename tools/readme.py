@@ -1,7 +1,8 @@
-"""Tables in the README and docs/security.md come from the code: `python -m tools.readme` writes them."""
+"""What the code knows is generated: `python -m tools.readme` writes tables of the documentation and a JSON Schema."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,10 +13,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from exporter.collector import FAMILIES
 from exporter.config import KEYS, REGISTRY_KEYS
 from exporter.limits import Limit
+from exporter.report.json_output import schema
 from exporter.telemetry import Telemetry
 
 README = Path(__file__).parent.parent / "README.md"
 SECURITY = README.parent / "docs" / "security.md"
+SCHEMA = README.parent / "docs" / "findings.schema.json"
 _ENTRIES = (
     "An entry under `registries` is named after the registry in image references (`ghcr.io`), or a path prefix in it "
     "(`ghcr.io/hub/mirror`). The entry with the longest matching name applies. It has these keys:"
@@ -80,6 +83,12 @@ def with_tables(file: Path) -> str:
     return text
 
 
+def json_schema() -> str:
+    """The JSON Schema of `check --output json` and `/api/v1/findings`."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
 if __name__ == "__main__":
+    SCHEMA.write_text(json_schema(), encoding="utf-8")
     for path in PARTS:
         path.write_text(with_tables(path), encoding="utf-8")

@@ -1,28 +1,39 @@
 """The documents of YAML and JSON files, each with the line that it begins at.
 
-Files may come from anybody. YAML's anchors and nesting are bounded, so that a small file costs neither memory nor the
-process.
+Files may come from anybody, and a pipeline checks them before anybody has read them. Their size, their nesting, and
+what YAML's aliases repeat are bounded, so that a small file costs little time and memory.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import yaml
 
+from exporter.logs import shown
+from exporter.yaml_numbers import NUMBERS, decimal_resolvers
+
 _ENDINGS = (".yaml", ".yml", ".json")
 # libyaml is some ten times faster on the thousands of lines of a rendered chart.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# A rendered chart has some 10 MiB.
+_LARGEST_FILE = 64 << 20
+# A value takes PyYAML about 1 KiB. The API server accepts objects of 1.5 MiB, which have some 100,000 values.
+_MOST_VALUES = 500_000
+# Manifests hardly use aliases, and then for a few labels.
+_MOST_REPEATED = 100_000
 # Custom resource definitions, the deepest objects that exist, stay below 50. libyaml's recursion overflows the stack
 # at some 50,000.
 _DEPTH = 500
 # A date is text to Kubernetes, and a lone `=`, which custom resource definitions contain, is nothing special.
-_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
+_TAG = "tag:yaml.org,2002:"
+_TEXT = _TAG + "str"
+_PLAIN = (_TAG + "timestamp", _TAG + "value")
 
 _NOT_JSON: Any = object()
 
@@ -30,16 +41,26 @@ _NOT_JSON: Any = object()
 class _Loader(_SafeLoader):  # type: ignore[misc]
     """Reads YAML as Kubernetes does, within bounds."""
 
-    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
-        first: [resolver for resolver in resolvers if resolver[0] not in _TEXT]
-        for first, resolvers in _SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers = decimal_resolvers(_SafeLoader, without=_PLAIN)
     _depth = 0
+    _values = 0
+
+    def get_document(self) -> yaml.Node:
+        """The next document, which is not constructed yet."""
+        self._values = 0
+        root: yaml.Node = self.get_node()
+        _refuse_repetition(root, self._values)
+        return root
 
     def descend_resolver(self, current_node: Any, current_index: Any) -> None:
         self._depth += 1
+        self._values += 1
         if self._depth > _DEPTH:
-            raise yaml.YAMLError(f"it is nested more than {_DEPTH} deep")
+            raise _LimitError(f"it is nested more than {_DEPTH} deep", current_node)
+        if self._values > _MOST_VALUES:
+            raise _LimitError(
+                f"a document has more than {_MOST_VALUES:,} values; split it, or write JSON", current_node
+            )
         super().descend_resolver(current_node, current_index)
 
     def ascend_resolver(self) -> None:
@@ -49,16 +70,90 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
     def flatten_mapping(self, node: Any) -> None:
         """Resolve merge keys (`<<`).
 
-        What they repeat is dropped at once, because each level of them would multiply it.
+        What they repeat is dropped at once, because each level of them would multiply it. Keys that are numbers become
+        text, as they do in Kubernetes: Python's hash of numbers is no secret, and keys can be made to collide.
         """
         before = node.value
         super().flatten_mapping(node)
+        for key, _ in node.value:
+            if key.tag in NUMBERS:
+                key.tag = _TEXT
         if node.value is not before:
             last = {
                 (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key)): (key, value)
                 for key, value in node.value
             }
             node.value = list(last.values())
+
+
+class _LimitError(yaml.MarkedYAMLError):
+    """YAML that is valid, but costs too much."""
+
+    def __init__(self, problem: str, node: yaml.Node | None) -> None:
+        super().__init__(problem=problem, problem_mark=None if node is None else node.start_mark)
+
+
+def _constructor(construct: Callable[[_Loader, yaml.Node], Any]) -> Callable[[_Loader, yaml.Node], Any]:
+    """A constructor that says what is wrong, and where: PyYAML's raise anything on a value of another type."""
+
+    def constructed(loader: _Loader, node: yaml.Node) -> Any:
+        try:
+            if node.tag not in NUMBERS or ":" not in node.value:
+                return construct(loader, node)
+            problem = "a number in base 60"
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            problem = f"not of the type {node.tag.removeprefix(_TAG)}"
+        raise yaml.MarkedYAMLError(problem=f"{shown(repr(node.value))} is {problem}", problem_mark=node.start_mark)
+
+    return constructed
+
+
+for _type in ("binary", "bool", "float", "int", "null", "timestamp"):
+    _Loader.add_constructor(_TAG + _type, _constructor(_SafeLoader.yaml_constructors[_TAG + _type]))
+
+
+def _refuse_repetition(root: yaml.Node, values: int) -> None:
+    """Refuse a document whose aliases repeat too much, or that contains itself.
+
+    Args:
+        root: of the document.
+        values: how many nodes it has, each of which may be there several times.
+
+    Raises:
+        _LimitError: with the first node that is too large with everything that its aliases stand for.
+    """
+    # For each collection that is finished: how many values it stands for, and how deep they are.
+    sizes: dict[yaml.Node, tuple[int, int]] = {}
+    above: set[yaml.Node] = set()
+    todo = [(root, False)]
+    while todo:
+        node, finished = todo.pop()
+        if node in sizes:
+            continue
+        parts = _parts(node)
+        inner = [part for part in parts if not isinstance(part, yaml.ScalarNode)]
+        if finished or not inner:
+            above.discard(node)
+            known = [sizes[part] for part in inner]
+            count = 1 + len(parts) - len(inner) + sum(count for count, _ in known)
+            depth = 1 + max((depth for _, depth in known), default=1)
+            if count > values + _MOST_REPEATED:
+                raise _LimitError(f"aliases repeat more than {_MOST_REPEATED:,} values", node)
+            if depth > _DEPTH:
+                raise _LimitError(f"with its aliases it is nested more than {_DEPTH} deep", node)
+            sizes[node] = count, depth
+        elif node in above:
+            raise _LimitError("an alias stands for a value that contains it", node)
+        else:
+            above.add(node)
+            todo.append((node, True))
+            todo.extend((part, False) for part in inner)
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for entry in node.value for part in entry]
+    return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
 class ManifestError(Exception):
@@ -69,21 +164,33 @@ def contents(name: str) -> Iterator[tuple[str, bytes]]:
     """The files of a folder at any depth, a file, or standard input for `-`, each with its content.
 
     Raises:
-        ManifestError: one cannot be read, or the folder has none.
+        ManifestError: one cannot be read or is too large, or the folder has none.
     """
     try:
         if name == "-":
-            yield "standard input", sys.stdin.buffer.read()
+            yield "standard input", _read("standard input", sys.stdin.buffer)
         elif (folder := Path(name)).is_dir():
             files = sorted(file for file in folder.rglob("*") if file.suffix in _ENDINGS and file.is_file())
             if not files:
                 raise ManifestError(f"{name}: no file in it ends in {', '.join(_ENDINGS)}")
             for file in files:
-                yield str(file), file.read_bytes()
+                yield str(file), _read_file(file)
         else:
-            yield name, Path(name).read_bytes()
+            yield name, _read_file(Path(name))
     except OSError as error:
         raise ManifestError(f"{error.filename or name}: {error.strerror}") from error
+
+
+def _read_file(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return _read(str(path), opened)
+
+
+def _read(name: str, opened: IO[bytes]) -> bytes:
+    content = opened.read(_LARGEST_FILE + 1)
+    if len(content) > _LARGEST_FILE:
+        raise ManifestError(f"{name}: larger than {_LARGEST_FILE >> 20} MiB; split it")
+    return content
 
 
 def place(where: str, document: int, line: int | None) -> str:
@@ -100,7 +207,7 @@ def documents(content: bytes, where: str) -> Iterator[tuple[int, Any]]:
     """The documents of a file, each with its first line.
 
     Raises:
-        ManifestError: it is neither YAML nor JSON, or nested too deep.
+        ManifestError: it is neither YAML nor JSON, or costs too much.
     """
     if content.lstrip()[:1] == b"{":
         # YAML accepts nearly all of JSON, but no tabs before a key, and no surrogates.
@@ -116,15 +223,19 @@ def documents(content: bytes, where: str) -> Iterator[tuple[int, Any]]:
         try:
             while loader.check_node():
                 number += 1
-                node = loader.get_node()
+                node = loader.get_document()
                 yield node.start_mark.line + 1, loader.construct_document(node)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else None
-        what = f"{error.problem or error.context}{hint(content)}"
-        raise ManifestError(f"{place(where, number, line)}: this is not valid YAML: {what}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        kind = "" if isinstance(error, _LimitError) else "this is not valid YAML: "
+        raise ManifestError(
+            f"{place(where, number, line)}: {kind}{error.problem or error.context}{hint(content)}"
+        ) from error
+    except RecursionError as error:
+        raise ManifestError(f"{place(where, number, None)}: keys or merge keys are nested too deep") from error
+    except (yaml.YAMLError, ValueError) as error:
         what = str(error).partition("\n")[0]
         raise ManifestError(f"{place(where, number, None)}: this is not valid YAML: {what}") from error

@@ -1,7 +1,7 @@
 """A YAML document whose values know their line, so that every error says where the mistake is.
 
 Only what a configuration needs is accepted: mappings with string keys, lists and plain values, one document, at most 1
-MiB. Aliases, merge keys and tags are refused; with aliases a small file can expand to gigabytes.
+MiB and 50 levels deep. Aliases, merge keys and tags are refused; with aliases a small file can expand to gigabytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from typing import Any, NoReturn
 
 import yaml
 
+from exporter.yaml_numbers import decimal_resolvers
+
 _LARGEST_FILE = 1 << 20
+# The deepest key, a list within an entry of `registries`, is at 4.
+_DEEPEST = 50
 _LONGEST_SHOWN = 60
 _MERGE = "tag:yaml.org,2002:merge"
 
@@ -150,12 +154,13 @@ def read(text: str, where: str) -> Node:
         raise invalid(None if mark is None else mark.line + 1, why) from error
     except yaml.reader.ReaderError as error:
         raise invalid(text.count("\n", 0, error.position) + 1, "an unprintable character") from error
-    except RecursionError as error:
-        raise invalid(None, "nested too deeply") from error
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader without aliases and tags."""
+
+    yaml_implicit_resolvers = decimal_resolvers(yaml.SafeLoader)
+    _depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -164,7 +169,13 @@ class _Loader(yaml.SafeLoader):
         elif getattr(event, "tag", None) is not None:
             refused = "tags"
         else:
-            return super().compose_node(parent, index)
+            self._depth += 1
+            if self._depth > _DEEPEST:
+                problem = f"nested more than {_DEEPEST} levels deep"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            node = super().compose_node(parent, index)
+            self._depth -= 1
+            return node
         raise yaml.MarkedYAMLError(problem=f"{refused} are not supported", problem_mark=event.start_mark)
 
 

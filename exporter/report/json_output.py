@@ -1,64 +1,158 @@
-"""For programs: the JSON of `check` and of `/api/v1/findings`. Its keys are an API."""
+"""For programs: the JSON of `check` and of `/api/v1/findings`. Its keys are an API, described in docs/findings.md.
+
+A workload's command can be long, and many of its containers share it. It is therefore in a list of its own, once for
+each workload, image and tag. Each object is encoded by itself, so that memory never holds the document twice.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from exporter.findings import NO_STATE, Finding, Snapshot, WorkloadPatch, WorkloadState
+from exporter.reasons import Reason
+from exporter.workloads import ContainerType, WorkloadKey
+
+FORMAT = 2
+"""The number of the format. It changes if a key goes or changes its meaning, not if one is added."""
 
 
-def to_json(snapshot: Snapshot) -> dict[str, Any]:
-    """The findings as one JSON object, in the order of the snapshot."""
-    patches = {(patch.workload, patch.image, patch.tag): patch for patch in snapshot.patches}
-    return {
-        "findings": [
-            _to_json(
-                finding,
-                snapshot.workloads.get(finding.workload, NO_STATE),
-                patches.get((finding.workload, finding.image, finding.tag)) if finding.patch_available else None,
-            )
-            for finding in snapshot.findings
-        ]
-    }
+class ManagedBy(msgspec.Struct, frozen=True, kw_only=True):
+    """Who owns a workload: `argocd`, `flux`, `helm` or `operator`, and the Application, release or owner by name."""
+
+    manager: str
+    source: str
+
+
+class Upgrades(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest tags of newer lines (minor: greater Y of X.Y.Z, major: greater X); null if there is none."""
+
+    minor: str | None
+    major: str | None
+
+
+class ContainerFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one container."""
+
+    namespace: str
+    workload_kind: str
+    workload: str
+    container: str
+    container_type: ContainerType
+    image: str
+    tag: str
+    latest_tag: str | None
+    patch_available: bool | None
+    releases_behind: int | None
+    published: str | None
+    upgrades: Upgrades
+    reason: Reason | None
+    reference: str
+    digest: str
+    managed_by: ManagedBy | None
+
+
+class WorkloadFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """How to patch the containers of one workload with one image and tag; only where a patch is missing."""
+
+    namespace: str
+    workload_kind: str
+    workload: str
+    image: str
+    tag: str
+    latest_tag: str
+    releases_behind: int
+    patch_command: str | None
+    rollback_command: str | None
+    advice: str | None
+    managed_by: ManagedBy | None
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """The findings of one moment."""
+
+    format: int
+    findings: list[ContainerFinding]
+    workloads: list[WorkloadFinding]
 
 
 def render_json(snapshot: Snapshot) -> bytes:
-    """`to_json` as UTF-8, with a line feed at the end."""
-    return msgspec.json.format(msgspec.json.encode(to_json(snapshot)), indent=2) + b"\n"
+    """A snapshot as a `Document` in UTF-8: an object on each line, in the order of the snapshot."""
+    encode = msgspec.json.Encoder().encode
+    text = bytearray(b'{\n  "format": %d' % FORMAT)
+    for name, objects in (("findings", _containers(snapshot)), ("workloads", _workloads(snapshot))):
+        text += f',\n  "{name}": ['.encode()
+        separator = b"\n    "
+        for thing in objects:
+            text += separator
+            text += encode(thing)
+            separator = b",\n    "
+        text += b"]" if separator == b"\n    " else b"\n  ]"
+    text += b"\n}\n"
+    return bytes(text)
 
 
-def _to_json(finding: Finding, state: WorkloadState, patch: WorkloadPatch | None) -> dict[str, Any]:
-    key = finding.workload
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a `Document`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Document)}
 
+
+def _containers(snapshot: Snapshot) -> Iterator[ContainerFinding]:
+    return (_container(found, snapshot.workloads.get(found.workload, NO_STATE)) for found in snapshot.findings)
+
+
+def _workloads(snapshot: Snapshot) -> Iterator[WorkloadFinding]:
+    # A reference that was judged by itself has no workload.
+    patches = (patch for patch in snapshot.patches if patch.workload.kind)
+    return (_workload(patch, snapshot.workloads.get(patch.workload, NO_STATE)) for patch in patches)
+
+
+def _container(finding: Finding, state: WorkloadState) -> ContainerFinding:
     def newer(tag: str | None) -> str | None:
         return None if tag == finding.tag else tag
 
-    return {
-        "namespace": key.namespace,
-        "workload_kind": key.kind,
-        "workload": key.name if key.kind else "",
-        "container": finding.container,
-        "container_type": finding.container_type.value,
-        "image": finding.image,
-        "tag": finding.tag,
-        "latest_tag": newer(finding.latest_tag),
-        "patch_available": finding.patch_available,
-        "releases_behind": finding.releases_behind,
-        "published": None if finding.published is None else _rfc3339(finding.published),
-        "upgrades": {"minor": newer(finding.minor), "major": newer(finding.major)},
-        "reason": None if finding.reason is None else finding.reason.value,
-        "reference": finding.reference,
-        "digest": finding.digest,
-        "managed_by": None
-        if state.manager is None
-        else {"manager": state.manager.name, "source": state.manager.source},
-        "patch_command": (patch and patch.patch_command) or None,
-        "rollback_command": (patch and patch.rollback_command) or None,
-        "advice": (patch and patch.advice) or None,
-    }
+    return ContainerFinding(
+        **_place(finding.workload),
+        container=finding.container,
+        container_type=finding.container_type,
+        image=finding.image,
+        tag=finding.tag,
+        latest_tag=newer(finding.latest_tag),
+        patch_available=finding.patch_available,
+        releases_behind=finding.releases_behind,
+        published=None if finding.published is None else _rfc3339(finding.published),
+        upgrades=Upgrades(minor=newer(finding.minor), major=newer(finding.major)),
+        reason=finding.reason,
+        reference=finding.reference,
+        digest=finding.digest,
+        managed_by=_manager(state),
+    )
+
+
+def _workload(patch: WorkloadPatch, state: WorkloadState) -> WorkloadFinding:
+    return WorkloadFinding(
+        **_place(patch.workload),
+        image=patch.image,
+        tag=patch.tag,
+        latest_tag=patch.latest_tag,
+        releases_behind=patch.releases_behind,
+        patch_command=patch.patch_command or None,
+        rollback_command=patch.rollback_command or None,
+        advice=patch.advice or None,
+        managed_by=_manager(state),
+    )
+
+
+def _place(key: WorkloadKey) -> dict[str, Any]:
+    return {"namespace": key.namespace, "workload_kind": key.kind, "workload": key.name if key.kind else ""}
+
+
+def _manager(state: WorkloadState) -> ManagedBy | None:
+    manager = state.manager
+    return None if manager is None else ManagedBy(manager=manager.name, source=manager.source)
 
 
 def _rfc3339(at: float) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.findings import Finding, Snapshot
+from exporter.reasons import Reason
 from exporter.workloads import WorkloadKey
 
 _DAY = 86400.0
@@ -158,7 +159,7 @@ def _short(finding: Finding) -> str:
     """The image as people know it, without the prefixes of Docker Hub."""
     name = finding.image.removeprefix("docker.io/").removeprefix("library/")
     if not name:
-        return "(not an image reference)"
+        return "(not judged)" if finding.reason is Reason.LIMIT_EXCEEDED else "(not an image reference)"
     return f"{name}:{finding.tag}" if finding.tag else f"{name}@{finding.digest[:19]}..."
 
 

@@ -89,6 +89,9 @@ class Exporter:
     def findings(self) -> list[dict[str, Any]]:
         return json.loads(self.get("/api/v1/findings")[2])["findings"]
 
+    def workloads(self) -> list[dict[str, Any]]:
+        return json.loads(self.get("/api/v1/findings")[2])["workloads"]
+
     def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
         """Wait until something holds, and say what it gave."""
         end = time.monotonic() + seconds

@@ -1,7 +1,7 @@
 """The HTTP server: the metrics, the findings as JSON, liveness and readiness.
 
 It only reads what it is given and contacts neither a registry nor the cluster: liveness must never depend on them, and
-a scrape takes as long as copying bytes.
+a scrape takes as long as copying bytes. What is rendered on request is rendered in a thread, once for all who ask.
 """
 
 from __future__ import annotations
@@ -9,28 +9,50 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import uvicorn
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import exposition as text
+from prometheus_client.openmetrics import exposition as openmetrics_text
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter import __version__
+from exporter.limits import Limit
+from exporter.server.body import Body
+from exporter.server.connections import Bounds, Connections
+from exporter.server.negotiation import OPENMETRICS, accepts_gzip, accepts_openmetrics
+from exporter.server.own_metrics import OwnMetrics
+from exporter.telemetry import Telemetry
 
+_T = TypeVar("_T")
 # A scrape in progress may finish when the process is asked to stop. Kubernetes waits 30 s, people less.
 _SHUTDOWN_SECONDS = 2
-_MOST_CONNECTIONS = 200
+# Connections that the kernel holds until they are accepted, and that are accepted at once. A client would try again
+# after a second if there were more, and the kubelet waits for no more than that.
+_BACKLOG = 512
+# The kernel counts the buffers of a connection as memory of the pod, and lets each grow to megabytes by default. It
+# takes twice these numbers, for its own overhead.
+_SEND_BUFFER_BYTES = 256 << 10
+_RECEIVE_BUFFER_BYTES = 64 << 10
+_MEDIA = {
+    False: "text/plain; version=0.0.4; charset=utf-8",
+    True: f"{OPENMETRICS}; version=1.0.0; charset=utf-8",
+}
+_ENCODERS: dict[bool, Callable[[Any], bytes]] = {
+    False: text.generate_latest,
+    True: openmetrics_text.generate_latest,
+}
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
 }
-_EOF = b"# EOF\n"
 _PAGES = {
     "/metrics": "metrics, as text and OpenMetrics",
     "/api/v1/findings": "findings, as JSON",
@@ -42,11 +64,17 @@ _PAGES = {
 class Page(Protocol):
     """The rendered content of `/metrics`, such as `collector.Exposition`."""
 
-    def chunks(self, openmetrics: bool, /) -> Iterator[bytes]:  # noqa: FBT001
+    def chunks(self, openmetrics: bool, /) -> Iterable[bytes]:  # noqa: FBT001
         """The page in parts, without its end."""
 
-    def gzip(self, openmetrics: bool, tail: bytes, /) -> bytes:  # noqa: FBT001
-        """The page followed by `tail`, compressed."""
+    def compressed(self, openmetrics: bool, /) -> bool:  # noqa: FBT001
+        """Whether `compress` was called."""
+
+    def compress(self, openmetrics: bool, /) -> None:  # noqa: FBT001
+        """Prepare `gzip`; takes a while."""
+
+    def gzip(self, openmetrics: bool, tail: bytes, /) -> Sequence[bytes]:  # noqa: FBT001
+        """The page followed by `tail`, compressed, in parts."""
 
 
 class ListenError(Exception):
@@ -67,6 +95,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise ListenError(f"cannot listen on {host}:{port}: {error}; name another address with --listen") from error
     # Connections inherit it. asyncio sets it only on sockets that it created, and a page is sent in several writes.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
     return listener
 
 
@@ -79,28 +109,43 @@ class EmbeddedServer(uvicorn.Server):
         yield
 
 
+class _BoundedServer(EmbeddedServer):
+    """uvicorn with bounded connections."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        self._connections.sweep()
+        return await super().on_tick(counter)
+
+
 class Server:
     """Answers requests while `run` runs.
 
     Args:
         listener: from `listen`; closed at the end.
-        own: the exporter's own metrics.
+        telemetry: the exporter's own metrics.
         exposition: the page of the newest snapshot.
-        findings: the JSON of the newest snapshot.
+        findings: the JSON of the newest snapshot; called in a thread.
         ready: whether everything that is watched has been listed once.
+        bounds: what connections may cost.
     """
 
     def __init__(
         self,
         *,
         listener: socket.socket,
-        own: CollectorRegistry,
+        telemetry: Telemetry,
         exposition: Callable[[], Page],
         findings: Callable[[], bytes],
         ready: Callable[[], bool],
+        bounds: Bounds | None = None,
     ) -> None:
         self._listener = listener
-        self._own = _OwnMetrics(own)
+        self._own = OwnMetrics(telemetry.registry)
         self._exposition = exposition
         self._findings = findings
         self._ready = ready
@@ -111,19 +156,27 @@ class Server:
             Route("/-/healthy", self._healthy),
             Route("/-/ready", self._readiness),
         ]
+        app = Starlette(routes=routes)
+        # It would make an address from the client's Host header.
+        app.router.redirect_slashes = False
+        connections = Connections(bounds=bounds or Bounds(), exceeded=telemetry.exceeded)
         config = uvicorn.Config(
-            Starlette(routes=routes),
-            http="h11",
+            _without_bodies(app, telemetry.exceeded),
+            # A class to uvicorn, which only calls it.
+            http=connections.accept,  # type: ignore[arg-type]
+            h11_max_incomplete_event_size=connections.bounds.header_bytes,
+            backlog=_BACKLOG,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
-        self._server = EmbeddedServer(config)
+        self._server = _BoundedServer(config, connections)
+        # One, so that what many clients ask for at once is rendered once.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="server")
 
     async def run(self) -> None:
         """Answer until cancelled; requests in progress may finish."""
@@ -134,22 +187,28 @@ class Server:
             self._server.should_exit = True
             await serving
             raise
+        finally:
+            self._thread.shutdown(wait=False)
 
     async def _metrics(self, request: Request) -> Response:
-        encode, media = choose_encoder(request.headers.get("accept", ""))
-        openmetrics = media.startswith("application/openmetrics-text")
-        # Its last line is OpenMetrics' `# EOF`, so it comes after the snapshot.
-        own = self._own.render(encode, media)
+        openmetrics = accepts_openmetrics(request.headers.get("accept", ""))
+        compressed = accepts_gzip(request.headers.get("accept-encoding", ""))
         exposition = self._exposition()
+        if compressed and not exposition.compressed(openmetrics):
+            await self._in_thread(lambda: exposition.compress(openmetrics))
+        # Its last line is OpenMetrics' `# EOF`, so it comes after the snapshot.
+        own = self._own.render(_ENCODERS[openmetrics], openmetrics=openmetrics)
         headers = {**_HEADERS, "Vary": "Accept, Accept-Encoding"}
-        if _accepts_gzip(request.headers.get("accept-encoding", "")):
+        if compressed:
             headers["Content-Encoding"] = "gzip"
-            return Response(exposition.gzip(openmetrics, own), media_type=media, headers=headers)
+            return Body(exposition.gzip(openmetrics, own), media=_MEDIA[openmetrics], headers=headers)
+        return Body((*exposition.chunks(openmetrics), own), media=_MEDIA[openmetrics], headers=headers)
 
-        return Response(b"".join((*exposition.chunks(openmetrics), own)), media_type=media, headers=headers)
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _found(self, _request: Request) -> Response:
-        return Response(self._findings(), media_type="application/json", headers=_HEADERS)
+        return Body((await self._in_thread(self._findings),), media="application/json", headers=_HEADERS)
 
     async def _healthy(self, _request: Request) -> Response:
         return PlainTextResponse("healthy\n", headers=_HEADERS)
@@ -174,50 +233,18 @@ class Server:
         )
 
 
-class _OwnMetrics:
-    """The exporter's own metrics, a family rendered again only when a value of it changed.
+def _without_bodies(app: ASGIApp, exceeded: Callable[[Limit], None]) -> ASGIApp:
+    """An application that refuses requests with a body."""
 
-    Most of them are counters of failures that stay as they are, and rendering them all would take longer than all else
-    in a scrape.
-    """
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+            for name, value in scope["headers"]
+        ):
+            exceeded(Limit.HTTP_BODY_BYTES)
+            headers = {**_HEADERS, "Connection": "close"}
+            await PlainTextResponse("send no body\n", status_code=413, headers=headers)(scope, receive, send)
+        else:
+            await app(scope, receive, send)
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-        # By media type and family: the values, and the text that they were rendered to.
-        self._known: dict[tuple[str, str], tuple[list[float], bytes]] = {}
-
-    def render(self, encode: Callable[[Any], bytes], media: str) -> bytes:
-        """The page of the registry.
-
-        Args:
-            encode: `prometheus_client`'s encoder.
-            media: the media type that it renders.
-        """
-        parts: list[bytes] = []
-        for family in self._registry.collect():
-            # Samples are only ever added, at the end.
-            values = [sample.value for sample in family.samples]
-            known = self._known.get((media, family.name))
-            if known is None or known[0] != values:
-                known = self._known[media, family.name] = values, encode(_One(family)).removesuffix(_EOF)
-            parts.append(known[1])
-        return b"".join((*parts, _EOF if "openmetrics" in media else b""))
-
-
-class _One:
-    """A family as a registry of its own."""
-
-    def __init__(self, family: Metric) -> None:
-        self._family = family
-
-    def collect(self) -> Iterator[Metric]:
-        yield self._family
-
-
-def _accepts_gzip(header: str) -> bool:
-    """Whether `Accept-Encoding` (RFC 9110, section 12.5.3) accepts gzip."""
-    for part in header.lower().split(","):
-        coding, *parameters = (piece.strip() for piece in part.split(";"))
-        if coding in ("gzip", "x-gzip", "*"):
-            return not any(p.startswith("q=") and not p[2:].strip("0.") for p in parameters)
-    return False
+    return guarded

@@ -1,0 +1,50 @@
+"""The exporter's own metrics as text, a family rendered again only when a value of it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric
+
+_EOF = b"# EOF\n"
+
+
+class OwnMetrics:
+    """A registry, whose families are rendered again only when a value of them changed.
+
+    Most of them are counters of failures that stay as they are, and rendering them all would take longer than all else
+    in a scrape.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        # By format and family: the values, and the text that they were rendered to.
+        self._known: dict[tuple[bool, str], tuple[list[float], bytes]] = {}
+
+    def render(self, encode: Callable[[Any], bytes], *, openmetrics: bool) -> bytes:
+        """The page of the registry.
+
+        Args:
+            encode: `prometheus_client`'s encoder of the format.
+            openmetrics: whether that is OpenMetrics.
+        """
+        parts: list[bytes] = []
+        for family in self._registry.collect():
+            # Samples are only ever added, at the end.
+            values = [sample.value for sample in family.samples]
+            known = self._known.get((openmetrics, family.name))
+            if known is None or known[0] != values:
+                known = self._known[openmetrics, family.name] = values, encode(_One(family)).removesuffix(_EOF)
+            parts.append(known[1])
+        return b"".join((*parts, _EOF if openmetrics else b""))
+
+
+class _One:
+    """A family as a registry of its own."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
