@@ -57,9 +57,12 @@ async def test_limits_hold_through_a_proxy(tmp_path, bad, scheme):
     answer, reason = BAD[bad]
     context = tls(tmp_path, f"DNS:{NAME}") if scheme == "https" else None
     entry = RegistryEntry(name=NAME, insecure=scheme == "http", ca_file=tmp_path / "cert.pem" if context else None)
-    async with web(answer, tls=context) as server, proxy({NAME: server.host, f"{NAME}:443": server.host}) as between:
-        async with client(entry, proxy=between.url, limits=Limits(read=1.5, request=1.5, pages=20)) as ours:
-            await refused(ours.tags(LEDGER), reason)
+    async with (
+        web(answer, tls=context) as server,
+        proxy({NAME: server.host, f"{NAME}:443": server.host}) as between,
+        client(entry, proxy=between.url, limits=Limits(read=1.5, request=1.5, pages=20)) as ours,
+    ):
+        await refused(ours.tags(LEDGER), reason)
 
 
 @pytest.mark.parametrize("host", PRIVATE)
@@ -76,10 +79,13 @@ async def test_a_proxy_is_never_asked_for_a_private_address(host, how):
     more = {"token_hosts": (host.strip("[]"), "localhost"), "redirect_hosts": ("*",)}
     endpoint = {"endpoint": address} if how == "endpoint" else {}
     entry = RegistryEntry(name=NAME, insecure=True, **more, **endpoint)
-    async with web(answer) as server, proxy({NAME: server.host}) as between:
-        async with client(entry, proxy=between.url) as ours:
-            question = ours.created(LEDGER, "v1.0.0") if how == "blob" else ours.tags(LEDGER)
-            await refused(question, Reason.PRIVATE_ADDRESS)
+    async with (
+        web(answer) as server,
+        proxy({NAME: server.host}) as between,
+        client(entry, proxy=between.url) as ours,
+    ):
+        question = ours.created(LEDGER, "v1.0.0") if how == "blob" else ours.tags(LEDGER)
+        await refused(question, Reason.PRIVATE_ADDRESS)
     assert all(NAME in target for target in between.targets())
 
 
@@ -90,9 +96,12 @@ async def test_a_proxy_is_trusted_to_refuse_names_of_private_addresses():
             return reply(status=307, Location="http://inside.example/v2/x")
 
         entry = RegistryEntry(name=NAME, insecure=True, redirect_hosts=("inside.example",))
-        async with web(answer) as server, proxy({NAME: server.host, "inside.example": inside.host}) as between:
-            async with client(entry, proxy=between.url) as ours:
-                assert (await ours.tags(LEDGER)).names == ("v1.0.0",)
+        async with (
+            web(answer) as server,
+            proxy({NAME: server.host, "inside.example": inside.host}) as between,
+            client(entry, proxy=between.url) as ours,
+        ):
+            assert (await ours.tags(LEDGER)).names == ("v1.0.0",)
 
 
 async def forever(_request):
@@ -116,7 +125,9 @@ async def silent(_request):
     ],
 )
 async def test_a_proxy_that_misbehaves(answer, reason, limit):
-    async with web(answer) as bad:
-        async with client(RegistryEntry(name=NAME), proxy=f"http://{bad.host}", limits=FAST) as ours:
-            error = await refused(ours.tags(LEDGER), reason)
-            assert error.limit is limit
+    async with (
+        web(answer) as bad,
+        client(RegistryEntry(name=NAME), proxy=f"http://{bad.host}", limits=FAST) as ours,
+    ):
+        error = await refused(ours.tags(LEDGER), reason)
+        assert error.limit is limit
