@@ -43,7 +43,7 @@ class Limit(Enum):
     )
     ANSWER_PARTS = (
         "answer_parts",
-        20_000,
+        10_000,
         "parts (chunks) of the body of one answer",
         "the lookup fails with `bad_answer`",
     )

@@ -23,6 +23,7 @@ async def test_a_bad_registry(bad):
     ):
         await refused(ours.tags(at(server)), reason)
         assert ours.failures(server.host) == {reason.value: 1.0}
+        assert ours.value("mojaloop_exporter_unexpected_errors_total", {"source": "registry"}) == 0
         assert (await ours.tags(at(other))).names == ("v1.0.0",), "other registries go on"
 
 

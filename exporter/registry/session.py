@@ -114,7 +114,7 @@ class Session:
         raise bad_answer(f"more than {_MOST_REDIRECTS} redirects")
 
     def _target(self, url: httpx.URL, answer: httpx.Response, *, any_host: bool) -> httpx.URL:
-        target = urls.join(url, answer.headers.get("location", ""))
+        target = urls.join(url, answer.extensions["location"])
         if target is None:
             raise bad_answer("a redirect has no valid address")
         if target.scheme != "https" and not (target.scheme == url.scheme == "http"):

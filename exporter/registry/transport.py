@@ -30,8 +30,9 @@ from exporter.registry.resolver import Resolver
 from exporter.telemetry import Telemetry
 
 _KEEP_ALIVE_SECONDS = 15.0
-# The body is decoded here. Cookies are dropped: there is no session with a registry that they could continue.
-_NOT_PASSED_ON = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie"})
+# The body is decoded here. Cookies are dropped: there is no session with a registry that they could continue. The
+# target of a redirect is in an extension: httpx reads the header even where it follows none, and fails on some hosts.
+_NOT_PASSED_ON = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie", b"location"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ class Transport(httpx.AsyncBaseTransport):
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One request and its answer.
+        """One request and its answer; the extension `location` has the target of a redirect.
 
         Raises:
             RegistryError: there was no complete and valid answer.
@@ -119,7 +120,8 @@ class Transport(httpx.AsyncBaseTransport):
         finally:
             self._telemetry.registry_duration.labels(entry.host).observe(time.monotonic() - began)
         passed_on = [(name, value) for name, value in headers.raw if name.lower() not in _NOT_PASSED_ON]
-        return httpx.Response(answer.status, headers=passed_on, content=content, request=request)
+        extensions = {"location": headers.get("location", "")}
+        return httpx.Response(answer.status, headers=passed_on, content=content, request=request, extensions=extensions)
 
     async def aclose(self) -> None:
         """Close every connection."""
