@@ -1,9 +1,12 @@
 """Questions to registries: mirrors, allowed registries, time limits and counting, over real sockets."""
 
 import asyncio
+import gc
 import time
+import weakref
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from exporter.images import Repository
@@ -115,6 +118,25 @@ async def test_lists_are_kept_for_as_many_lookups_as_a_registry_has_turns():
             assert len(server.requests) == 4, "a further list would be kept until the catalogue has time for it"
             stored.set()
         assert len(held) == 20
+
+
+async def test_an_answer_is_freed_without_the_garbage_collector(monkeypatch):
+    bodies = []
+    real = httpx.Response.__init__
+
+    def remember(self, *rest, **more):
+        real(self, *rest, **more)
+        bodies.append(weakref.ref(self))
+
+    monkeypatch.setattr(httpx.Response, "__init__", remember)
+    async with web(TokenRegistry()) as server, client(entry_for(server)) as ours:
+        gc.disable()
+        try:
+            await ours.tags(at(server))
+            assert len(bodies) == 3
+            assert [body() for body in bodies] == [None, None, None]
+        finally:
+            gc.enable()
 
 
 async def test_the_time_limits_of_a_lookup_and_a_request_are_counted():

@@ -97,6 +97,7 @@ class RegistryClient:
             trust_env=False,
             timeout=timeout,
             headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip"},
+            event_hooks={"response": [_release]},
         )
         for entry in self._entries:
             if entry.allow and entry.mirror_of is None:
@@ -229,6 +230,12 @@ class RegistryClient:
         self._telemetry.registry_failures.labels(session.entry.host, error.reason.value).inc()
         if error.limit is not None:
             self._telemetry.exceeded(error.limit)
+
+
+async def _release(answer: httpx.Response) -> None:
+    """Make an answer free with its last reference."""
+    # httpx's stream refers back to its answer. In that cycle the body stays in memory until the garbage collector runs.
+    answer.stream = httpx.ByteStream(b"")
 
 
 def _sendable(etag: str | None) -> str | None:

@@ -72,12 +72,10 @@ class Distribution:
         validator: str | None = answer.headers.get("etag")
         seen, names = {url}, dict[str, None]()
         while True:
-            page = await _tag_page(answer, session.limits.tags)
             before = len(names)
-            names.update(dict.fromkeys(page.tags or ()))
+            following = _next_page(answer, await _add_page(names, answer, session.limits.tags))
             if len(names) > session.limits.tags:
                 raise bad_answer(f"more than {session.limits.tags} tags", limit=Limit.TAGS)
-            following = _next_page(answer, page)
             if following is None:
                 return TagList(tuple(names), validator, not_modified=False)
             if not urls.same_origin(following, answer.url):
@@ -112,25 +110,27 @@ def _url(session: Session, what: str) -> httpx.URL:
     return base.join(f"{base.path.rstrip('/')}/v2/{session.repository.path}/{what}")
 
 
-async def _tag_page(answer: httpx.Response, most: int) -> _TagPage:
-    """A page of tags, without names that are longer than any tag. A large one is decoded in a thread."""
+async def _add_page(names: dict[str, None], answer: httpx.Response, most: int) -> str | None:
+    """Add the names of a page, except those that are longer than any tag; the address of `next`, if it has one."""
 
-    def page() -> _TagPage:
-        found = body.decode(answer.content, _TagPage, limit=Limit.TAGS, most=most)
-        found.tags = [name for name in found.tags or () if len(name) <= _LONGEST_TAG]
-        return found
+    def add() -> str | None:
+        page = body.decode(answer.content, _TagPage, limit=Limit.TAGS, most=most)
+        names.update((name, None) for name in page.tags or () if len(name) <= _LONGEST_TAG)
+        return page.next or None
 
-    return page() if len(answer.content) < _LARGE_BYTES else await asyncio.to_thread(page)
+    # Nothing else uses the names meanwhile.
+    return add() if len(answer.content) < _LARGE_BYTES else await asyncio.to_thread(add)
 
 
-def _next_page(answer: httpx.Response, page: _TagPage) -> httpx.URL | None:
+def _next_page(answer: httpx.Response, following: str | None) -> httpx.URL | None:
     target = headers.next_page(answer.headers.get("link", ""))
-    if target is None and not page.next:
+    target = following if target is None else target
+    if target is None:
         return None
-    following = urls.join(answer.url, page.next or "" if target is None else target)
-    if following is None:
+    url = urls.join(answer.url, target)
+    if url is None:
         raise bad_answer("the next page of tags has no valid address")
-    return following
+    return url
 
 
 async def _manifest(session: Session, reference: str) -> _Manifest:
