@@ -1,9 +1,11 @@
 """Questions to registries: mirrors, allowed registries, time limits and counting, over real sockets."""
 
 import asyncio
+import contextlib
 import gc
 import time
 import weakref
+from collections import Counter
 from dataclasses import replace
 
 import httpx
@@ -118,6 +120,32 @@ async def test_lists_are_kept_for_as_many_lookups_as_a_registry_has_turns():
             assert len(server.requests) == 4, "a further list would be kept until the catalogue has time for it"
             stored.set()
         assert len(held) == 20
+
+
+async def test_large_lists_do_not_add_up():
+    tags = [f"v{number}.0.0-snapshot" for number in range(20_000)]
+    running, most = Counter(), Counter()
+
+    async with contextlib.AsyncExitStack() as opened:
+        servers = [await opened.enter_async_context(web(lambda _: reply({"tags": tags}))) for _ in range(3)]
+        ours = await opened.enter_async_context(client(*map(entry_for, servers), limits=Limits()))
+
+        async def look_up(server, number):
+            async with ours.client.listing(at(server, f"mojaloop/r{number}")) as found:
+                assert len(found.names) == 20_000
+                for what in (server.host, "all"):
+                    running[what] += 1
+                    most[what] = max(most[what], running[what])
+                await asyncio.sleep(0.01)  # while it is stored
+                for what in (server.host, "all"):
+                    running[what] -= 1
+
+        async with asyncio.TaskGroup() as group:
+            for server in servers:
+                for number in range(6):
+                    group.create_task(look_up(server, number))
+        assert most["all"] <= Limit.LARGE_LOOKUPS.most
+        assert {most[server.host] for server in servers} == {1}
 
 
 async def test_an_answer_is_freed_without_the_garbage_collector(monkeypatch):
