@@ -9,7 +9,7 @@ import pytest
 from exporter.images import Repository
 from exporter.limits import Limit
 from exporter.reasons import Reason
-from exporter.registry import Limits, RegistryEntry
+from exporter.registry import RegistryEntry
 from tests.support.bad_registries import BAD
 from tests.support.proxy import proxy
 from tests.support.registry_client import FAST, TokenRegistry, basic, client, refused, tls
@@ -60,7 +60,7 @@ async def test_limits_hold_through_a_proxy(tmp_path, bad, scheme):
     async with (
         web(answer, tls=context) as server,
         proxy({NAME: server.host, f"{NAME}:443": server.host}) as between,
-        client(entry, proxy=between.url, limits=Limits(read=1.5, request=1.5, pages=20)) as ours,
+        client(entry, proxy=between.url, limits=FAST) as ours,
     ):
         await refused(ours.tags(LEDGER), reason)
 
