@@ -32,7 +32,7 @@ class Limit(Enum):
         "large_lookups",
         2,
         "lookups with answers of more than 128 KiB at a time, one for each registry",
-        "further ones wait within their time limits",
+        "further ones wait, and fail with `unreachable` when `lookup_seconds` are over",
     )
     ANSWER_BYTES = "answer_bytes", 4 * 2**20, "bytes of one answer of a registry", "the lookup fails with `bad_answer`"
     ANSWER_HEAD_BYTES = (

@@ -148,6 +148,25 @@ async def test_large_lists_do_not_add_up():
         assert {most[server.host] for server in servers} == {1}
 
 
+async def test_waiting_for_other_large_lists_does_not_count_as_time_of_the_request():
+    tags = [f"v{number}.0.0-snapshot" for number in range(20_000)]
+    limits = Limits(request=1.0)
+    async with web(lambda _: reply({"tags": tags})) as server, client(entry_for(server), limits=limits) as ours:
+        async with ours.client.listing(at(server)):
+            other = asyncio.create_task(ours.tags(at(server, "mojaloop/other")))
+            await asyncio.wait([other], timeout=1.5)
+            assert not other.done()
+        assert len((await other).names) == 20_000
+        assert ours.exceeded(Limit.LARGE_LOOKUPS) == 0
+    async with (
+        web(lambda _: reply({"tags": tags})) as server,
+        client(entry_for(server), limits=Limits(lookup=0.5)) as ours,
+        ours.client.listing(at(server)),
+    ):
+        await refused(ours.tags(at(server, "mojaloop/other")), Reason.UNREACHABLE, "no complete answer")
+        assert ours.exceeded(Limit.LARGE_LOOKUPS) == 1
+
+
 async def test_an_answer_is_freed_without_the_garbage_collector(monkeypatch):
     bodies = []
     real = httpx.Response.__init__

@@ -26,6 +26,10 @@ class Budget:
         held: where it holds them, until the answer is stored.
         most: bytes of all answers together, decoded.
         exceeded: called when the lookup gives up before it has its places.
+
+    Attributes:
+        taken: bytes so far.
+        deadline: the time limit of the request whose answer is being received.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Budget:
         self._most = most
         self._exceeded = exceeded
         self.taken = 0
+        self.deadline: asyncio.Timeout | None = None
 
     async def take(self, count: int) -> None:
         """Account for bytes before they are kept; wait for a place if they make the lookup a large one.
@@ -52,9 +57,20 @@ class Budget:
         if self.taken > self._most:
             raise bad_answer(f"the answers have more than {self._most} bytes in all", limit=Limit.LOOKUP_BYTES)
         while self._places and self.taken > SMALL_BYTES:
-            try:
-                await self._held.enter_async_context(self._places[0])
-            except asyncio.CancelledError:
-                self._exceeded()
-                raise
+            await self._wait(self._places[0])
             self._places.pop(0)
+
+    async def _wait(self, place: asyncio.Semaphore) -> None:
+        # Waiting for other lookups is not the fault of this registry: its request has as much time left afterwards.
+        loop, deadline = asyncio.get_running_loop(), self.deadline
+        end = None if deadline is None else deadline.when()
+        began = loop.time()
+        if deadline is not None and end is not None:
+            deadline.reschedule(None)
+        try:
+            await self._held.enter_async_context(place)
+        except asyncio.CancelledError:
+            self._exceeded()
+            raise
+        if deadline is not None and end is not None:
+            deadline.reschedule(end + loop.time() - began)

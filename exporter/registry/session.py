@@ -132,7 +132,7 @@ class Session:
         }
         try:
             request = self.http.build_request("GET", url, headers=extra, extensions=extensions)
-            async with asyncio.timeout(self.limits.request):
+            async with asyncio.timeout(self.limits.request) as self.budget.deadline:
                 return await self.http.send(request, auth=self.auth, follow_redirects=False)
         except RegistryError as error:
             self._close(urls.host(url), error)
