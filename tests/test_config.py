@@ -155,6 +155,7 @@ def test_every_key_is_read():
         ca_file=Path("/etc/registries/ca.pem"),
         username_file=Path("/etc/registries/username"),
         password_file=Path("/etc/registries/password"),
+        allow_annotations=True,
         api="dockerhub",
         token_hosts=("auth.hub.example", "auth.hub.example:8443"),
         mirror_of="docker.io",
@@ -223,6 +224,18 @@ def test_an_entry_is_merged_into_the_default_one(tmp_path):
     assert entries["docker.io"].password_file == Path("/p")
     assert not entries["docker.io/mojaloop"].allow
     assert entries["quay.io"].allow
+
+
+def test_a_path_prefix_of_a_default_registry_is_asked_like_the_registry(tmp_path):
+    text = "{docker.io/hub: {docker_config_file: /c}, registry.k8s.io/x: {insecure: true}, mirror.gcr.io/x: }"
+    entries = {entry.name: entry for entry in read(tmp_path, f"registries: {text}").registries}
+    hub, prefix = entries["docker.io"], entries["docker.io/hub"]
+    assert prefix == dataclasses.replace(hub, name="docker.io/hub", docker_config_file=Path("/c"))
+    assert prefix.base == hub.base
+    assert not hub.has_credentials
+    assert entries["registry.k8s.io/x"].redirect_hosts == ("*.pkg.dev",)
+    assert str(entries["registry.k8s.io/x"].base) == "http://registry.k8s.io"
+    assert entries["mirror.gcr.io/x"] == RegistryEntry(name="mirror.gcr.io/x"), "what it mirrors depends on its name"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "kubernetes:\nlog:\nlisten:\n"])

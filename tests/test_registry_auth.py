@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from exporter.limits import Limit
 from exporter.reasons import Reason
 from tests.support.registry_client import TokenRegistry, at, basic, client, entry_for, refused
 from tests.support.web import reply, web
@@ -76,6 +77,53 @@ async def test_an_identity_token_of_docker_is_a_refresh_token(tmp_path):
         (asked,) = [r for r in server.requests if r.path == "/token"]
         assert asked.method == "POST"
         assert b"refresh_token=idtok" in asked.body
+
+
+def issuing(token, expires=300):
+    """A registry whose token service issues one token for any scope."""
+
+    def answer(request):
+        if request.path == "/token":
+            return reply({"token": token, "expires_in": expires})
+        if "authorization" in request.headers:
+            return reply({"tags": ["v1.0.0"]})
+        return reply(status=401, WWW_Authenticate=f'Bearer realm="http://{request.headers["host"]}/token"')
+
+    return answer
+
+
+async def test_tokens_of_a_registry_are_few_and_the_latest_are_kept():
+    async with web(issuing("t")) as server, client(entry_for(server)) as ours:
+        auth = ours.client._registries[server.host].auth
+        for number in range(Limit.TOKENS.most + 20):
+            await ours.tags(at(server, f"mojaloop/r{number}"))
+        assert len(auth) == Limit.TOKENS.most
+        asked = server.paths().count("/token")
+        await ours.tags(at(server, f"mojaloop/r{number}"))
+        assert server.paths().count("/token") == asked
+
+
+async def test_an_expired_token_is_dropped_and_none_is_kept_for_years():
+    now = [0.0]
+    async with web(issuing("t", expires=10**12)) as server, client(entry_for(server)) as ours:
+        auth = ours.client._registries[server.host].auth
+        auth._clock = lambda: now[0]
+        await ours.tags(at(server, "mojaloop/a"))
+        now[0] = 3600.0
+        await ours.tags(at(server, "mojaloop/b"))
+        assert len(auth) == 1
+        await ours.tags(at(server, "mojaloop/a"))
+        assert server.paths().count("/token") == 3
+
+
+async def test_a_token_has_a_bounded_size():
+    most = Limit.TOKEN_BYTES.most
+    async with web(issuing("t" * most)) as server, client(entry_for(server)) as ours:
+        await ours.tags(at(server))
+        server.handler = issuing("t" * (most + 1))
+        await refused(ours.tags(at(server, "mojaloop/other")), Reason.BAD_ANSWER, f"more than {most} bytes")
+        assert len(ours.client._registries[server.host].auth) == 1
+        assert ours.exceeded(Limit.TOKEN_BYTES) == 1
 
 
 @pytest.mark.parametrize("content", [None, "no json: s3cret", '{"auths": {"%s": {"auth": "s3cret!"}}}', "\xff"])

@@ -1,14 +1,17 @@
 """Headers of registries, valid and hostile."""
 
+import contextlib
+
 import pytest
-from httpx import URL
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.registry.headers import challenge, next_page, remaining, retry_after, same_origin
+from exporter.reasons import Reason
+from exporter.registry import RegistryError
+from exporter.registry.headers import challenge, is_sendable_etag, next_page, remaining, retry_after
+from tests.support.bad_registries import UNREADABLE_LINKS
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
-PAGE = URL("https://registry.example/v2/a/b/tags/list?n=100")
 
 
 @pytest.mark.parametrize(
@@ -71,36 +74,87 @@ def test_requests_left(said, expected):
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ('</v2/a/b/tags/list?last=v1&n=100>; rel="next"', "https://registry.example/v2/a/b/tags/list?last=v1&n=100"),
+        ('</v2/a/b/tags/list?last=v1&n=100>; rel="next"', "/v2/a/b/tags/list?last=v1&n=100"),
         ("<https://registry.example/x>;rel=next", "https://registry.example/x"),
-        ('</first>; rel="prev", </second>; rel="next"', "https://registry.example/second"),
-        ("<//evil.example/x>; rel=next", "https://evil.example/x"),
+        ('</first>; rel="prev", </second>; rel="next"', "/second"),
+        ('</a,b;c>; title="x, </y>; rel=prev"; REL="last NEXT"', "/a,b;c"),
+        (r'</x>; title="a \"quoted\" \\"; rel="ne\xt"', "/x"),
+        (" , </x> ; rel = next ,, ", "/x"),
+        ("</x>; rel=next; rel=prev", "/x"),
+        ("</x>; rel=prev; rel=next", None),
+        ("</x>; rel=next, </y>; rel=next", "/x"),
+        ("</x>; crossorigin; rel=next", "/x"),
+        ("<>; rel=next", ""),
         ('</v2/x>; rel="prev"', None),
+        ('</v2/x>; rel="nextpage"', None),
+        ("</v2/x>", None),
         ("", None),
+        (" ,, ", None),
     ],
 )
 def test_the_next_page(header, expected):
-    assert next_page(header, current=PAGE) == (URL(expected) if expected else None)
+    assert next_page(header) == expected
+
+
+@pytest.mark.parametrize("header", [link for link in UNREADABLE_LINKS if not link.startswith(("<h", "<>"))])
+def test_a_link_that_cannot_be_read_is_not_a_last_page(header):
+    with pytest.raises(RegistryError, match="header Link") as caught:
+        next_page(header)
+    assert caught.value.reason is Reason.BAD_ANSWER
+
+
+# RFC 8288, section 3: a header as its grammar generates it.
+TOKENS = st.text("abcdefXYZ0123456789!#$%&'*+.^_`|~-", min_size=1, max_size=12)
+QUOTED = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12).map(
+    lambda text: '"' + text.replace("\\", r"\\").replace('"', r"\"") + '"'
+)
+PARAMETERS = st.lists(
+    st.tuples(TOKENS.filter(lambda name: name.lower() != "rel"), st.none() | TOKENS | QUOTED), max_size=3
+).map(lambda found: "".join(f"; {name}" if value is None else f" ;{name}={value}" for name, value in found))
+TARGETS = st.text("abc/?&=,;:.%20", min_size=1, max_size=20)
+LINKS = st.lists(st.tuples(TARGETS, PARAMETERS, PARAMETERS), max_size=3)
+
+
+@given(LINKS, TARGETS, PARAMETERS, LINKS, st.sampled_from([", ", ",", " , ,"]))
+def test_the_next_page_is_found_in_any_header_of_the_grammar(before, target, parameters, after, comma):
+    def others(links):
+        return [f"<{place}>{some}; rel=prev{more}" for place, some, more in links]
+
+    link = f'<{target}>{parameters}; rel="first next"{parameters}'
+    assert next_page(comma.join([*others(before), link, *others(after)])) == target
+    assert next_page(comma.join(others([*before, *after]))) is None
 
 
 @pytest.mark.parametrize(
-    ("other", "same"),
+    ("value", "sendable"),
     [
-        ("https://registry.example:443/x", True),
-        ("http://registry.example/x", False),
-        ("https://registry.example:8443/", False),
-        ("https://registry.example.evil/", False),
+        ('"1"', True),
+        ('W/"a-b/c"', True),
+        ('""', True),
+        ('"' + "x" * 256 + '"', True),
+        ('"' + "x" * 257 + '"', False),
+        ('"\u00e9"', False),
+        ("unquoted", False),
+        ('w/"1"', False),
+        ('"a"b"', False),
+        ('"a b"', False),
+        ('"1"\n', False),
+        ('"1", "2"', False),
+        ("", False),
     ],
 )
-def test_origins(other, same):
-    assert same_origin(PAGE, URL(other)) is same
+def test_only_entity_tags_of_ascii_are_sent_back(value, sendable):
+    assert is_sendable_etag(value) is sendable
 
 
 @given(st.text(max_size=200))
-def test_any_header_is_read_without_an_error(text):
+def test_any_header_is_read_without_an_unexpected_error(text):
     challenge(text)
     challenge(f"Bearer {text}")
-    next_page(f"<{text}>; rel=next", current=PAGE)
+    is_sendable_etag(text)
+    for header in (text, f"<{text}>; rel=next", f"</x>; rel={text}"):
+        with contextlib.suppress(RegistryError):
+            next_page(header)
     wait = retry_after({"retry-after": text, "x-retry-after": text}, now=NOW)
     assert wait is None or 0 <= wait <= 3600
     assert (remaining({"ratelimit-remaining": text}) or 0) >= 0

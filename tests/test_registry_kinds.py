@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.images import Repository
+from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import Limits, RegistryEntry
 from exporter.registry.kinds.dates import publish_time
@@ -55,6 +56,7 @@ async def test_an_unchanged_list():
 
     async with web(answer) as server, client(entry_for(server)) as ours:
         known = await ours.tags(at(server))
+        assert known.etag == '"1"'
         again = await ours.tags(at(server), etag=known.etag)
         assert again.not_modified
         assert again.etag == '"1"'
@@ -66,8 +68,16 @@ async def test_a_list_of_a_hundred_thousand_tags():
         assert len((await ours.tags(at(server))).names) == 100_000
 
 
-@pytest.mark.parametrize("limits", [Limits(pages=2), Limits(tags=2)])
-async def test_a_list_of_more_pages_or_tags_than_the_limit_is_a_bad_answer(limits):
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        (Limits(pages=2), Limit.TAG_PAGES),
+        (Limits(tags=3), Limit.TAGS),
+        (Limits(bytes=60), Limit.LOOKUP_BYTES),
+        (Limits(body=20), Limit.ANSWER_BYTES),
+    ],
+)
+async def test_a_list_over_a_limit_is_a_bad_answer_and_counted(limits, limit):
     def answer(request):
         page = int(request.target.partition("last=")[2] or 0)
         link = {"Link": f'</v2/mojaloop/central-ledger/tags/list?last={page + 1}>; rel="next"'} if page < 2 else {}
@@ -77,8 +87,45 @@ async def test_a_list_of_more_pages_or_tags_than_the_limit_is_a_bad_answer(limit
         async with client(entry_for(server)) as ours:
             assert len((await ours.tags(at(server))).names) == 6
         async with client(entry_for(server), limits=limits) as ours:
-            await refused(ours.tags(at(server)), Reason.BAD_ANSWER, "more than .* pages or .* tags")
-        assert len(server.requests) == 5
+            error = await refused(ours.tags(at(server)), Reason.BAD_ANSWER)
+            assert error.limit is limit
+            assert ours.exceeded(limit) == 1
+        assert 4 <= len(server.requests) <= 6
+
+
+async def test_a_page_of_too_many_tags_is_refused_before_it_is_decoded():
+    tags = [f"v{n}" for n in range(11)]
+    async with web(lambda _: reply({"tags": tags})) as server:
+        async with client(entry_for(server), limits=Limits(tags=11)) as ours:
+            assert len((await ours.tags(at(server))).names) == 11
+        async with client(entry_for(server), limits=Limits(tags=10)) as ours:
+            await refused(ours.tags(at(server)), Reason.BAD_ANSWER, "more than 10 values")
+            assert ours.exceeded(Limit.TAGS) == 1
+
+
+async def test_names_that_are_too_long_for_a_tag_are_not_kept():
+    names = ["x" * 128, "x" * 129, *("y" * 5000 + str(n) for n in range(20))]
+    async with web(lambda _: reply({"tags": names})) as server, client(entry_for(server)) as ours:
+        assert (await ours.tags(at(server))).names == ("x" * 128,)
+
+
+@pytest.mark.parametrize(
+    "etag", ['"\u00e9"', '"a\x7f"', "unquoted", '"' + "x" * 300 + '"', 'W/"a', '"a" "b"', '"a\tb"']
+)
+async def test_an_etag_that_cannot_be_sent_back_is_not_kept(etag):
+    async with web(lambda _: reply({"tags": ["v1.0.0"]}, ETag=etag)) as server, client(entry_for(server)) as ours:
+        found = await ours.tags(at(server))
+        assert (found.names, found.etag) == (("v1.0.0",), None)
+        again = await ours.tags(at(server), etag=etag)
+        assert (again.names, again.not_modified) == (("v1.0.0",), False), "an earlier version may have stored it"
+        assert all("if-none-match" not in request.headers for request in server.requests)
+
+
+async def test_a_manifest_of_very_many_entries_is_refused():
+    content = b'{"manifests":[' + b"{}," * Limit.MANIFEST_VALUES.most + b"{}]}"
+    async with web(lambda _: reply(content)) as server, client(entry_for(server)) as ours:
+        await refused(ours.created(at(server), "v1.0.1"), Reason.BAD_ANSWER, "values")
+        assert ours.exceeded(Limit.MANIFEST_VALUES) == 1
 
 
 def digest(content):

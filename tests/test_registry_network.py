@@ -2,39 +2,17 @@
 
 import asyncio
 import contextlib
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import httpcore
 import pytest
 
-from exporter.registry.network import CheckedBackend, PrivateAddressError, may_be_contacted, resolve
+from exporter.limits import Limit
+from exporter.registry import RegistryError
+from exporter.registry.network import BoundedStream, CheckedBackend, PrivateAddressError
+from exporter.registry.resolver import Resolver
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "169.254.169.254", "127.0.0.1", "127.1.2.3", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "0.0.0.0",
-        "255.255.255.255", "224.0.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
-        "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "2002:7f00:1::", "2002:a00:1::1",
-    ],
-)  # fmt: skip
-def test_addresses_that_are_not_public(address):
-    assert not may_be_contacted(ip_address(address))
-
-
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "64:ff9b::101:101", "::ffff:1.1.1.1"])
-def test_public_addresses(address):
-    assert may_be_contacted(ip_address(address))
-
-
-def test_a_private_network_may_be_allowed_and_no_other():
-    allowed = [ip_network("10.1.0.0/16"), ip_network("fd00::/8")]
-    assert may_be_contacted(ip_address("10.1.2.3"), allowed=allowed)
-    assert may_be_contacted(ip_address("::ffff:10.1.2.3"), allowed=allowed)
-    assert may_be_contacted(ip_address("fd00::1"), allowed=allowed)
-    assert not may_be_contacted(ip_address("10.2.0.1"), allowed=allowed)
 
 
 @contextlib.asynccontextmanager
@@ -64,10 +42,10 @@ async def listening():
 
 def backend(*answers, allowed=()):
     """A backend whose resolver gives these answers one after another."""
-    left = list(answers)
+    left, system = list(answers), Resolver()
 
     async def scripted(host, port):
-        return left.pop(0) if left else await resolve(host, port)
+        return left.pop(0) if left else await system(host, port)
 
     return CheckedBackend(allowed=lambda _: allowed, resolve=scripted)
 
@@ -120,4 +98,57 @@ async def test_a_name_without_an_address_and_a_resolver_that_hangs():
     with pytest.raises(httpcore.ConnectError, match="has no address"):
         await CheckedBackend(allowed=lambda _: (), resolve=none).connect_tcp("none.example", 443, timeout=1)
     with pytest.raises(httpcore.ConnectError):
-        await CheckedBackend(allowed=lambda _: ()).connect_unix_socket("/run/x")
+        await CheckedBackend(allowed=lambda _: (), resolve=none).connect_unix_socket("/run/x")
+
+
+class Flood(httpcore.AsyncNetworkStream):
+    """A peer that always has more to send."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def read(self, max_bytes, timeout=None):
+        self.asked.append(max_bytes)
+        return b"x" * max_bytes
+
+    async def write(self, buffer, timeout=None):
+        pass
+
+
+async def received(stream):
+    """How many bytes a connection takes in until it gives up, and the limit that it names."""
+    count = 0
+    try:
+        while True:
+            count += len(await stream.read(65536))
+    except RegistryError as error:
+        return count, error.limit
+
+
+async def test_a_connection_receives_a_bounded_number_of_bytes_for_each_request():
+    peer = Flood()
+    stream = BoundedStream(peer, head=50_000)
+    for _ in range(2):
+        await stream.write(b"GET / HTTP/1.1")
+        count, limit = await received(stream)
+        assert (count <= 50_000, limit) == (True, Limit.ANSWER_HEAD_BYTES)
+    await stream.write(b"GET / HTTP/1.1")
+    stream.expect_body(1_000_000)
+    count, limit = await received(stream)
+    assert (1_000_000 <= count <= 1_050_000, limit) == (True, Limit.ANSWER_BYTES)
+    assert max(peer.asked) <= 2**14, "h11 gets little at a time"
+
+
+async def test_a_flood_lets_other_tasks_run():
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await received(BoundedStream(Flood(), head=2**20))
+    task.cancel()
+    assert turns >= 2**20 / 2**14

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 import pytest
 
 from exporter.reasons import Reason
+from exporter.registry.session import ClosedHosts
 from tests.support.bad_registries import BAD
 from tests.support.registry_client import FAST, NOW, TokenRegistry, at, client, entry_for, refused, tls
 from tests.support.web import reply, web
@@ -23,6 +24,7 @@ async def test_a_bad_registry(bad):
     ):
         await refused(ours.tags(at(server)), reason)
         assert ours.failures(server.host) == {reason.value: 1.0}
+        assert ours.value("mojaloop_exporter_unexpected_errors_total", {"source": "registry"}) == 0
         assert (await ours.tags(at(other))).names == ("v1.0.0",), "other registries go on"
 
 
@@ -103,3 +105,17 @@ async def test_a_redirect_from_https_to_http_is_refused(tmp_path):
         entry = entry_for(server, insecure=False, ca_file=tmp_path / "cert.pem", redirect_hosts=("*",))
         async with client(entry) as ours:
             await refused(ours.tags(at(server)), Reason.BAD_ANSWER, "from https to 'http'")
+
+
+async def test_closed_hosts_are_bounded_and_open_again():
+    closed = ClosedHosts()
+    closed.close("short.example", 0.0)
+    closed.close("registry.example", 60.0)
+    for number in range(300):
+        closed.close(f"{number}.example", 3600.0)
+        closed.close("registry.example", 10.0 + number)
+    assert len(closed._until) <= 101
+    assert closed.left("short.example") <= 0
+    assert closed.left("registry.example") == pytest.approx(309, abs=2), "the later end counts"
+    assert closed.left("0.example") <= 0, "of too many the first to open is open"
+    assert closed.left("299.example") > 3000

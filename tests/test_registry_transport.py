@@ -1,13 +1,17 @@
 """Connections to registries: TLS, proxies, and addresses that get none."""
 
+import asyncio
 import contextlib
+import socket
+import threading
 from ipaddress import ip_network
 
 import pytest
 
 from exporter.images import Repository
+from exporter.limits import Limit
 from exporter.reasons import Reason
-from exporter.registry import RegistryEntry, RegistryError
+from exporter.registry import Limits, RegistryEntry, RegistryError
 from tests.support.registry_client import LOOPBACK, at, basic, client, entry_for, refused, tls
 from tests.support.web import reply, web
 
@@ -112,3 +116,44 @@ async def test_a_proxy_gets_the_credentials_of_its_url(scheme, asked):
         (request,) = proxy.requests
         assert request.method == asked
         assert request.headers["proxy-authorization"] == basic("hub", "s3cr@et")
+
+
+async def test_a_tls_handshake_that_never_ends():
+    # The server waits for the end of a request, and the handshake has none.
+    async with (
+        web(lambda _: b"") as server,
+        client(entry_for(server, insecure=False), limits=Limits(connect=0.2)) as ours,
+    ):
+        await refused(ours.tags(at(server)), Reason.UNREACHABLE, "no answer in time")
+        assert (server.connections, server.requests) == (1, [])
+
+
+async def test_names_that_are_never_resolved_hold_up_their_own_registry_only(monkeypatch):
+    end, stalled = threading.Event(), []
+
+    def getaddrinfo(host, port, *_rest, **_more):
+        if host == "stalled.example":
+            stalled.append(host)
+            end.wait(60)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    limits = Limits(connect=1.0)
+    async with web(lambda _: reply({"tags": ["v1.0.0"]}, Connection="close")) as server:
+        entries = [
+            RegistryEntry(name=f"{host}:{server.port}", insecure=True, allow_private=LOOPBACK)
+            for host in ("stalled.example", "good.example")
+        ]
+        async with client(*entries, limits=limits) as ours:
+
+            async def attack(number):
+                await refused(ours.tags(Repository(entries[0].name, f"x/{number}")), Reason.UNREACHABLE)
+
+            attacks = [asyncio.create_task(attack(number)) for number in range(8)]
+            while not all(task.done() for task in attacks):
+                assert (await ours.tags(Repository(entries[1].name, "a/b"))).names == ("v1.0.0",)
+            await asyncio.gather(*attacks)
+            assert len(stalled) == Limit.NAME_LOOKUPS.most
+            assert ours.exceeded(Limit.NAME_LOOKUPS) == 8 - Limit.NAME_LOOKUPS.most
+            assert ours.failures(entries[0].name) == {"unreachable": 8}
+            end.set()

@@ -16,6 +16,7 @@ import httpx
 from exporter.cluster import KINDS
 from exporter.config.document import Node
 from exporter.images import InvalidReferenceError, is_host, parse_repository
+from exporter.registry import urls
 from exporter.versions import STRATEGY_NAMES, Strategy
 
 Parser = Callable[[Node], Any]
@@ -122,15 +123,11 @@ def show_interval(seconds: float) -> str:
 def url(node: Node) -> str:
     """An http or https URL without query and fragment. It is not shown in errors: it may hold a password."""
     written = node.value if isinstance(node.value, str) else ""
-    try:
-        parsed = httpx.URL(written)
-        host = parsed.raw_host.decode("ascii")
-    except (httpx.InvalidURL, ValueError):
-        parsed, host = httpx.URL(), ""
+    parsed = urls.parse(written) or httpx.URL()
+    host = urls.host(parsed)
     if (
         parsed.scheme not in ("http", "https")
         or not is_host(f"[{host}]" if ":" in host else host)
-        or not 0 < (1 if parsed.port is None else parsed.port) < 65536
         or parsed.query
         or parsed.fragment
     ):
@@ -189,7 +186,8 @@ def registry_name(node: Node) -> str:
         place = parse_repository(f"{host.lower()}/x" if not slash else f"{host.lower()}/{rest}/x")
     except InvalidReferenceError:
         place = None
-    if place is None or not ("." in host or ":" in host or host == "localhost"):
+    known = place is not None and urls.parse(f"https://{host}") is not None
+    if not known or not ("." in host or ":" in host or host == "localhost"):
         node.wrong(
             "a registry as in image references, such as ghcr.io, or a path prefix in one, such as ghcr.io/hub/mirror"
         )

@@ -26,12 +26,26 @@ REGISTRY_KEYS = (
         parsers.path,
         "A file with certificates (PEM) to trust in addition to public certificate authorities.",
     ),
-    _key("username_file", parsers.path, "A file with the user name. It is read again for every use."),
+    _key(
+        "username_file",
+        parsers.path,
+        "A file with the user name. It is read again for every use. Credentials apply to every repository under the "
+        "entry's name, whoever's workload names it. To confine them, name the entry after a path prefix, such as "
+        "`ghcr.io/mojaloop`; other repositories of the registry are then looked up without them.",
+    ),
     _key("password_file", parsers.path, "A file with the password or access token. It is read again for every use."),
     _key(
         "docker_config_file",
         parsers.path,
-        "Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`.",
+        "Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`. Credentials apply as those "
+        "of `username_file`.",
+    ),
+    _key(
+        "allow_annotations",
+        parsers.flag,
+        "Whether the annotation `image` may lead to repositories of this entry although it has credentials. With "
+        "`true`, whoever writes a workload can learn the newest tags of every repository that the credentials read. "
+        "Without credentials annotations always may.",
     ),
     _key(
         "api",
@@ -79,10 +93,20 @@ def parse_registries(node: Node) -> tuple[RegistryEntry, ...]:
             if key not in known:
                 value.refuse(f"unknown key{closest(key, known)}")
             given[key] = known[key](value)
-        entry = replace(entries.get(place, RegistryEntry(name=place)), **given)
+        entry = replace(entries.get(place) or _new(place), **given)
         if (entry.username_file is None) != (entry.password_file is None):
             item.wrong("username_file and password_file together", found="only one of them")
         if entry.username_file is not None and entry.docker_config_file is not None:
             item.wrong("either username_file and password_file, or docker_config_file", found="both")
         entries[place] = entry
     return tuple(entries.values())
+
+
+def _new(place: str) -> RegistryEntry:
+    """The entry that the keys of a place are merged into: for a path prefix, what the default entry of its host says.
+
+    Mirrors differ: there the path prefix is part of what is mirrored.
+    """
+    host = place.partition("/")[0]
+    default = next((entry for entry in DEFAULT_ENTRIES if entry.name == host and entry.mirror_of is None), None)
+    return RegistryEntry(name=place) if default is None else replace(default, name=place)

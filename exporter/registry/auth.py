@@ -18,13 +18,16 @@ import httpx
 import msgspec
 
 from exporter.images import DOCKER_HUB
+from exporter.limits import Limit
 from exporter.reasons import Reason
-from exporter.registry import body, headers
+from exporter.registry import body, headers, urls
 from exporter.registry.entries import RegistryEntry
 from exporter.registry.errors import RegistryError, bad_answer
 
 # Distribution's token specification: without `expires_in` a token is valid for 60 s.
 _DEFAULT_TOKEN_SECONDS = 60.0
+# Services that issue longer ones exist, and nothing depends on keeping a token for longer.
+_LONGEST_TOKEN_SECONDS = 3600.0
 # A token is dropped before it expires, because the request that carries it takes time.
 _MARGIN_SECONDS = 10.0
 _LARGEST_FILE = 1 << 20
@@ -118,8 +121,12 @@ class RegistryAuth(httpx.Auth):
     def __init__(self, entry: RegistryEntry, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._entry = entry
         self._clock = clock
-        # By scope: the value of the header, and when it expires.
+        # By scope, the latest last: the value of the header, and when it expires.
         self._known: dict[str, tuple[str, float]] = {}
+
+    def __len__(self) -> int:
+        """How many tokens are kept."""
+        return len(self._known)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send a request; after a challenge, get the credentials or token that it asks for and send the request again.
@@ -127,7 +134,7 @@ class RegistryAuth(httpx.Auth):
         Raises:
             RegistryError: `unauthorized`, the token service is not allowed or refused; or how the token service failed.
         """
-        if not headers.same_origin(request.url, self._entry.base):
+        if not urls.same_origin(request.url, self._entry.base):
             yield request
             return
         scope: str = request.extensions.get("scope", "")
@@ -149,9 +156,16 @@ class RegistryAuth(httpx.Auth):
             value, seconds = self._bearer(token_answer)
         else:
             return
-        self._known[scope] = (value, self._clock() + seconds)
+        self._keep(scope, value, seconds)
         request.headers["Authorization"] = value
         yield request
+
+    def _keep(self, scope: str, value: str, seconds: float) -> None:
+        now = self._clock()
+        self._known = {key: known for key, known in self._known.items() if known[1] > now and key != scope}
+        while len(self._known) >= Limit.TOKENS.most:
+            del self._known[next(iter(self._known))]
+        self._known[scope] = (value, now + seconds)
 
     def _basic(self) -> str:
         credentials = read_credentials(self._entry)
@@ -160,17 +174,16 @@ class RegistryAuth(httpx.Auth):
         return _basic_header(credentials)
 
     def _token_request(self, challenge: dict[str, str], scope: str, request: httpx.Request) -> httpx.Request:
-        try:
-            realm = httpx.URL(challenge["realm"])
-        except httpx.InvalidURL as error:
-            raise _unauthorized("the challenge has no valid address of a token service") from error
+        realm = urls.parse(challenge["realm"])
+        if realm is None:
+            raise _unauthorized("the challenge has no valid address of a token service")
         if not self._entry.may_send_token_requests_to(realm):
             raise _unauthorized(
-                f"the registry refers to the token service {realm.host[:100]!r}; add it to token_hosts to allow it"
+                f"the registry refers to the token service {urls.host(realm)!r}; add it to token_hosts to allow it"
             )
         credentials = read_credentials(self._entry)
         service = {"service": challenge["service"]} if "service" in challenge else {}
-        extensions = {name: request.extensions[name] for name in ("timeout", "entry")}
+        extensions = {name: request.extensions[name] for name in ("timeout", "entry", "take")}
         accept = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": request.headers["User-Agent"]}
         if credentials is not None and credentials.identity_token:
             # Distribution's "Docker Registry v2 authentication using OAuth2": an identity token is a refresh token.
@@ -204,8 +217,12 @@ class RegistryAuth(httpx.Auth):
         value = token.token or token.access_token
         if not value.isascii() or not value.isprintable() or not value or " " in value:
             raise bad_answer("the token service issued an invalid token")
+        if len(value) > Limit.TOKEN_BYTES.most:
+            raise bad_answer(
+                f"the token service issued a token of more than {Limit.TOKEN_BYTES.most} bytes", limit=Limit.TOKEN_BYTES
+            )
         seconds = token.expires_in if token.expires_in is not None and token.expires_in > 0 else _DEFAULT_TOKEN_SECONDS
-        return f"Bearer {value}", max(0.0, seconds - _MARGIN_SECONDS)
+        return f"Bearer {value}", max(0.0, min(seconds, _LONGEST_TOKEN_SECONDS) - _MARGIN_SECONDS)
 
 
 def _basic_header(credentials: Credentials) -> str:

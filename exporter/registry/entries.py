@@ -16,6 +16,7 @@ import httpx
 
 from exporter.images import DOCKER_HUB, InvalidReferenceError, Repository, parse_repository
 from exporter.reasons import Reason
+from exporter.registry import urls
 from exporter.registry.errors import RegistryError
 
 # Docker Hub's registry has another host name than its images.
@@ -34,6 +35,7 @@ class RegistryEntry:
         ca_file: certificates (PEM) to trust for it, in addition to public certificate authorities.
         username_file, password_file: files with the credentials, read again for every use.
         docker_config_file: Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`.
+        allow_annotations: whether annotations may lead to its repositories although it has credentials.
         api: the kind of registry, a key of `REGISTRY_KINDS`.
         token_hosts: hosts of token services that may be asked, in addition to the registry's own.
         mirror_of: the registry, or path prefix in one, whose images it mirrors; tags are looked up there.
@@ -52,6 +54,7 @@ class RegistryEntry:
     username_file: Path | None = None
     password_file: Path | None = None
     docker_config_file: Path | None = None
+    allow_annotations: bool = False
     api: str = "oci"
     token_hosts: tuple[str, ...] = ()
     mirror_of: str | None = None
@@ -70,12 +73,18 @@ class RegistryEntry:
         """The host as image references have it, and metrics of registries too."""
         return self.name.partition("/")[0]
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether its requests are sent with credentials."""
+        return self.username_file is not None or self.docker_config_file is not None
+
     def may_send_token_requests_to(self, url: httpx.URL) -> bool:
         """Whether a token service that the registry names may be asked, with or without credentials."""
         if url.scheme != "https" and not (self.insecure or self.base.scheme == "http"):
             return False
-        own = url.host == self.base.host and url.port == self.base.port
-        return own or url.host in self.token_hosts or url.netloc.decode() in self.token_hosts
+        host = urls.host(url)
+        own = host == urls.host(self.base) and url.port == self.base.port
+        return own or host in self.token_hosts or url.netloc.decode() in self.token_hosts
 
     def may_redirect_to(self, host: str) -> bool:
         """Whether a host is one of `redirect_hosts`."""
@@ -83,7 +92,8 @@ class RegistryEntry:
 
     def private_networks(self, host: str) -> tuple[IPv4Network | IPv6Network, ...]:
         """The private networks that may be contacted by a host name."""
-        hosts = {self.base.host, httpx.URL(self.hub_endpoint).host, *(t.partition(":")[0] for t in self.token_hosts)}
+        own = (urls.host(self.base), urls.host(httpx.URL(self.hub_endpoint)))
+        hosts = {*own, *(t.partition(":")[0] for t in self.token_hosts)}
         return self.allow_private if host in hosts or self.may_redirect_to(host) else ()
 
 

@@ -1,4 +1,4 @@
-"""Headers of registries: pure and total functions, as anyone may have written them."""
+"""Headers of registries, which anybody may have written: pure functions that raise nothing but `RegistryError`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from urllib.request import parse_http_list
 
-import httpx
+from exporter.registry.errors import bad_answer
 
 # Longer waits are shortened: one registry asked for a wait of years.
 LONGEST_WAIT_SECONDS = 3600.0
 _LONGEST_CHALLENGE = 8192
-_LONGEST_LINK = 4096
-_NEXT = re.compile(r'<([^<>]{1,2048})>\s*(?:;[^,]*?)?;\s*rel\s*=\s*"?next"?', re.IGNORECASE)
+_LONGEST_LINK = 8192
+# RFC 9110, section 5.6: list elements may be empty; a token; a quoted string.
+_LINK_START = re.compile(r"[ \t,]*")
+_LINK_TARGET = re.compile(r"<([^<>]*)>")
+_LINK_PARAMETER = re.compile(
+    r"""[ \t]*;[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)"""
+    r"""(?:[ \t]*=[ \t]*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)|"((?:[^"\\]|\\.)*)"))?"""
+)
+_LINK_END = re.compile(r"[ \t]*(?:,[ \t,]*|\Z)")
+_ESCAPE = re.compile(r"\\(.)")
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,256}"')
 
 
 def challenge(header: str) -> dict[str, str] | None:
@@ -58,27 +67,39 @@ def remaining(headers: Mapping[str, str]) -> int | None:
     return int(match[1]) if match else None
 
 
-def next_page(header: str, *, current: httpx.URL) -> httpx.URL | None:
-    """The next page in a `Link` header, resolved against the page that it came with; None if there is none.
+def next_page(header: str) -> str | None:
+    """The address of the next page in a `Link` header (RFC 8288, section 3), as written; None if it has no such link.
 
-    The caller decides whether to follow it (`same_origin`).
+    Without a next page a tag list is complete, so a header that cannot be read must not count as one without.
+
+    Raises:
+        RegistryError: `bad_answer`, the header is too long or does not match the grammar.
     """
-    match = _NEXT.search(header[:_LONGEST_LINK])
-    return None if match is None else join(current, match[1])
+    if len(header) > _LONGEST_LINK:
+        raise bad_answer(f"the header Link is longer than {_LONGEST_LINK} characters")
+    found: str | None = None
+    at = _match(_LINK_START, header, 0).end()
+    while at < len(header):
+        target = _match(_LINK_TARGET, header, at)
+        at, relation = target.end(), None
+        while (parameter := _LINK_PARAMETER.match(header, at)) is not None:
+            at = parameter.end()
+            # Section 3.3: a second `rel` is ignored.
+            if relation is None and parameter[1].lower() == "rel":
+                relation = parameter[2] or _ESCAPE.sub(r"\1", parameter[3] or "")
+        at = _match(_LINK_END, header, at).end()
+        if found is None and relation is not None and "next" in relation.lower().split():
+            found = target[1]
+    return found
 
 
-def join(url: httpx.URL, target: str) -> httpx.URL | None:
-    """An address relative to another one; None if it is empty or invalid."""
-    try:
-        return url.join(target) if target else None
-    except httpx.InvalidURL:
-        return None
+def _match(pattern: re.Pattern[str], header: str, at: int) -> re.Match[str]:
+    found = pattern.match(header, at)
+    if found is None:
+        raise bad_answer(f"the header Link cannot be read from character {at + 1} on")
+    return found
 
 
-def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
-    """Whether two addresses share scheme, host and port (RFC 6454)."""
-
-    def origin(url: httpx.URL) -> tuple[str, str, int | None]:
-        return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-    return origin(one) == origin(other)
+def is_sendable_etag(value: str) -> bool:
+    """Whether a text is an entity tag (RFC 9110, section 8.8.3) that can be sent back: ASCII, of a bounded length."""
+    return _ETAG.fullmatch(value) is not None

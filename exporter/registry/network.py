@@ -1,76 +1,103 @@
-"""Connections to public addresses only, checked where the connection is made.
+"""Connections to public addresses only, checked where the connection is made, and bounded in what they receive.
 
 Anyone who can create a pod chooses the host name in its image. Checking a name before the request is not enough: it may
 resolve to another address a moment later. Therefore httpcore's network backend resolves the name, checks the addresses,
 and connects to exactly the checked one. TLS still verifies the certificate against the name.
+
+httpcore bounds the time between two reads and the size of one header block, but not what a server sends in all: answers
+with status 1xx may go on for ever. So each connection counts the bytes of the answer that it is receiving.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
+from typing import Any
 
 import httpcore
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from exporter.limits import Limit
+from exporter.registry.addresses import Network, may_be_contacted
+from exporter.registry.errors import bad_answer
+
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
-# RFC 6052, section 2.1: the well-known prefix of NAT64; the last 32 bits are an IPv4 address.
-_NAT64 = IPv6Network("64:ff9b::/96")
+# What httpcore takes from a connection at a time. It asks for 64 KiB, in which h11 finds thousands of tiny events
+# without giving other tasks a turn.
+_READ_BYTES = 16 * 2**10
 
 
 class PrivateAddressError(httpcore.ConnectError):
     """A name resolves to an address that may not be contacted; nothing was sent."""
 
 
-async def resolve(host: str, port: int) -> list[str]:
-    """Addresses of a name in the system's order, by the system's resolver (which also knows `127.1` and `0x7f000001`).
+class BoundedStream(httpcore.AsyncNetworkStream):
+    """A connection that receives a bounded number of bytes for each request.
 
-    Raises:
-        OSError: the name has no address.
+    Every request is written before its answer is read (HTTP/1.1 without pipelining): writing starts a new answer.
+
+    Args:
+        stream: the connection.
+        head: bytes of an answer up to the end of its headers, with all answers of status 1xx before it.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
+    def __init__(self, stream: httpcore.AsyncNetworkStream, *, head: int = Limit.ANSWER_HEAD_BYTES.most) -> None:
+        self._stream = stream
+        self._head = head
+        self._start()
 
-def unwrapped(address: Address) -> Address:
-    """The IPv4 address within a mapped, 6to4 or NAT64 address; any other address as it is."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        return inner or address
-    return address
+    def _start(self) -> None:
+        self._received, self._most, self._limit = 0, self._head, Limit.ANSWER_HEAD_BYTES
 
+    def expect_body(self, most: int) -> None:
+        """From now on a body of an answer is received, of at most so many bytes as sent over the network."""
+        self._most, self._limit = self._head + most, Limit.ANSWER_BYTES
 
-def may_be_contacted(address: Address, *, allowed: Iterable[Network] = ()) -> bool:
-    """Whether an address is public, or within what the registry's entry allows."""
-    inner = unwrapped(address)
-    if any(inner in network for network in allowed if network.version == inner.version):
-        return True
-    return inner.is_global and not inner.is_multicast
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Receive some bytes.
 
+        Raises:
+            RegistryError: `bad_answer`, the answer is larger than it may be.
+        """
+        received = await self._stream.read(min(max_bytes, _READ_BYTES), timeout)
+        self._received += len(received)
+        if self._received > self._most:
+            raise bad_answer(f"the answer has more than {self._most} bytes on the wire", limit=self._limit)
+        # A peer that sends faster than we read never makes us wait.
+        await asyncio.sleep(0)
+        return received
 
-def is_private_literal(host: str, *, allowed: Iterable[Network] = ()) -> bool:
-    """Whether a host is an address that may not be contacted; names are checked when they are resolved."""
-    try:
-        return not may_be_contacted(ip_address(host), allowed=allowed)
-    except ValueError:
-        return False
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send bytes of a request."""
+        self._start()
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        """The same connection, encrypted."""
+        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), head=self._head)
+
+    def get_extra_info(self, info: str) -> Any:
+        """What is known of the connection, for httpcore."""
+        return self._stream.get_extra_info(info)
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
     """Connects to checked addresses only.
 
     Args:
-        allowed: private networks that may be contacted, by host name.
         resolve: how host names are resolved.
+        allowed: private networks that may be contacted, by host name; None checks no address (a trusted proxy).
     """
 
-    def __init__(self, *, allowed: Callable[[str], Iterable[Network]], resolve: Resolve = resolve) -> None:
+    def __init__(self, *, resolve: Resolve, allowed: Callable[[str], Iterable[Network]] | None) -> None:
         self._allowed = allowed
         self._resolve = resolve
         self._backend = httpcore.AnyIOBackend()
@@ -87,29 +114,31 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
         Raises:
             PrivateAddressError: an address of the name may not be contacted. Then none is, not even a public one.
-            httpcore.ConnectError, httpcore.ConnectTimeout: the name has no address, or none answers.
+            httpcore.ConnectError, httpcore.ConnectTimeout: the name has no address, or none answers in time.
         """
         try:
             async with asyncio.timeout(timeout):
                 found = [ip_address(text.partition("%")[0]) for text in await self._resolve(host, port)]
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             raise httpcore.ConnectError(f"{host} has no address") from error
-        allowed = list(self._allowed(host))
+        allowed = () if self._allowed is None else tuple(self._allowed(host))
         for address in found:
-            if not may_be_contacted(address, allowed=allowed):
+            if self._allowed is not None and not may_be_contacted(address, allowed=allowed):
                 raise PrivateAddressError(
                     f"{host} resolves to the private address {address}; add its network to allow_private"
                 )
         failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in found:
             try:
-                return await self._backend.connect_tcp(
+                stream = await self._backend.connect_tcp(
                     str(address), port, timeout=timeout, local_address=local_address, socket_options=socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                return BoundedStream(stream)
         raise failure
 
     async def connect_unix_socket(

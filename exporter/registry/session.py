@@ -16,9 +16,11 @@ from exporter import lean  # noqa: F401 - before httpx
 import httpx  # isort: skip
 
 from exporter.images import Repository
+from exporter.limits import Limit
 from exporter.reasons import Reason
-from exporter.registry import headers
+from exporter.registry import headers, urls
 from exporter.registry.auth import RegistryAuth
+from exporter.registry.budget import Budget
 from exporter.registry.entries import RegistryEntry
 from exporter.registry.errors import RegistryError, bad_answer
 from exporter.registry.transport import Limits
@@ -34,6 +36,30 @@ _REASONS = {
 }
 
 
+# A registry may redirect to any number of hosts that are rate limited.
+_MOST_CLOSED = 100
+
+
+class ClosedHosts:
+    """Which hosts are closed after a rate limit, and until when by the event loop's clock."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def left(self, host: str) -> float:
+        """Seconds until a host may be asked again; 0 or less if it may."""
+        return self._until.get(host, 0.0) - asyncio.get_running_loop().time()
+
+    def close(self, host: str, seconds: float) -> None:
+        """Close a host, and open those whose time is up."""
+        now = asyncio.get_running_loop().time()
+        until = max(self._until.get(host, 0.0), now + seconds)
+        closed = {name: end for name, end in self._until.items() if end > now and name != host}
+        if len(closed) >= _MOST_CLOSED:
+            del closed[min(closed, key=closed.__getitem__)]
+        self._until = {**closed, host: until}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """What a registry kind sends its requests with.
@@ -45,8 +71,8 @@ class Session:
         now: epoch seconds.
         http: the client that sends requests.
         auth: the authentication of the entry.
-        closed_until: when each host may be asked again after a rate limit, by the event loop's clock. All sessions of
-            the entry share it.
+        closed: the hosts that are closed after a rate limit. All sessions of the entry share it.
+        budget: the bytes that all answers may have together.
         telemetry: where the rate limit that a registry announces is published.
     """
 
@@ -56,7 +82,8 @@ class Session:
     now: Callable[[], float]
     http: httpx.AsyncClient = field(repr=False)
     auth: RegistryAuth = field(repr=False)
-    closed_until: dict[str, float] = field(repr=False)
+    closed: ClosedHosts = field(repr=False)
+    budget: Budget = field(repr=False)
     telemetry: Telemetry = field(repr=False)
 
     async def get(
@@ -73,10 +100,10 @@ class Session:
         Raises:
             RegistryError: there was no such answer.
         """
-        closed = self.closed_until.get(url.host, 0.0) - asyncio.get_running_loop().time()
-        if closed > 0:
+        host = urls.host(url)
+        if (left := self.closed.left(host)) > 0:
             raise RegistryError(
-                f"{url.host} is rate limited; retry in {closed:.0f} s", reason=Reason.RATE_LIMITED, retry_after=closed
+                f"{host} is rate limited; retry in {left:.0f} s", reason=Reason.RATE_LIMITED, retry_after=left
             )
         for _ in range(_MOST_REDIRECTS + 1):
             answer = await self._send(url, {"Accept": accept, **(extra or {})})
@@ -87,26 +114,32 @@ class Session:
         raise bad_answer(f"more than {_MOST_REDIRECTS} redirects")
 
     def _target(self, url: httpx.URL, answer: httpx.Response, *, any_host: bool) -> httpx.URL:
-        target = headers.join(url, answer.headers.get("location", ""))
+        target = urls.join(url, answer.extensions["location"])
         if target is None:
             raise bad_answer("a redirect has no valid address")
         if target.scheme != "https" and not (target.scheme == url.scheme == "http"):
             raise bad_answer(f"a redirect leads from {url.scheme} to {target.scheme[:10]!r}")
-        if not (any_host or headers.same_origin(target, self.entry.base) or self.entry.may_redirect_to(target.host)):
-            raise bad_answer(f"a redirect leads to {target.host[:100]!r}; add it to redirect_hosts to follow it")
+        host = urls.host(target)
+        if not (any_host or urls.same_origin(target, self.entry.base) or self.entry.may_redirect_to(host)):
+            raise bad_answer(f"a redirect leads to {host[:100]!r}; add it to redirect_hosts to follow it")
         return target
 
     async def _send(self, url: httpx.URL, extra: dict[str, str]) -> httpx.Response:
-        extensions: dict[str, Any] = {"entry": self.entry, "scope": f"repository:{self.repository.path}:pull"}
+        extensions: dict[str, Any] = {
+            "entry": self.entry,
+            "scope": f"repository:{self.repository.path}:pull",
+            "take": self.budget.take,
+        }
         try:
             request = self.http.build_request("GET", url, headers=extra, extensions=extensions)
-            async with asyncio.timeout(self.limits.request):
+            async with asyncio.timeout(self.limits.request) as self.budget.deadline:
                 return await self.http.send(request, auth=self.auth, follow_redirects=False)
         except RegistryError as error:
-            self._close(url.host, error)
+            self._close(urls.host(url), error)
             raise
         except TimeoutError as error:
-            raise RegistryError(f"no answer within {self.limits.request:.0f} s", reason=Reason.UNREACHABLE) from error
+            message = f"no answer within {self.limits.request:.0f} s"
+            raise RegistryError(message, reason=Reason.UNREACHABLE, limit=Limit.REQUEST_SECONDS) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:  # the transport raises `RegistryError` for everything else
             raise bad_answer(f"invalid HTTP response: {error}") from error
 
@@ -118,11 +151,11 @@ class Session:
         if status == 200 or (status == 304 and "if-none-match" in answer.request.headers):
             return
         error = RegistryError(
-            f"{answer.url.host} answered with status {status}",
+            f"{urls.host(answer.url)} answered with status {status}",
             reason=_REASONS.get(status, Reason.UNREACHABLE if status >= 500 else Reason.BAD_ANSWER),
             retry_after=headers.retry_after(answer.headers, now=self.now()),
         )
-        self._close(answer.url.host, error)
+        self._close(urls.host(answer.url), error)
         raise error
 
     def _close(self, host: str, error: RegistryError) -> None:
@@ -131,5 +164,4 @@ class Session:
         if wait is None and error.reason is Reason.RATE_LIMITED:
             wait = error.retry_after = self.limits.pause
         if wait is not None and error.reason in (Reason.RATE_LIMITED, Reason.UNREACHABLE):
-            until = asyncio.get_running_loop().time() + wait
-            self.closed_until[host] = max(self.closed_until.get(host, 0.0), until)
+            self.closed.close(host, wait)

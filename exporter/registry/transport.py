@@ -19,16 +19,20 @@ from exporter import lean  # noqa: F401 - before httpx
 import httpcore  # isort: skip
 import httpx  # isort: skip
 
+from exporter.limits import Limit
 from exporter.reasons import Reason
-from exporter.registry import body
+from exporter.registry import body, urls
+from exporter.registry.addresses import is_private_literal
 from exporter.registry.entries import RegistryEntry
 from exporter.registry.errors import RegistryError, bad_answer
-from exporter.registry.network import CheckedBackend, PrivateAddressError, Resolve, resolve
+from exporter.registry.network import BoundedStream, CheckedBackend, PrivateAddressError, Resolve
+from exporter.registry.resolver import Resolver
 from exporter.telemetry import Telemetry
 
 _KEEP_ALIVE_SECONDS = 15.0
-# The body is decoded here. Cookies are dropped: there is no session with a registry that they could continue.
-_NOT_PASSED_ON = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie"})
+# The body is decoded here. Cookies are dropped: there is no session with a registry that they could continue. The
+# target of a redirect is in an extension: httpx reads the header even where it follows none, and fails on some hosts.
+_NOT_PASSED_ON = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie", b"location"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Limits:
 
     Attributes:
         body: bytes of one answer, as received and as decoded.
+        bytes: of all answers to one question together, decoded.
         pages: pages of one tag list.
         tags: tags of one repository.
         concurrency: requests to one registry at a time.
@@ -45,14 +50,15 @@ class Limits:
         pause: seconds without requests after a 429 that does not say how many.
     """
 
-    body: int = 4 * 2**20
-    pages: int = 500
-    tags: int = 200_000
+    body: int = Limit.ANSWER_BYTES.most
+    bytes: int = Limit.LOOKUP_BYTES.most
+    pages: int = Limit.TAG_PAGES.most
+    tags: int = Limit.TAGS.most
     concurrency: int = 4
     connect: float = 10.0
     read: float = 20.0
-    request: float = 60.0
-    lookup: float = 300.0
+    request: float = float(Limit.REQUEST_SECONDS.most)
+    lookup: float = float(Limit.LOOKUP_SECONDS.most)
     pause: float = 60.0
 
 
@@ -63,11 +69,11 @@ class Transport(httpx.AsyncBaseTransport):
         telemetry: where requests and their durations are counted, by the entry's host.
         limits: of every registry.
         proxy: the URL of an HTTP proxy, trusted to check addresses as we do; None connects directly.
-        resolve: how host names are resolved.
+        resolve: how host names are resolved; None is by the system, in threads of each registry.
     """
 
     def __init__(
-        self, *, telemetry: Telemetry, limits: Limits, proxy: str | None = None, resolve: Resolve = resolve
+        self, *, telemetry: Telemetry, limits: Limits, proxy: str | None = None, resolve: Resolve | None = None
     ) -> None:
         self._telemetry = telemetry
         self._limits = limits
@@ -76,12 +82,18 @@ class Transport(httpx.AsyncBaseTransport):
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One request and its answer.
+        """One request and its answer; the extension `location` has the target of a redirect.
 
         Raises:
             RegistryError: there was no complete and valid answer.
         """
         entry: RegistryEntry = request.extensions["entry"]
+        host = urls.host(request.url)
+        if self._proxy is not None and is_private_literal(host, allowed=entry.private_networks(host)):
+            # The proxy resolves names. What is an address already is checked here, whatever the proxy allows.
+            raise RegistryError(
+                f"{host} is a private address; add its network to allow_private", reason=Reason.PRIVATE_ADDRESS
+            )
         self._telemetry.registry_requests.labels(entry.host).inc()
         began = time.monotonic()
         try:
@@ -94,13 +106,22 @@ class Transport(httpx.AsyncBaseTransport):
             ) as answer:
                 headers = httpx.Headers(answer.headers)
                 encoding = headers.get("content-encoding", "")
-                content = await body.read(answer.aiter_stream(), encoding=encoding, limit=self._limits.body)
+                connection = answer.extensions["network_stream"]
+                if isinstance(connection, BoundedStream):  # anything else is an answer with status 101
+                    connection.expect_body(2 * self._limits.body)
+                content = await body.read(
+                    answer.aiter_stream(),
+                    encoding=encoding,
+                    limit=self._limits.body,
+                    take=request.extensions["take"],
+                )
         except _FAILURES as error:
             raise _mapped(error) from error
         finally:
             self._telemetry.registry_duration.labels(entry.host).observe(time.monotonic() - began)
         passed_on = [(name, value) for name, value in headers.raw if name.lower() not in _NOT_PASSED_ON]
-        return httpx.Response(answer.status, headers=passed_on, content=content, request=request)
+        extensions = {"location": headers.get("location", "")}
+        return httpx.Response(answer.status, headers=passed_on, content=content, request=request, extensions=extensions)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -116,9 +137,11 @@ class Transport(httpx.AsyncBaseTransport):
                 "max_keepalive_connections": self._limits.concurrency,
                 "keepalive_expiry": _KEEP_ALIVE_SECONDS,
             }
+            resolve = self._resolve or Resolver(exceeded=lambda: self._telemetry.exceeded(Limit.NAME_LOOKUPS))
+            allowed = entry.private_networks if self._proxy is None else None
+            common["network_backend"] = CheckedBackend(resolve=resolve, allowed=allowed)
             if self._proxy is None:
-                backend = CheckedBackend(allowed=entry.private_networks, resolve=self._resolve)
-                pool = httpcore.AsyncConnectionPool(network_backend=backend, **common)
+                pool = httpcore.AsyncConnectionPool(**common)
             else:
                 # httpcore ignores credentials in a URL.
                 user = self._proxy.username.encode(), self._proxy.password.encode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 
 from exporter.reasons import Reason
 from tests.support.web import reply
@@ -36,7 +37,86 @@ def same_again(request):
     return reply({"tags": ["v1.0.0"]}, Link=f'<{request.target}1>; rel="next"')
 
 
+def forever(part, *, first=b"HTTP/1.1 200 OK\r\n\r\n", pause=0.0):
+    """A handler that sends one part again and again."""
+
+    async def answer(_request):
+        yield first
+        while True:
+            yield part
+            await asyncio.sleep(pause)
+
+    return answer
+
+
+def next_page(link):
+    return lambda _: reply({"tags": ["v1.0.0"]}, Link=link)
+
+
+# Names of hosts that httpx accepts in an address, and fails on when the host is read.
+MALFORMED_HOSTS = ("xn--a", "xn--", "xn--zzzzzz99999", "xn--0.pt")
+# None of these is the header of a last page.
+UNREADABLE_LINKS = (
+    "</v2/x?last=a; rel=next",
+    '</v2/x?last=a>; rel="next',
+    '</v2/x?last=a>; rel = "next" "x"',
+    '"/v2/x?last=a"; rel="next"',
+    "/v2/x?last=a; rel=next",
+    "</v2/x?last=a> rel=next",
+    "</v2/x?last=a>; rel=<next>",
+    "</v2/x?last=a>; =next",
+    "</v2/x?last=a>; rel=next; title=\u00e9",
+    "<http://[::1>; rel=next",
+    "<http://a:99999/>; rel=next",
+    "<>; rel=next",
+    "<" + "a" * 9000 + ">; rel=next",
+)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
 BAD = {
+    **{
+        f"{what} with the host {host}": (answer, reason)
+        for host in MALFORMED_HOSTS
+        for what, answer, reason in (
+            ("a redirect", lambda _, h=host: reply(status=307, Location=f"http://{h}/v2/x"), Reason.BAD_ANSWER),
+            ("a Link", next_page(f'<http://{host}/v2/x>; rel="next"'), Reason.BAD_ANSWER),
+            ("a next", lambda _, h=host: reply({"tags": ["v1"], "next": f"//{h}/v2/x"}), Reason.BAD_ANSWER),
+            (
+                "a realm",
+                lambda _, h=host: reply(status=401, WWW_Authenticate=f'Bearer realm="http://{h}/token"'),
+                Reason.UNAUTHORIZED,
+            ),
+        )
+    },
+    **{f"the Link {link[:40]!r}": (next_page(link), Reason.BAD_ANSWER) for link in UNREADABLE_LINKS},
+    "a next page without an address": (
+        lambda _: reply({"tags": ["v1"], "next": "http://[::1"}),
+        Reason.BAD_ANSWER,
+    ),
+    "300,000 tags on one page": (
+        lambda _: reply(
+            gzip.compress(json.dumps({"tags": [f"v{n}" for n in range(300_000)]}, separators=(",", ":")).encode()),
+            Content_Encoding="gzip",
+        ),
+        Reason.BAD_ANSWER,
+    ),
+    "data after a gzip body": (
+        lambda _: reply(gzip.compress(b'{"tags": ["v1"]}') + b"x" * 100, Content_Encoding="gzip"),
+        Reason.BAD_ANSWER,
+    ),
+    "status 101": (lambda _: b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nxxxx", Reason.BAD_ANSWER),
+    "answers 1xx without end": (forever(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, first=b""), Reason.BAD_ANSWER),
+    "a header without end": (forever(b"x" * 10_000, first=b"HTTP/1.1 200 OK\r\nX: "), Reason.BAD_ANSWER),
+    "a body without end": (forever(b"x" * 100_000), Reason.BAD_ANSWER),
+    "tiny chunks without end": (forever(b"1\r\n \r\n" * 1000, first=CHUNKED), Reason.BAD_ANSWER),
+    "extensions of chunks without end": (
+        forever(b"1;x=" + b"x" * 60_000 + b"\r\n \r\n", first=CHUNKED),
+        Reason.BAD_ANSWER,
+    ),
+    "a byte now and then": (forever(b" ", pause=0.2), Reason.UNREACHABLE),
+    "a header now and then": (forever(b"X: y\r\n", first=b"HTTP/1.1 200 OK\r\n", pause=0.2), Reason.UNREACHABLE),
+    "1xx now and then": (forever(b"HTTP/1.1 102 x\r\n\r\n", first=b"", pause=0.2), Reason.UNREACHABLE),
     "closes at once": (lambda _: b"", Reason.BAD_ANSWER),
     "is silent": (hang, Reason.UNREACHABLE),
     "closes after a while": (slowly, Reason.BAD_ANSWER),

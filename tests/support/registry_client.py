@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from exporter.images import Repository
+from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import Limits, RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
@@ -50,6 +51,10 @@ class Opened:
 
     def requests(self, host: str) -> float | None:
         return self.value("mojaloop_exporter_registry_requests_total", {"registry": host})
+
+    def exceeded(self, limit: Limit) -> float | None:
+        """How often a limit was counted as exceeded."""
+        return self.value("mojaloop_exporter_limits_exceeded_total", {"limit": limit.label})
 
     def failures(self, host: str) -> dict[str, float]:
         """How often each reason was counted, without zeros."""

@@ -22,12 +22,15 @@ class Request:
         return self.target.partition("?")[0]
 
 
-Handler = Callable[[Request], "bytes | Awaitable[bytes]"]
+Handler = Callable[[Request], "bytes | Awaitable[bytes] | AsyncIterator[bytes]"]
 
 
 @dataclass
 class Web:
-    """A listening server. A test may change `handler` at any time; an empty answer closes the connection."""
+    """A listening server. A test may change `handler` at any time; an empty answer closes the connection.
+
+    An answer in parts (an asynchronous generator) is sent as it comes, and the connection is closed after it.
+    """
 
     handler: Handler
     port: int = 0
@@ -55,6 +58,11 @@ class Web:
                     request = Request(method, target, headers, body)
                     self.requests.append(request)
                     answer = self.handler(request)
+                    if isinstance(answer, AsyncIterator):
+                        async for part in answer:
+                            writer.write(part)
+                            await writer.drain()
+                        break
                     if not isinstance(answer, bytes):
                         answer = await answer
                     writer.write(answer)

@@ -6,6 +6,7 @@ probed, and the exporter asks for the publish time of few tags: the first patch 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 
 from exporter import lean  # noqa: F401 - before httpx
@@ -14,12 +15,17 @@ import httpx  # isort: skip
 import msgspec  # isort: skip
 
 from exporter.images import is_digest
-from exporter.registry import body, headers
+from exporter.limits import Limit
+from exporter.registry import body, headers, urls
 from exporter.registry.errors import TagList, bad_answer
 from exporter.registry.kinds.dates import publish_time
 from exporter.registry.session import Session
 
 _PAGE_TAGS = 1000
+# OCI distribution specification v1.1.1, "Pulling manifests".
+_LONGEST_TAG = 128
+# A body of 64 KiB is decoded within a millisecond, one of 4 MiB within some 50.
+_LARGE_BYTES = 64 * 2**10
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
@@ -62,22 +68,24 @@ class Distribution:
         answer = await session.get(url, accept="application/json", extra=condition)
         if answer.status_code == 304:
             return TagList((), etag, not_modified=True)
-        first, seen, names = answer, {url}, dict[str, None]()
+        # An ETag is that of its page: with several pages it does not tell whether the others changed.
+        validator: str | None = answer.headers.get("etag")
+        seen, names = {url}, dict[str, None]()
         while True:
-            page = body.decode(answer.content, _TagPage)
             before = len(names)
-            names.update(dict.fromkeys(page.tags or ()))
-            following = _next_page(answer, page)
+            following = _next_page(answer, await _add_page(names, answer, session.limits.tags))
+            if len(names) > session.limits.tags:
+                raise bad_answer(f"more than {session.limits.tags} tags", limit=Limit.TAGS)
             if following is None:
-                # An ETag is that of its page: with several pages it does not tell whether the others changed.
-                return TagList(tuple(names), first.headers.get("etag") if answer is first else None, not_modified=False)
-            if not headers.same_origin(following, answer.url):
-                raise bad_answer(f"the next page of tags is on another host ({following.host[:100]!r})")
+                return TagList(tuple(names), validator, not_modified=False)
+            if not urls.same_origin(following, answer.url):
+                raise bad_answer(f"the next page of tags is on another host ({urls.host(following)[:100]!r})")
             if following in seen or len(names) == before:
                 raise bad_answer("the pages of tags form a loop")
-            if len(seen) >= session.limits.pages or len(names) > session.limits.tags:
-                raise bad_answer(f"more than {session.limits.pages} pages or {session.limits.tags} tags")
+            if len(seen) >= session.limits.pages:
+                raise bad_answer(f"more than {session.limits.pages} pages of tags", limit=Limit.TAG_PAGES)
             seen.add(following)
+            validator = None
             answer = await session.get(following, accept="application/json")
 
     async def publish_time(self, session: Session, tag: str) -> float | None:
@@ -102,14 +110,32 @@ def _url(session: Session, what: str) -> httpx.URL:
     return base.join(f"{base.path.rstrip('/')}/v2/{session.repository.path}/{what}")
 
 
-def _next_page(answer: httpx.Response, page: _TagPage) -> httpx.URL | None:
-    following = headers.next_page(answer.headers.get("link", ""), current=answer.url)
-    return following or headers.join(answer.url, page.next or "")
+async def _add_page(names: dict[str, None], answer: httpx.Response, most: int) -> str | None:
+    """Add the names of a page, except those that are longer than any tag; the address of `next`, if it has one."""
+
+    def add() -> str | None:
+        page = body.decode(answer.content, _TagPage, limit=Limit.TAGS, most=most)
+        names.update((name, None) for name in page.tags or () if len(name) <= _LONGEST_TAG)
+        return page.next or None
+
+    # Nothing else uses the names meanwhile.
+    return add() if len(answer.content) < _LARGE_BYTES else await asyncio.to_thread(add)
+
+
+def _next_page(answer: httpx.Response, following: str | None) -> httpx.URL | None:
+    target = headers.next_page(answer.headers.get("link", ""))
+    target = following if target is None else target
+    if target is None:
+        return None
+    url = urls.join(answer.url, target)
+    if url is None:
+        raise bad_answer("the next page of tags has no valid address")
+    return url
 
 
 async def _manifest(session: Session, reference: str) -> _Manifest:
     answer = await session.get(_url(session, f"manifests/{reference}"), accept=_MANIFESTS)
-    return body.decode(answer.content, _Manifest)
+    return body.decode(answer.content, _Manifest, limit=Limit.MANIFEST_VALUES)
 
 
 def _digest(descriptor: _Descriptor) -> str:
