@@ -28,7 +28,8 @@ class Script:
         self.dates = {"v1.0.1": 500.0}
         self.asked = []
 
-    def lookup_repository(self, repository):
+    def lookup_repository(self, repository, instead=None):
+        repository = instead or repository
         if repository.registry == "denied.example":
             raise RegistryError("not on the allow list", reason=Reason.REGISTRY_NOT_ALLOWED)
         return repository
