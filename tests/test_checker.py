@@ -34,12 +34,13 @@ class Script:
             raise RegistryError("not on the allow list", reason=Reason.REGISTRY_NOT_ALLOWED)
         return repository
 
-    async def tags(self, repository, *, etag=None):
+    @contextlib.asynccontextmanager
+    async def listing(self, repository, *, etag=None):
         self.asked.append(str(repository))
         answer = self.answers[repository]
         if isinstance(answer, Exception):
             raise answer
-        return TagList(names=tuple(answer), etag=None, not_modified=False)
+        yield TagList(names=tuple(answer), etag=None, not_modified=False)
 
     async def created(self, repository, tag):
         self.asked.append(f"{repository}:{tag}")
