@@ -80,14 +80,14 @@ class Evaluator:
     Attributes:
         strategy: for containers whose annotations name none.
         selects_image: whether containers of a repository (by its name) are judged.
-        lookup_repository: the repository to ask for the tags of one, for mirrors; raises `RegistryError` where none
-            may be asked.
+        lookup_repository: the repository to ask for the tags of one (for mirrors), or of the one that an annotation
+            names; raises `RegistryError` where none may be asked.
         exceeded: called with each limit that a workload exceeds.
     """
 
     strategy: Strategy
     selects_image: Callable[[str], bool]
-    lookup_repository: Callable[[Repository], Repository]
+    lookup_repository: Callable[[Repository, Repository | None], Repository]
     exceeded: Callable[[Limit], None] = lambda _: None
 
     def evaluate(self, workload: Workload) -> Evaluated:
@@ -147,7 +147,7 @@ class Evaluator:
         if (reason := unjudgeable(tag) if tag else Reason.DIGEST_ONLY) is not None:
             return Item(replace(known, reason=reason))
         try:
-            repository = self.lookup_repository(options.lookup or reference.repository)
+            repository = self.lookup_repository(reference.repository, options.lookup)
         except RegistryError as error:
             return Item(replace(known, reason=error.reason))
         question = Question(tag, options.strategy or self.strategy, options.include, options.exclude)

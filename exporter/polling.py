@@ -133,11 +133,12 @@ class Poller:
             running: its tags that run: a complete list holds one of those that were known before.
         """
         try:
-            answer = await self._registry.tags(repository, etag=await self._catalogue.etag(repository))
-            if answer.not_modified:
-                stored = await self._catalogue.confirm(repository)
-            else:
-                stored = await self._catalogue.store(repository, answer.names, running=running, etag=answer.etag)
+            etag = await self._catalogue.etag(repository)
+            async with self._registry.listing(repository, etag=etag) as answer:
+                if answer.not_modified:
+                    stored = await self._catalogue.confirm(repository)
+                else:
+                    stored = await self._catalogue.store(repository, answer.names, running=running, etag=answer.etag)
         except RegistryError as error:
             _log.warning("%s: %s (%s)", repository, error, error.reason)
             return self._failed(repository, error)

@@ -30,17 +30,19 @@ class Script:
         self.dates = {"v1.0.1": 500.0}
         self.asked = []
 
-    def lookup_repository(self, repository):
+    def lookup_repository(self, repository, instead=None):
+        repository = instead or repository
         if repository.registry == "denied.example":
             raise RegistryError("not on the allow list", reason=Reason.REGISTRY_NOT_ALLOWED)
         return repository
 
-    async def tags(self, repository, *, etag=None):
+    @contextlib.asynccontextmanager
+    async def listing(self, repository, *, etag=None):
         self.asked.append(str(repository))
         answer = self.answers[repository]
         if isinstance(answer, Exception):
             raise answer
-        return TagList(names=tuple(answer), etag=None, not_modified=False)
+        yield TagList(names=tuple(answer), etag=None, not_modified=False)
 
     async def created(self, repository, tag):
         self.asked.append(f"{repository}:{tag}")
@@ -185,7 +187,7 @@ async def test_workloads_are_evaluated_off_the_event_loop():
     evaluated_in = []
 
     class Observed(Script):
-        def lookup_repository(self, repository):
+        def lookup_repository(self, repository, instead=None):
             evaluated_in.append(threading.current_thread())
             return repository
 

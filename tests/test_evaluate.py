@@ -21,7 +21,10 @@ VERDICT = Verdict(
 )
 
 
-def lookup_repository(repository):
+def lookup_repository(repository, instead=None):
+    if instead is not None and instead.registry == "private.example":
+        raise RegistryError("add allow_annotations", reason=Reason.REGISTRY_NOT_ALLOWED)
+    repository = instead or repository
     if repository.registry == "denied.example":
         raise RegistryError("not on the allow list", reason=Reason.REGISTRY_NOT_ALLOWED)
     return repository
@@ -90,6 +93,7 @@ def test_annotations_change_the_question_and_never_the_image(annotations, ask):
         ("a/b@sha256:" + "a" * 64, {}, Reason.DIGEST_ONLY),
         ("denied.example/a/b:v1.0.0", {}, Reason.REGISTRY_NOT_ALLOWED),
         ("mojaloop/central-ledger:v1.0.0", {"image": "denied.example/a/b"}, Reason.REGISTRY_NOT_ALLOWED),
+        ("mojaloop/central-ledger:v1.0.0", {"image": "private.example/a/b"}, Reason.REGISTRY_NOT_ALLOWED),
         ("mojaloop/central-ledger:v1.0.0", {"strategy": "newest"}, Reason.INVALID_ANNOTATION),
     ],
 )

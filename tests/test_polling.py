@@ -26,11 +26,12 @@ class Registry:
         self.tag_lists = []
         self.dates = []
 
-    async def tags(self, _repository, *, etag=None):
+    @contextlib.asynccontextmanager
+    async def listing(self, _repository, *, etag=None):
         self.tag_lists.append(self.clock())
         if self.failures:
             raise self.failures.pop(0)
-        return TagList(names=("v1.0.0", "v1.0.1"), etag="x", not_modified=etag is not None)
+        yield TagList(names=("v1.0.0", "v1.0.1"), etag="x", not_modified=etag is not None)
 
     async def created(self, _repository, tag):
         self.dates.append(tag)
