@@ -20,6 +20,18 @@ class Limit(Enum):
     """
 
     TAGS = "tags", 200_000, "tags of a repository", "the lookup fails with `bad_answer`; the last answer is kept"
+    REPOSITORY_BYTES = (
+        "repository_bytes",
+        16 * 2**20,
+        "bytes of a repository's tags in the catalogue",
+        "the lookup fails with `limit_exceeded`; the last answer is kept",
+    )
+    CATALOGUE_BYTES = (
+        "catalogue_bytes",
+        64 * 2**20,
+        "bytes of the catalogue",
+        "repositories that are not in use are forgotten, then the largest one of the namespace that takes most",
+    )
 
     def __init__(self, label: str, most: int, unit: str, refused: str) -> None:
         self.label = label

@@ -81,6 +81,12 @@ class Telemetry:
             "Times a damaged catalogue was set aside and replaced by an empty one.",
             registry=self.registry,
         )
+        self.catalogue_writable = Gauge(
+            "mojaloop_exporter_catalogue_writable",
+            "0 while the folder of the catalogue cannot be written and the catalogue is kept in memory, otherwise 1.",
+            registry=self.registry,
+        )
+        self.catalogue_writable.set(1)
         self.limits_exceeded = Counter(
             "mojaloop_exporter_limits_exceeded",
             "Times that input was refused because it exceeded a limit (docs/security.md).",
