@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -31,6 +32,10 @@ from exporter.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
+# How often the event loop is expected to be on time, and how long a lag is shown: longer than most scrape intervals.
+_LAG_SECONDS = 0.5
+_LAG_WINDOW_SECONDS = 60.0
+
 
 class CommandError(Exception):
     """A command cannot do what it was asked to do; the message says why, in one line."""
@@ -46,10 +51,11 @@ class SnapshotPublisher:
         self._findings: bytes | None = None
         self._ready = False
 
-    def publish(self, snapshot: Snapshot) -> None:
+    async def publish(self, snapshot: Snapshot) -> None:
         """Replace the snapshot."""
-        self._snapshot, self._findings = snapshot, None
-        self._exposition = Exposition(snapshot)
+        # Rendering ten thousand containers takes half a second, which requests do not wait for.
+        exposition = await asyncio.to_thread(Exposition, snapshot)
+        self._snapshot, self._findings, self._exposition = snapshot, None, exposition
         # Missing rights must not keep a Service from being scraped: metrics of their own report them.
         scopes = self._inventory.scopes().values()
         self._ready = self._ready or (bool(scopes) and ScopeState.PENDING not in scopes)
@@ -123,11 +129,34 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
                 group.create_task(part.run(), name=name)
                 for name, part in (("cluster", cluster), ("checker", checker), ("server", server))
             ]
+            parts.append(group.create_task(watch_event_loop(telemetry), name="event loop"))
             try:
                 yield _address(listener), publisher
             finally:
                 for part in parts:
                     part.cancel()
+
+
+async def watch_event_loop(telemetry: Telemetry, *, window: float = _LAG_WINDOW_SECONDS) -> None:
+    """Publish how late the event loop was at most, for ever.
+
+    Args:
+        telemetry: has the gauge.
+        window: seconds that a lag is shown for, so that a scrape sees it.
+    """
+    loop = asyncio.get_running_loop()
+    # Times and lags, each lag less than the one before: what a later and greater one hides is not kept.
+    lags: deque[tuple[float, float]] = deque()
+    while True:
+        due = loop.time() + _LAG_SECONDS
+        await asyncio.sleep(_LAG_SECONDS)
+        now = loop.time()
+        while lags and lags[-1][1] <= now - due:
+            lags.pop()
+        lags.append((now, now - due))
+        while lags[0][0] < now - window:
+            lags.popleft()
+        telemetry.event_loop_lag.set(lags[0][1])
 
 
 def connect(configuration: Configuration) -> contextlib.AbstractAsyncContextManager[Connection]:

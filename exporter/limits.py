@@ -33,6 +33,25 @@ class Limit(Enum):
         "repositories that are not in use are forgotten, then the largest one of the namespace that takes most",
     )
 
+    CONTAINERS = (
+        "containers",
+        5_000,
+        "containers of a namespace",
+        "further workloads, by kind and name, are not judged; 100 of them show `limit_exceeded`",
+    )
+    REPOSITORIES = (
+        "repositories",
+        1_000,
+        "repositories that a namespace uses",
+        "the others are not looked up: `limit_exceeded`",
+    )
+    QUESTIONS = (
+        "questions",
+        1_000,
+        "questions about the images of a namespace to one registry in an interval",
+        "further lookups of the namespace in that registry wait; its images are `pending`, or keep their last answer",
+    )
+
     def __init__(self, label: str, most: int, unit: str, refused: str) -> None:
         self.label = label
         self.most = most

@@ -87,6 +87,11 @@ class Telemetry:
             registry=self.registry,
         )
         self.catalogue_writable.set(1)
+        self.event_loop_lag = Gauge(
+            "mojaloop_exporter_event_loop_lag_seconds",
+            "How late the event loop was at most within the last minute: scrapes and probes waited as long.",
+            registry=self.registry,
+        )
         self.limits_exceeded = Counter(
             "mojaloop_exporter_limits_exceeded",
             "Times that input was refused because it exceeded a limit (docs/security.md).",
