@@ -16,6 +16,8 @@ from exporter.images import Repository
 
 # How long a namespace waits that has asked all that it may, before it is looked at again.
 _BLOCKED_SECONDS = 1.0
+# Times that no longer hold stay in the heap until they come, or until there are so many more than needed.
+_MOST_OUTDATED = 500
 
 
 class Elapsed:
@@ -200,6 +202,13 @@ class Schedule:
     def _sleep(self, repository: Repository, due: float) -> None:
         self._count += 1
         heapq.heappush(self._sleeping, (due, self._count, repository))
+        if len(self._sleeping) > 2 * len(self._entries) + _MOST_OUTDATED:
+            self._sleeping = [
+                (entry.due, number, one)
+                for number, (one, entry) in enumerate(self._entries.items())
+                if entry.turn is None
+            ]
+            heapq.heapify(self._sleeping)
 
     def _unqueue(self, repository: Repository, entry: _Entry) -> bool:
         """Take a repository out of the queues of its namespaces; whether it was there."""
