@@ -93,8 +93,8 @@ class Checker:
         self._patches: dict[WorkloadKey, _Rendered] = {}
         self._quota = Quota(settings.containers)
         self._limited: dict[str, _Limited] = {}
-        # The questions that were put to the catalogue, also those that it cannot answer before a lookup.
-        self._asked: set[Ask] = set()
+        # The repositories, by name, that the catalogue knows: before their first lookup it has no answers.
+        self._known: set[str] | None = None
         self._stale: set[Repository] = set()
         self._judging: dict[Repository, asyncio.Task[None]] = {}
         self._judged = asyncio.Event()
@@ -161,24 +161,26 @@ class Checker:
                 asks.add(item.ask)
         for gone in self._answers.keys() - asks:
             del self._answers[gone]
-        self._asked &= asks
         await self._ask(asks, group, patience=patience)
         return await self._demands()
 
     async def _ask(self, asks: Iterable[Ask], group: asyncio.TaskGroup, *, patience: float | None) -> None:
         """Ask the catalogue what is not answered, or may have another answer by now."""
+        if self._known is None:
+            self._known = set(await self._catalogue.lookups())
+        self._known.update(map(str, self._stale))
         open_questions: dict[Repository, list[Question]] = {}
         later: set[Repository] = set()
         async for ask in _sliced(asks):
-            if ask.repository in self._stale or not (ask in self._asked or ask in self._answers):
+            if ask.repository in self._stale or ask not in self._answers:
                 if ask.repository in self._judging:
                     later.add(ask.repository)
-                    continue
-                open_questions.setdefault(ask.repository, []).append(ask.question)
-                self._asked.add(ask)
-        self._stale = {repository for repository in self._stale if repository in later}
-        for repository, questions in open_questions.items():
-            self._judging[repository] = group.create_task(self._judge(repository, questions))
+                else:
+                    open_questions.setdefault(ask.repository, []).append(ask.question)
+        self._stale &= later
+        async for repository, questions in _sliced(open_questions.items()):
+            if str(repository) in self._known:
+                self._judging[repository] = group.create_task(self._judge(repository, questions))
         if self._judging:
             await asyncio.wait(self._judging.values(), timeout=patience)
         # The answers that are here are in the next snapshot.
@@ -187,8 +189,10 @@ class Checker:
             self._judged.set()
 
     async def _judge(self, repository: Repository, questions: Sequence[Question]) -> None:
-        verdicts = await self._catalogue.judge(repository, questions) or ()
-        for question, verdict in zip(questions, verdicts, strict=False):
+        verdicts = await self._catalogue.judge(repository, questions)
+        if verdicts is None and self._known is not None:
+            self._known.discard(str(repository))
+        for question, verdict in zip(questions, verdicts or (), strict=False):
             self._answers[Ask(repository, question)] = verdict
         del self._judging[repository]
         self._judged.set()

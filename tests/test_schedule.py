@@ -204,7 +204,9 @@ def test_what_changes_again_and_again_takes_no_more_memory():
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from("put use remove expedite begin finish".split()), st.integers(0, 9), st.integers(0, 3)
+            st.sampled_from(["put", "use", "remove", "expedite", "begin", "finish"]),
+            st.integers(0, 9),
+            st.integers(0, 3),
         ),
         max_size=80,
     )

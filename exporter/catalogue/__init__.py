@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -138,7 +138,7 @@ class Catalogue:
 
         Args:
             repository: where the list comes from.
-            names: every tag of it, from all pages.
+            names: every tag of it once, from all pages.
             running: the tags that containers run now.
             etag: the registry's validator for the next conditional request.
             in_use: the namespaces that use each repository, by its name: when the catalogue is full, the others are
@@ -149,17 +149,18 @@ class Catalogue:
             TooLargeError: the list exceeds a limit.
             CatalogueError: it could not be written.
         """
-        listed = frozenset(names)
-        await self._run(lambda db: tags.check_complete(db, repository, listed, running))
-        async with self._preparing if len(listed) > _SLICE_TAGS else nullcontext():
-            digest = await self._in_thread(lambda: tags.digest(listed))
-            if await self._run(lambda db: tags.has_digest(db, repository, digest)):
+        await self._run(lambda db: tags.check_complete(db, repository, names, running))
+        async with self._preparing if len(names) > _SLICE_TAGS else nullcontext():
+            digest = 0
+            for part in _slices(names):
+                digest += await self._in_thread(partial(tags.digest, part))
+            listed = (digest % 2**128).to_bytes(16, "big")
+            if await self._run(lambda db: tags.has_digest(db, repository, listed)):
                 return await self._run(lambda db: tags.confirm(db, repository, now=self._clock(), etag=etag))
             places: list[tuple[str, bytes, str]] = []
-            rest = iter(listed)
-            while part := list(islice(rest, _SLICE_TAGS)):
+            for part in _slices(names):
                 places += await self._in_thread(partial(tags.places, part))
-            prepared = tags.Listed(repository=repository, places=places, digest=digest, etag=tags.sendable(etag))
+            prepared = tags.Listed(repository=repository, places=places, digest=listed, etag=tags.sendable(etag))
             return await self._run(lambda db: self._store(db, prepared, in_use or {}))
 
     async def confirm(self, repository: Repository) -> Stored:
@@ -215,6 +216,12 @@ class Catalogue:
 
     def _count(self, db: Connection) -> None:
         self._telemetry.catalogue_repositories.set(db.execute("SELECT count(*) FROM repository").fetchone()[0])
+
+
+def _slices(names: Collection[str]) -> Iterator[list[str]]:
+    rest = iter(names)
+    while part := list(islice(rest, _SLICE_TAGS)):
+        yield part
 
 
 class _Judgement:

@@ -62,7 +62,7 @@ class Listed:
     Attributes:
         repository: where it comes from.
         places: line, rank and name of each tag that has a place.
-        digest: of the names.
+        digest: of all names, as the database keeps it.
         etag: the registry's validator, if it can be sent back.
     """
 
@@ -78,9 +78,9 @@ class Listed:
         return own + sum(RELEASE_BYTES + len(line) + len(rank) + len(name) for line, rank, name in self.places)
 
 
-def digest(names: Iterable[str]) -> bytes:
-    """The same for the same names in any order."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).digest()
+def digest(names: Iterable[str]) -> int:
+    """The same for the same names in any order; the digests of parts of a list add up to that of the list."""
+    return sum(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "big") for name in names)
 
 
 def places(names: Iterable[str]) -> list[tuple[str, bytes, str]]:
@@ -129,7 +129,7 @@ def check_complete(
     if not names:
         raise IncompleteListError(f"{repository}: the registry sent an empty tag list")
     known = {tag for tag in running if _is_listed(db, repository, tag)}
-    if known and not known & set(names):
+    if known and known.isdisjoint(names):
         lacking = ", ".join(sorted(known)[:3])
         raise IncompleteListError(
             f"{repository}: the tag list lacks every running tag that was known before ({lacking})"
@@ -146,7 +146,7 @@ def store(db: sqlite3.Connection, listed: Listed, *, now: float) -> Stored:
     ).fetchone()
     before = db.execute("SELECT 1 FROM release WHERE repository = ? LIMIT 1", (identity,)).fetchone()
     db.execute("DELETE FROM listed")
-    db.executemany("INSERT INTO listed VALUES (?, ?, ?)", listed.places)
+    db.executemany("INSERT OR IGNORE INTO listed VALUES (?, ?, ?)", listed.places)
     new = db.execute(
         "INSERT INTO release (repository, line, rank, name, first_seen) SELECT ?1, line, rank, name, ?2 FROM listed"
         " WHERE NOT EXISTS (SELECT 1 FROM release AS known WHERE (known.repository, known.line, known.rank,"
