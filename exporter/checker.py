@@ -40,8 +40,10 @@ _T = TypeVar("_T")
 COALESCE_SECONDS = 0.5
 # Answers that take longer, because a repository has very many tags, are in a later snapshot than all others.
 _PATIENCE_SECONDS = 0.25
-# The event loop has other work after so many steps: one takes microseconds, or a fraction of a millisecond at most.
-_SLICE = 50
+# A snapshot of ten thousand containers takes a second: no more than half of the time is spent on them.
+_LONGEST_COALESCE_SECONDS = 2.0
+# Other tasks have their turn after so many steps: of some microseconds each, and of a fraction of a millisecond.
+_LIGHT_STEPS, _HEAVY_STEPS = 500, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,14 +105,17 @@ class Checker:
 
     async def run(self) -> None:
         """Follow the inventory and the registries until cancelled."""
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             while True:
+                began = loop.time()
                 self._inventory.changed.clear()
                 self._poller.changed.clear()
                 demands = await self._refresh(group, patience=_PATIENCE_SECONDS)
                 await self._poller.follow(demands, group)
                 await self._publish(demands)
-                await asyncio.sleep(COALESCE_SECONDS)
+                took = loop.time() - began
+                await asyncio.sleep(min(max(COALESCE_SECONDS, took), _LONGEST_COALESCE_SECONDS))
                 await _either(self._inventory.changed, self._poller.changed, self._judged)
 
     async def check_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
@@ -152,7 +157,7 @@ class Checker:
             group: for the tasks that wait for answers.
             patience: seconds to wait for them; what takes longer is in a later snapshot. None waits for all.
         """
-        async for key in _sliced(self._take_changes()):
+        async for key in _sliced(self._take_changes(), steps=_HEAVY_STEPS):
             self._take_in(key)
         self._stale |= self._poller.take_stale()
         asks: set[Ask] = set()
@@ -178,7 +183,7 @@ class Checker:
                 else:
                     open_questions.setdefault(ask.repository, []).append(ask.question)
         self._stale &= later
-        async for repository, questions in _sliced(open_questions.items()):
+        async for repository, questions in _sliced(open_questions.items(), steps=_HEAVY_STEPS):
             if str(repository) in self._known:
                 self._judging[repository] = group.create_task(self._judge(repository, questions))
         if self._judging:
@@ -281,7 +286,7 @@ class Checker:
     async def _render_patches(self, keys: Iterable[WorkloadKey]) -> tuple[WorkloadPatch, ...]:
         """The patches of every workload; those of a workload that did not change are kept."""
         workloads, before, self._patches = self._inventory.workloads(), self._patches, {}
-        async for key in _sliced(keys):
+        async for key in _sliced(keys, steps=_HEAVY_STEPS):
             findings = tuple(item.finding for item in self._evaluated[key].items if item.finding.patch_available)
             if not findings or (workload := workloads.get(key)) is None:
                 continue
@@ -337,11 +342,11 @@ def _order(finding: Finding) -> tuple[WorkloadKey, str, int, str, str, str]:
     return *place, finding.container, finding.image, finding.tag
 
 
-async def _sliced(items: Iterable[_T]) -> AsyncIterator[_T]:
+async def _sliced(items: Iterable[_T], *, steps: int = _LIGHT_STEPS) -> AsyncIterator[_T]:
     """The items; after each slice other tasks have their turn."""
     for number, item in enumerate(items, start=1):
         yield item
-        if number % _SLICE == 0:
+        if number % steps == 0:
             await asyncio.sleep(0)
 
 

@@ -75,7 +75,7 @@ async def polling(directory=None, clock=None, *, monotonic=None, telemetry=None,
 async def settled(poller, demands, group, holds):
     """Follow the demands and wait until something holds."""
     await poller.follow(demands, group)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not holds():
             await asyncio.sleep(0.01)
 

@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -149,19 +148,16 @@ class Catalogue:
             TooLargeError: the list exceeds a limit.
             CatalogueError: it could not be written.
         """
-        await self._run(lambda db: tags.check_complete(db, repository, names, running))
-        async with self._preparing if len(names) > _SLICE_TAGS else nullcontext():
-            digest = 0
+        listed = tags.Listed(repository=repository, names=names, etag=tags.sendable(etag))
+        if len(names) <= _SLICE_TAGS:
+            return await self._run(lambda db: self._store(db, listed, running, in_use or {}))
+        async with self._preparing:
             for part in _slices(names):
-                digest += await self._in_thread(partial(tags.digest, part))
-            listed = (digest % 2**128).to_bytes(16, "big")
-            if await self._run(lambda db: tags.has_digest(db, repository, listed)):
-                return await self._run(lambda db: tags.confirm(db, repository, now=self._clock(), etag=etag))
-            places: list[tuple[str, bytes, str]] = []
-            for part in _slices(names):
-                places += await self._in_thread(partial(tags.places, part))
-            prepared = tags.Listed(repository=repository, places=places, digest=listed, etag=tags.sendable(etag))
-            return await self._run(lambda db: self._store(db, prepared, in_use or {}))
+                await self._in_thread(partial(listed.add_to_digest, part))
+            if not await self._run(lambda db: tags.has_digest(db, repository, listed.digest)):
+                for part in _slices(names):
+                    await self._in_thread(partial(listed.add_places, part))
+            return await self._run(lambda db: self._store(db, listed, running, in_use or {}))
 
     async def confirm(self, repository: Repository) -> Stored:
         """Take in that the list is unchanged (`304 Not Modified`)."""
@@ -201,7 +197,12 @@ class Catalogue:
     def _advance(self, db: Connection, judgement: _Judgement) -> bool:
         return judgement.advance(db, generation=self._storage.generation, now=self._clock(), opened=self._opened)
 
-    def _store(self, db: Connection, listed: tags.Listed, in_use: Mapping[str, Collection[str]]) -> Stored:
+    def _store(
+        self, db: Connection, listed: tags.Listed, running: Collection[str], in_use: Mapping[str, Collection[str]]
+    ) -> Stored:
+        tags.check_complete(db, listed.repository, listed.names, running)
+        if tags.has_digest(db, listed.repository, listed.digest):
+            return tags.confirm(db, listed.repository, now=self._clock(), etag=listed.etag)
         if listed.bytes > self._most_each:
             raise TooLargeError(
                 f"{listed.repository}: its {len(listed.places)} versions take more than {self._most_each} bytes",

@@ -55,37 +55,52 @@ class Stored:
     looked_up: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A tag list, prepared for the database.
+    """A tag list, prepared for the database: a large one in parts, a small one as soon as it is needed.
 
-    Attributes:
+    Args:
         repository: where it comes from.
-        places: line, rank and name of each tag that has a place.
-        digest: of all names, as the database keeps it.
+        names: every tag once.
         etag: the registry's validator, if it can be sent back.
     """
 
-    repository: Repository
-    places: Sequence[tuple[str, bytes, str]]
-    digest: bytes
-    etag: str | None
+    def __init__(self, *, repository: Repository, names: Collection[str], etag: str | None) -> None:
+        self.repository = repository
+        self.names = names
+        self.etag = etag
+        self._sum: int | None = None
+        self._places: list[tuple[str, bytes, str]] | None = None
+
+    def add_to_digest(self, part: Iterable[str]) -> None:
+        """Take a part of the names into the digest."""
+        digests = (hashlib.blake2b(name.encode(), digest_size=16).digest() for name in part)
+        self._sum = (self._sum or 0) + sum(int.from_bytes(digest, "big") for digest in digests)
+
+    def add_places(self, part: Iterable[str]) -> None:
+        """Find the places of a part of the names."""
+        if self._places is None:
+            self._places = []
+        self._places += ((*at, name) for name in part if (at := place(name)) is not None)
+
+    @property
+    def digest(self) -> bytes:
+        """The same for the same names in any order."""
+        if self._sum is None:
+            self.add_to_digest(self.names)
+        return ((self._sum or 0) % 2**128).to_bytes(16, "big")
+
+    @property
+    def places(self) -> Sequence[tuple[str, bytes, str]]:
+        """Line, rank and name of each tag that has a place."""
+        if self._places is None:
+            self.add_places(self.names)
+        return self._places or ()
 
     @property
     def bytes(self) -> int:
         """What it takes in the database, roughly."""
         own = REPOSITORY_BYTES + len(str(self.repository))
         return own + sum(RELEASE_BYTES + len(line) + len(rank) + len(name) for line, rank, name in self.places)
-
-
-def digest(names: Iterable[str]) -> int:
-    """The same for the same names in any order; the digests of parts of a list add up to that of the list."""
-    return sum(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "big") for name in names)
-
-
-def places(names: Iterable[str]) -> list[tuple[str, bytes, str]]:
-    """Line, rank and name of each tag that has a place."""
-    return [(*at, name) for name in names if (at := place(name)) is not None]
 
 
 def sendable(etag: object) -> str | None:
