@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,10 +11,14 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+from exporter.catalogue import Catalogue
 from exporter.cluster.decode import decode_object, decode_page
 from exporter.collector import Exposition
 from exporter.findings import Finding, Snapshot
-from exporter.versions import Strategy, Tags
+from exporter.images import Repository
+from exporter.telemetry import Telemetry
+from exporter.verdicts import Question
+from exporter.versions import Strategy, place
 from exporter.workloads import ContainerType, WorkloadKey
 
 RECORDED = Path(__file__).parent.parent / "exporter" / "demo" / "data" / "tags"
@@ -31,10 +36,22 @@ def best(work: Callable[[], object], runs: int = 5) -> float:
 
 def versions() -> None:
     names = [row["name"] for path in sorted(RECORDED.glob("*.json")) for row in json.loads(path.read_text())]
-    parse = best(lambda: Tags(names))
-    tags = Tags(names)
-    ask = best(lambda: [tags.offer(name, strategy=strategy) for name in names[:500] for strategy in Strategy], runs=2)
-    print(f"versions: {len(names) / parse:,.0f} tags/s parsed; {1500 / ask:,.0f} questions/s among {len(names)} tags")
+    parse = best(lambda: [place(name) for name in names])
+    repository = Repository("docker.io", "mojaloop/all")
+    questions = [Question(name, strategy) for name in names[:500] for strategy in Strategy]
+
+    async def ask() -> float:
+        async with await Catalogue.open(None, clock=time.time, telemetry=Telemetry()) as catalogue:
+            await catalogue.store(repository, names, running=[])
+            began = time.perf_counter()
+            await catalogue.judge(repository, questions)
+            return time.perf_counter() - began
+
+    seconds = asyncio.run(ask())
+    print(
+        f"versions: {len(names) / parse:,.0f} tags/s parsed;"
+        f" {len(questions) / seconds:,.0f} questions/s among {len(names)} tags"
+    )
 
 
 def scrape(containers: int) -> None:

@@ -13,6 +13,7 @@ import logging
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -32,42 +33,36 @@ from exporter.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
+# How often the event loop is expected to be on time, and how long a lag is shown: longer than most scrape intervals.
+_LAG_SECONDS = 0.5
+_LAG_WINDOW_SECONDS = 60.0
+
 
 class CommandError(Exception):
     """A command cannot do what it was asked to do; the message says why, in one line."""
 
 
 class SnapshotPublisher:
-    """The newest snapshot and its renderings, each made once, however many requests there are.
-
-    Rendering a large snapshot takes a while, so `run` does it in a thread. Until it is done, the one before is shown.
-    """
+    """The newest snapshot and its renderings, each made once, however many requests there are."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._snapshot = Snapshot()
-        self._newest = self._snapshot, False
         self._exposition = Exposition(self._snapshot)
         self._findings: tuple[Snapshot, bytes] | None = None
-        self._changed = asyncio.Event()
+        # The default executor would wait for names that DNS does not answer.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
         self._listed = False
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Replace the snapshot as soon as it is rendered; one that is older and not rendered yet is left out."""
+    async def publish(self, snapshot: Snapshot) -> None:
+        """Replace the snapshot when it is rendered; until then the one before is shown."""
         # Missing rights must not keep a Service from being scraped: metrics of their own report them.
         scopes = self._inventory.scopes().values()
-        self._newest = snapshot, bool(scopes) and ScopeState.PENDING not in scopes
-        self._changed.set()
-
-    async def run(self) -> None:
-        """Render what is published, until cancelled."""
+        listed = bool(scopes) and ScopeState.PENDING not in scopes
+        # Rendering ten thousand containers takes half a second, which requests do not wait for.
         loop = asyncio.get_running_loop()
-        while await self._changed.wait():
-            self._changed.clear()
-            snapshot, listed = self._newest
-            self._exposition = await loop.run_in_executor(self._thread, Exposition, snapshot)
-            self._snapshot, self._listed = snapshot, self._listed or listed
+        self._exposition = await loop.run_in_executor(self._thread, Exposition, snapshot)
+        self._snapshot, self._listed = snapshot, self._listed or listed
 
     @property
     def snapshot(self) -> Snapshot:
@@ -137,18 +132,36 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
         async with asyncio.TaskGroup() as group:
             parts = [
                 group.create_task(run(), name=name)
-                for name, run in (
-                    ("cluster", cluster.run),
-                    ("checker", checker.run),
-                    ("publisher", publisher.run),
-                    ("server", server.run),
-                )
+                for name, run in (("cluster", cluster.run), ("checker", checker.run), ("server", server.run))
             ]
+            parts.append(group.create_task(watch_event_loop(telemetry), name="event loop"))
             try:
                 yield _address(listener), publisher
             finally:
                 for part in parts:
                     part.cancel()
+
+
+async def watch_event_loop(telemetry: Telemetry, *, window: float = _LAG_WINDOW_SECONDS) -> None:
+    """Publish how late the event loop was at most, for ever.
+
+    Args:
+        telemetry: has the gauge.
+        window: seconds that a lag is shown for, so that a scrape sees it.
+    """
+    loop = asyncio.get_running_loop()
+    # Times and lags, each lag less than the one before: what a later and greater one hides is not kept.
+    lags: deque[tuple[float, float]] = deque()
+    while True:
+        due = loop.time() + _LAG_SECONDS
+        await asyncio.sleep(_LAG_SECONDS)
+        now = loop.time()
+        while lags and lags[-1][1] <= now - due:
+            lags.pop()
+        lags.append((now, now - due))
+        while lags[0][0] < now - window:
+            lags.popleft()
+        telemetry.event_loop_lag.set(lags[0][1])
 
 
 def connect(configuration: Configuration) -> contextlib.AbstractAsyncContextManager[Connection]:

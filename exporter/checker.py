@@ -3,17 +3,20 @@
 `evaluate` decides what to ask for a container, `polling` keeps the catalogue up to date, and the loop here brings both
 together. Changes are coalesced for half a second. Answers are kept per question (tag and options), so a change of one
 workload costs one question, and memory holds only what runs.
+
+A snapshot waits for no answer that takes long, and nothing here holds the event loop for long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from exporter.catalogue import Catalogue
 from exporter.commands import render
@@ -22,16 +25,27 @@ from exporter.evaluations import ROUND_SECONDS, Evaluations
 from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
+from exporter.limits import Limit
 from exporter.polling import Demand, Poller
+from exporter.quota import Quota
 from exporter.reasons import Reason
 from exporter.registry import RegistryClient
 from exporter.telemetry import Telemetry
 from exporter.verdicts import Question, Verdict
 from exporter.versions import Strategy
-from exporter.workloads import Workload, WorkloadKey
+from exporter.workloads import Workload, WorkloadKey, is_kind, is_object_name
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 # Long enough that a rollout of many workloads is one snapshot, short enough that a change shows within two seconds.
 COALESCE_SECONDS = 0.5
+# Answers that take longer, because a repository has very many tags, are in a later snapshot than all others.
+_PATIENCE_SECONDS = 0.25
+# A snapshot of ten thousand containers takes a second: no more than half of the time is spent on them.
+_LONGEST_COALESCE_SECONDS = 2.0
+# Other tasks have their turn after so many steps: of some microseconds each, and of a fraction of a millisecond.
+_LIGHT_STEPS, _HEAVY_STEPS = 500, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +57,14 @@ class Settings:
         interval: seconds between two lookups of a repository.
         selects: whether a workload is judged at all.
         selects_image: whether containers of a repository (by its name) are.
+        containers: how many of a namespace are judged at most.
     """
 
     strategy: Strategy = Strategy.PATCH
     interval: float = 3600.0
     selects: Callable[[WorkloadKey], bool] = lambda _: True
     selects_image: Callable[[str], bool] = lambda _: True
+    containers: int = Limit.CONTAINERS.most
 
 
 class Checker:
@@ -81,21 +97,31 @@ class Checker:
         self._evaluated: dict[WorkloadKey, Evaluated] = {}
         self._answers: dict[Ask, Verdict] = {}
         self._patches: dict[WorkloadKey, _Rendered] = {}
+        self._quota = Quota(settings.containers)
+        self._limited: dict[str, _Limited] = {}
+        # The repositories, by name, that the catalogue knows: before their first lookup it has no answers.
+        self._known: set[str] | None = None
+        self._stale: set[Repository] = set()
+        self._judging: dict[Repository, asyncio.Task[None]] = {}
+        self._judged = asyncio.Event()
         self.snapshot = Snapshot()
-        self.on_snapshot: Callable[[Snapshot], None] = lambda _: None
+        self.on_snapshot: Callable[[Snapshot], Awaitable[None]] = _nowhere
 
     async def run(self) -> None:
         """Follow the inventory and the registries until cancelled."""
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             while True:
+                began = loop.time()
                 self._inventory.changed.clear()
                 self._poller.changed.clear()
-                demands = await self._refresh()
+                demands = await self._refresh(group, patience=_PATIENCE_SECONDS)
                 await self._poller.follow(demands, group)
-                self._publish(demands)
-                await asyncio.sleep(COALESCE_SECONDS)
+                await self._publish(demands)
+                took = loop.time() - began
+                await asyncio.sleep(min(max(COALESCE_SECONDS, took), _LONGEST_COALESCE_SECONDS))
                 if not self._evaluations.waiting:
-                    await _either(self._inventory.changed, self._poller.changed)
+                    await _either(self._inventory.changed, self._poller.changed, self._judged)
 
     async def check_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
         """Judge what the inventory holds now, with one lookup of each repository.
@@ -103,7 +129,9 @@ class Checker:
         Args:
             progress: called with the number of repositories that were looked up, and the number of all.
         """
-        demands = await self._refresh()
+        async with asyncio.TaskGroup() as group:
+            demands = await self._refresh(group)
+        self._poller.expect(demands)
         done = 0
 
         async def look_up(repository: Repository, demand: Demand) -> None:
@@ -116,86 +144,160 @@ class Checker:
         async with asyncio.TaskGroup() as group:
             for repository, demand in demands.items():
                 group.create_task(look_up(repository, demand))
-        demands = await self._refresh()
         async with asyncio.TaskGroup() as group:
+            demands = await self._refresh(group)
             for repository, demand in demands.items():
                 group.create_task(self._poller.look_up_dates(repository, demand.undated))
-        self._publish(await self._refresh())
+        async with asyncio.TaskGroup() as group:
+            await self._publish(await self._refresh(group))
         return self.snapshot
 
     def _items(self) -> Iterable[Item]:
         return (item for evaluated in self._evaluated.values() for item in evaluated.items)
 
-    async def _refresh(self) -> Mapping[Repository, Demand]:
-        """Take in what changed and ask the catalogue what is not answered; returns the demand for each repository."""
-        workloads = self._inventory.workloads()
-        changes = self._inventory.take_changes()
-        changed = {key: workloads.get(key) if self._selects(key) else None for key in changes}
+    async def _refresh(self, group: asyncio.TaskGroup, *, patience: float | None = None) -> Mapping[Repository, Demand]:
+        """Take in what changed and ask the catalogue what is not answered; returns the demand for each repository.
+
+        Args:
+            group: for the tasks that wait for answers.
+            patience: seconds to wait for them; what takes longer is in a later snapshot. None waits for all.
+        """
+        changed: dict[WorkloadKey, Workload | None] = {}
+        async for key in _sliced(self._take_changes()):
+            changed[key] = self._take_in(key)
         # Until a complete page was published, a workload that is not in it yet would seem to be gone.
         synced = self.snapshot.synced and all(self.snapshot.synced.values())
         evaluated = await self._evaluations.round(changed, seconds=ROUND_SECONDS if synced else math.inf)
-        for key, result in evaluated.items():
-            if result is None:
-                self._evaluated.pop(key, None)
-            else:
-                self._evaluated[key] = result
-        stale = self._poller.take_stale()
-        asks = {item.ask for item in self._items() if item.ask is not None}
+        self._evaluated.update((key, result) for key, result in evaluated.items() if result is not None)
+        self._stale |= self._poller.take_stale()
+        asks: set[Ask] = set()
+        async for item in _sliced(self._items()):
+            if item.ask is not None:
+                asks.add(item.ask)
         for gone in self._answers.keys() - asks:
             del self._answers[gone]
-        open_questions: dict[Repository, list[Question]] = {}
-        for ask in asks:
-            if ask.repository in stale or ask not in self._answers:
-                open_questions.setdefault(ask.repository, []).append(ask.question)
-        for repository, questions in open_questions.items():
-            verdicts = await self._catalogue.judge(repository, questions) or ()
-            for question, verdict in zip(questions, verdicts, strict=False):
-                self._answers[Ask(repository, question)] = verdict
-        return self._demands(asks)
+        await self._ask(asks, group, patience=patience)
+        return await self._demands()
 
-    def _demands(self, asks: Iterable[Ask]) -> Mapping[Repository, Demand]:
+    async def _ask(self, asks: Iterable[Ask], group: asyncio.TaskGroup, *, patience: float | None) -> None:
+        """Ask the catalogue what is not answered, or may have another answer by now."""
+        if self._known is None:
+            self._known = set(await self._catalogue.lookups())
+        self._known.update(map(str, self._stale))
+        open_questions: dict[Repository, list[Question]] = {}
+        later: set[Repository] = set()
+        async for ask in _sliced(asks):
+            if ask.repository in self._stale or ask not in self._answers:
+                if ask.repository in self._judging:
+                    later.add(ask.repository)
+                else:
+                    open_questions.setdefault(ask.repository, []).append(ask.question)
+        self._stale &= later
+        async for repository, questions in _sliced(open_questions.items(), steps=_HEAVY_STEPS):
+            if str(repository) in self._known:
+                self._judging[repository] = group.create_task(self._judge(repository, questions))
+        if self._judging:
+            await asyncio.wait(self._judging.values(), timeout=patience)
+        # The answers that are here are in the next snapshot.
+        self._judged.clear()
+        if later - self._judging.keys():
+            self._judged.set()
+
+    async def _judge(self, repository: Repository, questions: Sequence[Question]) -> None:
+        verdicts = await self._catalogue.judge(repository, questions)
+        if verdicts is None and self._known is not None:
+            self._known.discard(str(repository))
+        for question, verdict in zip(questions, verdicts or (), strict=False):
+            self._answers[Ask(repository, question)] = verdict
+        del self._judging[repository]
+        self._judged.set()
+
+    def _take_changes(self) -> Collection[WorkloadKey]:
+        """The workloads to read again: those that changed, and those that a limit lets in or keeps out from now on."""
+        workloads, changes = self._inventory.workloads(), self._inventory.take_changes()
+        for key in changes:
+            if (workload := workloads.get(key)) is None or not self._selects(key):
+                self._quota.remove(key)
+            elif key.namespace:
+                self._quota.put(key, len(workload.containers))
+        for namespace in {key.namespace for key in changes}:
+            before = self._limited.pop(namespace, None)
+            if self._quota.exceeded(namespace):
+                if before is None:
+                    _log.warning("namespace %s has more containers than are judged", namespace)
+                judged, refused = map(frozenset, self._quota.split(namespace))
+                self._limited[namespace] = _Limited(judged, refused)
+                changes |= {key for key in self._evaluated if key.namespace == namespace} - judged
+                changes |= judged - (before.judged if before else judged)
+                changes |= refused
+            elif before is not None:
+                changes |= frozenset(self._quota.split(namespace)[0]) - before.judged
+        return changes
+
+    def _take_in(self, key: WorkloadKey) -> Workload | None:
+        """The workload to evaluate; None if it is gone, or exceeds the limit of its namespace."""
+        workload = self._inventory.workloads().get(key)
+        if workload is None or not self._selects(key):
+            self._evaluated.pop(key, None)
+            return None
+        limited = self._limited.get(key.namespace)
+        if limited is None or key in limited.judged:
+            return workload
+        known = self._evaluated.pop(key, None)
+        if known is None or all(item.finding.reason is not Reason.LIMIT_EXCEEDED for item in known.items):
+            self._telemetry.exceeded(Limit.CONTAINERS)
+        if key in limited.shown:
+            self._evaluated[key] = _refused(workload)
+        return None
+
+    async def _demands(self) -> Mapping[Repository, Demand]:
         demands: dict[Repository, Demand] = {}
-        for ask in asks:
+        async for item in _sliced(self._items()):
+            if (ask := item.ask) is None:
+                continue
             demand = demands.setdefault(ask.repository, Demand())
             demand.running.add(ask.question.tag)
+            demand.namespaces.add(item.finding.workload.namespace)
             if (verdict := self._answers.get(ask)) is not None and verdict.undated is not None:
                 demand.undated.add(verdict.undated)
         return demands
 
-    def _publish(self, in_use: Iterable[Repository]) -> None:
-        for item in self._items():
+    async def _publish(self, in_use: Iterable[Repository]) -> None:
+        async for item in _sliced(self._items()):
             if item.ask is not None:
                 failure = self._poller.failures.get(item.ask.repository, Reason.PENDING)
                 item.update(self._answers.get(item.ask), failure)
-        findings = sorted((item.finding for item in self._items()), key=_order)
+        keys = sorted(self._evaluated)
+        findings: list[Finding] = []
+        async for key in _sliced(keys):
+            findings += sorted((item.finding for item in self._evaluated[key].items), key=_order)
         ignored = sum(evaluated.ignored for evaluated in self._evaluated.values())
         unknown = sum(finding.reason is not None for finding in findings)
         self._telemetry.containers.labels("judged").set(len(findings) - unknown)
         self._telemetry.containers.labels("unknown").set(unknown)
         self._telemetry.containers.labels("ignored").set(ignored)
+        patches = await self._render_patches(keys)
         lookups = self._poller.lookups
         self.snapshot = Snapshot(
             findings=tuple(findings),
-            patches=self._render_patches(),
-            workloads=MappingProxyType(self._states()),
+            patches=patches,
+            workloads=MappingProxyType(self._states(keys)),
             lookups=MappingProxyType({r: lookups[r] for r in sorted(in_use, key=str) if r in lookups}),
             synced=MappingProxyType(self._inventory.synced()),
             ignored=ignored,
         )
-        self.on_snapshot(self.snapshot)
+        await self.on_snapshot(self.snapshot)
 
-    def _states(self) -> dict[WorkloadKey, WorkloadState]:
+    def _states(self, keys: Iterable[WorkloadKey]) -> dict[WorkloadKey, WorkloadState]:
         workloads = self._inventory.workloads()
         return {
-            key: WorkloadState.of(workloads[key])
-            for key in sorted(self._evaluated)
-            if self._evaluated[key].items and key in workloads
+            key: WorkloadState.of(workloads[key]) for key in keys if self._evaluated[key].items and key in workloads
         }
 
-    def _render_patches(self) -> tuple[WorkloadPatch, ...]:
+    async def _render_patches(self, keys: Iterable[WorkloadKey]) -> tuple[WorkloadPatch, ...]:
         """The patches of every workload; those of a workload that did not change are kept."""
         workloads, before, self._patches = self._inventory.workloads(), self._patches, {}
-        for key in sorted(self._evaluated):
+        async for key in _sliced(keys, steps=_HEAVY_STEPS):
             findings = tuple(item.finding for item in self._evaluated[key].items if item.finding.patch_available)
             if not findings or (workload := workloads.get(key)) is None:
                 continue
@@ -207,12 +309,39 @@ class Checker:
         return tuple(patch for rendered in self._patches.values() for patch in rendered.patches)
 
 
+class _Limited(NamedTuple):
+    """The workloads of a namespace that exceeds its limit: those that are judged, and those shown as refused."""
+
+    judged: frozenset[WorkloadKey]
+    shown: frozenset[WorkloadKey]
+
+
 class _Rendered(NamedTuple):
     """The patches of a workload, and what they were rendered from."""
 
     workload: Workload
     findings: tuple[Finding, ...]
     patches: list[WorkloadPatch]
+
+
+def _refused(workload: Workload) -> Evaluated:
+    """What a workload shows that is not judged: one container."""
+    key = workload.key
+    for container in workload.containers:
+        # Built-in kinds have no other names; names end up in labels.
+        if is_kind(key.kind) and all(map(is_object_name, (key.namespace, key.name, container.name))):
+            finding = Finding(
+                workload=key,
+                container=container.name,
+                container_type=container.type,
+                position=container.position,
+                reference="",
+                image="",
+                tag="",
+                reason=Reason.LIMIT_EXCEEDED,
+            )
+            return Evaluated([Item(finding)], ignored=0)
+    return Evaluated([], ignored=0)
 
 
 def _same(some: Sequence[Finding], others: Sequence[Finding]) -> bool:
@@ -222,6 +351,18 @@ def _same(some: Sequence[Finding], others: Sequence[Finding]) -> bool:
 def _order(finding: Finding) -> tuple[WorkloadKey, str, int, str, str, str]:
     place = finding.workload, finding.container_type, finding.position
     return *place, finding.container, finding.image, finding.tag
+
+
+async def _sliced(items: Iterable[_T], *, steps: int = _LIGHT_STEPS) -> AsyncIterator[_T]:
+    """The items; after each slice other tasks have their turn."""
+    for number, item in enumerate(items, start=1):
+        yield item
+        if number % steps == 0:
+            await asyncio.sleep(0)
+
+
+async def _nowhere(_: Snapshot) -> None:
+    """Whoever needs snapshots as they are made replaces this."""
 
 
 async def _either(*events: asyncio.Event) -> None:

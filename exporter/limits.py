@@ -84,6 +84,37 @@ class Limit(Enum):
         "the request is answered with 400",
     )
     HTTP_BODY_BYTES = "http_body_bytes", 0, "bytes of an HTTP request's body", "the request is answered with 413"
+    REPOSITORY_BYTES = (
+        "repository_bytes",
+        16 * 2**20,
+        "bytes of a repository's tags in the catalogue",
+        "the lookup fails with `limit_exceeded`; the last answer is kept",
+    )
+    CATALOGUE_BYTES = (
+        "catalogue_bytes",
+        64 * 2**20,
+        "bytes of the catalogue",
+        "repositories that are not in use are forgotten, then the largest one of the namespace that takes most",
+    )
+
+    CONTAINERS = (
+        "containers",
+        5_000,
+        "containers of a namespace",
+        "further workloads, by kind and name, are not judged; 100 of them show `limit_exceeded`",
+    )
+    REPOSITORIES = (
+        "repositories",
+        1_000,
+        "repositories that a namespace uses",
+        "the others are not looked up: `limit_exceeded`",
+    )
+    QUESTIONS = (
+        "questions",
+        1_000,
+        "questions about the images of a namespace to one registry in an interval",
+        "further lookups of the namespace in that registry wait; its images are `pending`, or keep their last answer",
+    )
 
     # A real API server stays below: etcd holds objects of at most 1.5 MiB, and escapes in JSON make that 9 MiB at most.
     ANSWER = (

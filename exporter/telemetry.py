@@ -81,6 +81,17 @@ class Telemetry:
             "Times a damaged catalogue was set aside and replaced by an empty one.",
             registry=self.registry,
         )
+        self.catalogue_writable = Gauge(
+            "mojaloop_exporter_catalogue_writable",
+            "0 while the folder of the catalogue cannot be written and the catalogue is kept in memory, otherwise 1.",
+            registry=self.registry,
+        )
+        self.catalogue_writable.set(1)
+        self.event_loop_lag = Gauge(
+            "mojaloop_exporter_event_loop_lag_seconds",
+            "How late the event loop was at most within the last minute: scrapes and probes waited as long.",
+            registry=self.registry,
+        )
         self.limits_exceeded = Counter(
             "mojaloop_exporter_limits_exceeded",
             "Times that input was refused because it exceeded a limit (docs/security.md).",

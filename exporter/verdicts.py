@@ -1,13 +1,20 @@
-"""Questions about a running tag, and their answers from the tags of its repository. No I/O and no clock."""
+"""Questions about a running tag, and their answers from the tags of its repository. No I/O and no clock.
+
+`judge` asks for ranges of tags, page by page, and whoever drives it reads them: no repository is ever held as a whole.
+Each tag of a range is read once for all questions of a repository that have the same options.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from exporter.annotations import acceptor
-from exporter.versions import Strategy, Tags
+from exporter.versions import Span, Strategy, final_of, newer_lines, offers, place
+
+# Long enough that reading costs more than asking, short enough for a slice of work.
+PAGE_TAGS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +55,184 @@ class TagRecord(NamedTuple):
     """What is known of a tag.
 
     Attributes:
+        name: the tag.
+        rank: of its `versions.place`.
         first_seen: epoch seconds when a list first held it.
         dated: whether its publish time was asked for, successfully or not.
         published: epoch seconds of its publish time; None where it is unknown.
     """
 
+    name: str
+    rank: bytes
     first_seen: float
     dated: bool
     published: float | None
 
 
-def judge(records: Mapping[str, TagRecord], questions: Sequence[Question]) -> list[Verdict]:
-    """Answer questions about one repository, in their order.
+class Page(NamedTuple):
+    """A request for tags of a span, in descending order of rank and name.
+
+    Attributes:
+        span: which tags.
+        before: the rank and the name that the first of them comes after; None begins at the span's end.
+        most: how many; fewer mean that there are no more.
+    """
+
+    span: Span
+    before: tuple[bytes, str] | None
+    most: int
+
+
+Judging = Generator[Page, Sequence[TagRecord], list[Verdict]]
+
+
+@dataclass(slots=True)
+class _Missed:
+    """What is missed so far: records are added from the newest tag down."""
+
+    latest: str
+    first: TagRecord
+    first_seen: float
+    published: float | None = None
+    count: int = 0
+
+    def add(self, record: TagRecord) -> None:
+        self.first = record
+        self.count += 1
+        self.first_seen = min(self.first_seen, record.first_seen)
+        if record.published is not None:
+            self.published = record.published if self.published is None else min(self.published, record.published)
+
+
+class _Options(NamedTuple):
+    include: str
+    exclude: str
+
+
+def judge(questions: Sequence[Question]) -> Judging:
+    """Answer questions about one repository.
+
+    Yields:
+        what to read; what was read is sent back.
+
+    Returns:
+        The answers, in the order of the questions.
+    """
+    younger = yield from _younger_finals({question.tag for question in questions})
+    patches = yield from _find(
+        {q: offers(q.tag, strategy=q.strategy, final_is_younger=q.tag in younger) for q in questions}, newest=False
+    )
+    newer: dict[Strategy, dict[Question, _Missed]] = {}
+    for strategy in (Strategy.MINOR, Strategy.MAJOR):
+        newer[strategy] = yield from _find({q: newer_lines(q.tag, strategy=strategy) for q in questions}, newest=True)
+    return [
+        _verdict(
+            question,
+            patches.get(question),
+            minor=newer[Strategy.MINOR].get(question),
+            major=newer[Strategy.MAJOR].get(question),
+        )
+        for question in questions
+    ]
+
+
+def _verdict(question: Question, missed: _Missed | None, *, minor: _Missed | None, major: _Missed | None) -> Verdict:
+    verdict = Verdict(
+        latest=question.tag,
+        behind=0,
+        published=None,
+        first_seen=None,
+        undated=None,
+        minor=minor.latest if minor else question.tag,
+        major=major.latest if major else question.tag,
+    )
+    if missed is None:
+        return verdict
+    return replace(
+        verdict,
+        latest=missed.latest,
+        behind=missed.count,
+        # Without the date of the first missed patch the dates of later ones say nothing.
+        published=missed.published if missed.first.published is not None else None,
+        first_seen=missed.first_seen,
+        undated=None if missed.first.dated else missed.first.name,
+    )
+
+
+def _younger_finals(tags: Iterable[str]) -> Generator[Page, Sequence[TagRecord], set[str]]:
+    """The pre-releases whose final is known to be published after them."""
+    younger = set()
+    for tag in tags:
+        if (final := final_of(tag)) is None:
+            continue
+        ours, theirs = (yield from _published(tag)), (yield from _published(final))
+        if ours is not None and theirs is not None and theirs > ours:
+            younger.add(tag)
+    return younger
+
+
+def _published(tag: str) -> Generator[Page, Sequence[TagRecord], float | None]:
+    if (at := place(tag)) is None:
+        return None
+    records = yield Page(Span(at.line, at.rank, at.rank + b"\0"), None, PAGE_TAGS)
+    return next((record.published for record in records if record.name == tag), None)
+
+
+def _find(
+    wanted: Mapping[Question, Sequence[Span]], *, newest: bool
+) -> Generator[Page, Sequence[TagRecord], dict[Question, _Missed]]:
+    """What the first span of each question that has an acceptable tag holds.
 
     Args:
-        records: every tag of the repository.
-        questions: what to answer.
+        wanted: the spans of each question, in their order of preference.
+        newest: whether the newest acceptable tag is all that is wanted.
     """
-    published = {name: record.published for name, record in records.items() if record.published is not None}
-    tags = Tags(records, published=published)
-    return [_verdict(tags, records, question) for question in questions]
+    found: dict[Question, _Missed] = {}
+    for turn in range(max(map(len, wanted.values()), default=0)):
+        # Spans that differ only in where they end, at the running tag, are read once.
+        together: dict[tuple[str, bytes, _Options], list[tuple[bytes, Question]]] = {}
+        for question, spans in wanted.items():
+            if question not in found and turn < len(spans):
+                line, low, high = spans[turn]
+                options = _Options(question.include, question.exclude)
+                together.setdefault((line, high, options), []).append((low, question))
+        for (line, high, options), lows in together.items():
+            lows.sort(key=lambda item: item[0], reverse=True)
+            yield from _scan(line, high, accept=acceptor(*options), lows=lows, newest=newest, found=found)
+    return found
 
 
-def _verdict(tags: Tags, records: Mapping[str, TagRecord], question: Question) -> Verdict:
-    accept = acceptor(question.include, question.exclude)
-    patch = tags.offer(question.tag, strategy=question.strategy, accept=accept)
-    missed = [records[name] for name in patch.missed]
-    # Without the date of the first missed patch the dates of later ones say nothing.
-    dates = [record.published for record in missed if record.published is not None]
-    first_dated = bool(missed) and missed[0].published is not None
-    return Verdict(
-        latest=patch.latest,
-        behind=len(missed),
-        published=min(dates) if first_dated else None,
-        first_seen=min((record.first_seen for record in missed), default=None),
-        undated=patch.missed[0] if missed and not missed[0].dated else None,
-        minor=tags.newer_line(question.tag, strategy=Strategy.MINOR, accept=accept),
-        major=tags.newer_line(question.tag, strategy=Strategy.MAJOR, accept=accept),
-    )
+def _scan(
+    line: str,
+    high: bytes,
+    *,
+    accept: Callable[[str], bool] | None,
+    lows: Sequence[tuple[bytes, Question]],
+    newest: bool,
+    found: dict[Question, _Missed],
+) -> Generator[Page, Sequence[TagRecord], None]:
+    """Read a line from its end down to the lowest of the lows, and note for each question what lies above its own."""
+    waiting = list(reversed(lows))
+    missed: _Missed | None = None
+    span, before = Span(line, waiting[0][0], high), None
+    most = 1 if newest and accept is None else PAGE_TAGS
+    while waiting:
+        records = yield Page(span, before, most)
+        for record in records:
+            while waiting and record.rank < waiting[-1][0]:
+                _note(waiting.pop()[1], missed, found)
+            if accept is None or accept(record.name):
+                missed = missed or _Missed(record.name, record, record.first_seen)
+                missed.add(record)
+                if newest:
+                    break
+        if (newest and missed) or len(records) < most:
+            break
+        before = records[-1].rank, records[-1].name
+    for _, question in waiting:
+        _note(question, missed, found)
+
+
+def _note(question: Question, missed: _Missed | None, found: dict[Question, _Missed]) -> None:
+    if missed is not None:
+        found[question] = replace(missed)

@@ -17,13 +17,11 @@ The rules are numbered as in docs/versions.md:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
-
-import semver
+from typing import Any, NamedTuple
 
 from exporter.reasons import Reason
 
@@ -44,11 +42,12 @@ STRATEGY_NAMES: Mapping[str, Strategy] = MappingProxyType(
 
 
 class _Kind(StrEnum):
-    FINAL = "final"
-    PRE_RELEASE = "pre_release"
-    BRANCH = "branch"
-    VARIANT = "variant"
-    BUILD = "build"
+    # The values are stored in the catalogue (`place`).
+    FINAL = "f"
+    PRE_RELEASE = "p"
+    BRANCH = "b"
+    VARIANT = "v"
+    BUILD = "n"
 
 
 # How many leading parts of the core an offer must share with the running version.
@@ -71,6 +70,30 @@ _REVISION = re.compile(r"(.*)-r([0-9]{1,18})", re.ASCII | re.DOTALL)
 _LONGEST_LONE_NUMBER = 4
 
 
+# Greater than every byte that begins a part of a rank.
+_END = b"\xff"
+
+
+class Place(NamedTuple):
+    """Where a tag stands among the tags of its repository.
+
+    Attributes:
+        line: what must be equal for two tags to be compared by their ranks.
+        rank: compared byte by byte, it orders the tags of a line.
+    """
+
+    line: str
+    rank: bytes
+
+
+class Span(NamedTuple):
+    """The tags of a line with `low <= rank < high`."""
+
+    line: str
+    low: bytes
+    high: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class _Version:
     """A tag that the grammar takes, of three parts or more.
@@ -79,7 +102,6 @@ class _Version:
     variant's suffix. `number` orders versions of one core and line.
     """
 
-    tag: str
     prefix: str
     core: tuple[int, ...]
     kind: _Kind
@@ -87,27 +109,26 @@ class _Version:
     number: tuple[int, ...] = ()
 
     @property
-    def order(self) -> Any:
-        """What sorts versions of one kind and line."""
-        if self.kind is _Kind.PRE_RELEASE and len(self.core) == 3:
-            # Precedence by the Semantic Versioning specification 2.0.0, section 11:
-            # `-snapshot` < `-snapshot.0`, `.9` < `.34`.
-            major, minor, patch = self.core
-            return semver.Version(major, minor, patch, prerelease=".".join([self.line, *map(str, self.number)]))
-        return (self.core, self.number)
+    def follows_finals(self) -> bool:
+        """Whether it is a build on the way to a final (rules 5 and 6)."""
+        return self.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH)
+
+    @property
+    def ticket(self) -> bool:
+        """Whether the parts after the third are ticket numbers: such a build has no line of patches (rule 5)."""
+        return self.follows_finals and len(self.core) > 3
+
+    @property
+    def place(self) -> Place:
+        """Builds of tickets are a line of their own, so that no other build is compared with them."""
+        kind = self.kind.upper() if self.ticket else self.kind
+        return Place(f"{self.prefix}:{kind}:{self.line}", _encode(self.core) + b"\0" + _encode(self.number) + b"\0")
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a running tag is offered.
-
-    Attributes:
-        latest: the greatest tag offered; the running tag itself where there is none.
-        missed: every tag that counts as missed, in ascending order; the last one is `latest`.
-    """
-
-    latest: str
-    missed: tuple[str, ...]
+def _encode(parts: tuple[int, ...]) -> bytes:
+    """Numbers as bytes that sort as the tuple does: the length of each, then its bytes."""
+    # Within a line this is also the precedence of Semantic Versioning 2.0.0, section 11: `-snapshot` < `-snapshot.0`.
+    return b"".join(bytes((1 + (size := (part.bit_length() + 7) // 8),)) + part.to_bytes(size, "big") for part in parts)
 
 
 def _parse(tag: str) -> _Version | Reason:
@@ -121,16 +142,16 @@ def _parse(tag: str) -> _Version | Reason:
     if len(core) < 3:
         return Reason.FLOATING_TAG
     if not suffix:
-        return _Version(tag, prefix, core, _Kind.FINAL)
+        return _Version(prefix, core, _Kind.FINAL)
     if pre := _PRE_RELEASE.fullmatch(suffix):
-        return _Version(tag, prefix, core, _Kind.PRE_RELEASE, pre[1].lower(), (int(pre[2]),) if pre[2] else ())
+        return _Version(prefix, core, _Kind.PRE_RELEASE, pre[1].lower(), (int(pre[2]),) if pre[2] else ())
     if _BUILD.fullmatch(suffix):
-        return _Version(tag, prefix, core, _Kind.BUILD, number=tuple(map(int, re.findall(r"[0-9]+", suffix))))
+        return _Version(prefix, core, _Kind.BUILD, number=tuple(map(int, re.findall(r"[0-9]+", suffix))))
     if branch := _BRANCH.fullmatch(suffix):
-        return _Version(tag, prefix, core, _Kind.BRANCH, branch[1], (int(branch[2]),))
+        return _Version(prefix, core, _Kind.BRANCH, branch[1], (int(branch[2]),))
     if revision := _REVISION.fullmatch(suffix):
-        return _Version(tag, prefix, core, _Kind.VARIANT, f"{revision[1]}-r", (int(revision[2]),))
-    return _Version(tag, prefix, core, _Kind.VARIANT, suffix)
+        return _Version(prefix, core, _Kind.VARIANT, f"{revision[1]}-r", (int(revision[2]),))
+    return _Version(prefix, core, _Kind.VARIANT, suffix)
 
 
 def unjudgeable(tag: str) -> Reason | None:
@@ -139,99 +160,68 @@ def unjudgeable(tag: str) -> Reason | None:
     return parsed if isinstance(parsed, Reason) else None
 
 
-class Tags:
-    """The tags of a repository, parsed once for any number of questions.
+def place(tag: str) -> Place | None:
+    """Where a tag stands among the tags of its repository; None if nothing can be said of it.
+
+    The catalogue stores places: a change of what this returns needs a migration there.
+    """
+    parsed = _parse(tag)
+    return None if isinstance(parsed, Reason) else parsed.place
+
+
+def final_of(running: str) -> str | None:
+    """The final of a pre-release's own number, which takes its place if it is known to be younger; otherwise None."""
+    version = _parse(running)
+    if isinstance(version, Reason) or version.kind is not _Kind.PRE_RELEASE:
+        return None
+    return version.prefix + ".".join(map(str, version.core))
+
+
+def offers(running: str, *, strategy: Strategy, final_is_younger: bool = False) -> tuple[Span, ...]:
+    """Where the tags stand that a running tag is offered (rules 3 to 9).
 
     Args:
-        names: every tag there is, in any order.
-        published: epoch seconds when a tag was published, where it is known.
+        running: the tag that runs; it need not exist in its registry.
+        strategy: how far an offer may go.
+        final_is_younger: whether `final_of` the running tag is known to be published after it.
+
+    Returns:
+        The first span that has an acceptable tag counts, and the others do not. None for a tag that cannot be judged.
     """
+    version = _parse(running)
+    if isinstance(version, Reason):
+        return ()
+    line, rank = version.place
+    high = _encode(version.core[: _FIXED_PARTS[strategy]]) + _END
+    after = rank + b"\0"
+    if not version.follows_finals:
+        return (Span(line, after, high),)
+    final = _Version(version.prefix, version.core, _Kind.FINAL).place
+    # Of 791 real snapshots 53 are younger than the final of their number: only known dates decide.
+    low = final.rank if final_is_younger else final.rank + b"\0"
+    if not version.ticket:
+        return Span(final.line, low, high), Span(line, after, high)
+    last = final.rank + b"\0" if strategy is Strategy.PATCH else high
+    return Span(final.line, low, last), Span(line, after, _encode(version.core) + b"\0" + _END)
 
-    def __init__(self, names: Iterable[str], *, published: Mapping[str, float] | None = None) -> None:
-        self._published = published or {}
-        self._lines: dict[tuple[str, _Kind, str], list[_Version]] = {}
-        for name in names:
-            version = _parse(name)
-            if isinstance(version, _Version):
-                self._lines.setdefault((version.prefix, version.kind, version.line), []).append(version)
 
-    def offer(
-        self, running: str, *, strategy: Strategy = Strategy.PATCH, accept: Callable[[str], bool] | None = None
-    ) -> Offer:
-        """What a running tag is offered; nothing for a tag that cannot be judged.
+def newer_lines(running: str, *, strategy: Strategy) -> tuple[Span, ...]:
+    """Where the releases of newer lines stand; as with `offers`, the first span that has one counts.
 
-        Args:
-            running: the tag that runs; it need not be among the names.
-            strategy: how far an offer may go.
-            accept: which tags may be offered at all; None is all of them.
-        """
-        version = _parse(running)
-        if isinstance(version, Reason):
-            return Offer(running, ())
-        fixed = version.core[: _FIXED_PARTS[strategy]]
-
-        def within(candidate: _Version) -> bool:
-            return candidate.core[: len(fixed)] == fixed and (accept is None or accept(candidate.tag))
-
-        missed = self._missed(version, within, patch=strategy is Strategy.PATCH)
-        return Offer(missed[-1].tag if missed else running, tuple(m.tag for m in missed))
-
-    def newer_line(self, running: str, *, strategy: Strategy, accept: Callable[[str], bool] | None = None) -> str:
-        """The newest release of a newer line; the running tag itself if there is none.
-
-        Args:
-            running: the tag that runs.
-            strategy: `minor` for a greater Y of the same X, `major` for a greater X.
-            accept: which tags may be offered at all; None is all of them.
-        """
-        version = _parse(running)
-        if isinstance(version, Reason):
-            return running
-        part = _FIXED_PARTS[strategy]
-        line = version.core[: part + 1]
-
-        def within(candidate: _Version) -> bool:
-            theirs = candidate.core[: part + 1]
-            return theirs[:part] == line[:part] and theirs > line and (accept is None or accept(candidate.tag))
-
-        missed = self._missed(version, within, patch=False)
-        return missed[-1].tag if missed else running
-
-    def _missed(self, version: _Version, within: Callable[[_Version], bool], *, patch: bool) -> list[_Version]:
-        """What a running version may be followed by (rules 3 to 8), in ascending order.
-
-        Args:
-            version: the one that runs.
-            within: which candidates count.
-            patch: whether only patches of the running line are wanted.
-        """
-        # Parts after the third are ticket numbers where a suffix follows; such a build has no line of patches (rule 5).
-        ticket = len(version.core) > 3 and version.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH)
-        missed: list[_Version] = []
-        if version.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH):
-            finals = self._lines.get((version.prefix, _Kind.FINAL, ""), ())
-            missed = [f for f in finals if self._supersedes(f, version, ticket=ticket and patch) and within(f)]
-        if not missed:
-            own = self._lines.get((version.prefix, version.kind, version.line), ())
-            order = version.order
-            if ticket:
-                missed = [o for o in own if o.core == version.core and o.order > order and within(o)]
-            elif version.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH):
-                missed = [o for o in own if len(o.core) == 3 and within(o) and o.order > order]
-            else:
-                missed = [o for o in own if within(o) and o.order > order]
-        # Tags of equal order (`-rc1`, `-rc.1`) are sorted by name, so that the order of the list does not matter.
-        missed.sort(key=lambda candidate: candidate.tag)
-        missed.sort(key=lambda candidate: candidate.order)
-        return missed
-
-    def _supersedes(self, final: _Version, running: _Version, *, ticket: bool) -> bool:
-        """Whether a final takes the place of a pre-release or a branch build (rules 5 and 6)."""
-        if final.core == running.core:
-            # Of 791 real snapshots 53 are younger than the final of their number: only known dates decide.
-            ours, theirs = self._published.get(running.tag), self._published.get(final.tag)
-            return running.kind is _Kind.PRE_RELEASE and ours is not None and theirs is not None and theirs > ours
-        return not ticket and final.core > running.core
+    Args:
+        running: the tag that runs.
+        strategy: `minor` for a greater Y of the same X, `major` for a greater X.
+    """
+    version = _parse(running)
+    if isinstance(version, Reason):
+        return ()
+    part = _FIXED_PARTS[strategy]
+    low, high = _encode(version.core[: part + 1]) + _END, _encode(version.core[:part]) + _END
+    own = Span(version.place.line, low, high)
+    if not version.follows_finals:
+        return (own,)
+    finals = Span(_Version(version.prefix, version.core, _Kind.FINAL).place.line, low, high)
+    return (finals,) if version.ticket else (finals, own)
 
 
 def lowest(tags: Iterable[str]) -> str:

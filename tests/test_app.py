@@ -1,36 +1,22 @@
-"""What is published: each snapshot is rendered once, off the event loop, and all readers share it."""
+"""Each snapshot is rendered once, off the event loop, for all readers; and the lag of the event loop is shown."""
 
 import asyncio
 import contextlib
 import json
 import threading
+import time
 
 import pytest
 
 from exporter import app
-from exporter.app import SnapshotPublisher
+from exporter.app import SnapshotPublisher, watch_event_loop
 from exporter.collector import Exposition
 from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
+from exporter.telemetry import Telemetry
 from tests.support.http_server import snapshot
 
 pytestmark = pytest.mark.anyio
-
-
-@contextlib.asynccontextmanager
-async def publishing(inventory=None):
-    publisher = SnapshotPublisher(inventory or Inventory())
-    task = asyncio.create_task(publisher.run())
-    try:
-        yield publisher
-    finally:
-        task.cancel()
-
-
-async def shown(publisher, expected):
-    async with asyncio.timeout(10):
-        while publisher.snapshot is not expected:
-            await asyncio.sleep(0.01)
 
 
 async def test_a_snapshot_is_rendered_off_the_event_loop(monkeypatch):
@@ -40,43 +26,54 @@ async def test_a_snapshot_is_rendered_off_the_event_loop(monkeypatch):
         rendered_in.append(threading.current_thread())
         return Exposition(of)
 
-    async with publishing() as publisher:
-        monkeypatch.setattr(app, "Exposition", render)
-        publisher.publish(newest := snapshot(3))
-        await shown(publisher, newest)
-        assert b"ledger-00002" in b"".join(publisher.exposition().chunks(openmetrics=False))
+    publisher = SnapshotPublisher(Inventory())
+    monkeypatch.setattr(app, "Exposition", render)
+    await publisher.publish(snapshot(3))
+    assert b"ledger-00002" in b"".join(publisher.exposition().chunks(openmetrics=False))
     assert len(rendered_in) == 1
     assert threading.main_thread() not in rendered_in
 
 
-async def test_of_several_snapshots_the_newest_is_shown():
-    async with publishing() as publisher:
-        for number in range(10):
-            publisher.publish(newest := snapshot(number))
-        await shown(publisher, newest)
-        assert b"ledger-00008" in b"".join(publisher.exposition().chunks(openmetrics=False))
-
-
 async def test_the_page_and_readiness_change_together():
     inventory = Inventory()
-    async with publishing(inventory) as publisher:
-        publisher.publish(first := Snapshot())
-        await shown(publisher, first)
-        assert not publisher.ready(), "nothing has been listed"
-        inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
-        publisher.publish(newest := snapshot(1))
-        assert not publisher.ready()
-        await shown(publisher, newest)
-        assert publisher.ready()
+    publisher = SnapshotPublisher(inventory)
+    await publisher.publish(Snapshot())
+    assert not publisher.ready(), "nothing has been listed"
+    inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
+    publishing = asyncio.create_task(publisher.publish(newest := snapshot(1)))
+    await asyncio.sleep(0)
+    assert not publisher.ready()
+    await publishing
+    assert publisher.ready()
+    assert publisher.snapshot is newest
 
 
 async def test_all_readers_of_a_snapshot_share_one_body():
-    async with publishing() as publisher:
-        publisher.publish(first := snapshot(2))
-        await shown(publisher, first)
-        bodies = [publisher.findings() for _ in range(10)]
-        assert len({id(body) for body in bodies}) == 1
-        assert len(json.loads(bodies[0])["findings"]) == 2
-        publisher.publish(second := snapshot(1))
-        await shown(publisher, second)
-        assert len(json.loads(publisher.findings())["findings"]) == 1
+    publisher = SnapshotPublisher(Inventory())
+    await publisher.publish(snapshot(2))
+    bodies = [publisher.findings() for _ in range(10)]
+    assert len({id(body) for body in bodies}) == 1
+    assert len(json.loads(bodies[0])["findings"]) == 2
+    await publisher.publish(snapshot(1))
+    assert len(json.loads(publisher.findings())["findings"]) == 1
+
+
+async def test_a_lag_of_the_event_loop_is_shown_for_a_while():
+    telemetry = Telemetry()
+
+    def lag():
+        return telemetry.registry.get_sample_value("mojaloop_exporter_event_loop_lag_seconds")
+
+    async def until(holds):
+        async with asyncio.timeout(30):
+            while not holds(lag()):
+                await asyncio.sleep(0.05)
+
+    watching = asyncio.create_task(watch_event_loop(telemetry, window=2.0))
+    await asyncio.sleep(0.05)
+    time.sleep(1.5)  # noqa: ASYNC251 - what must not happen in the exporter
+    await until(lambda seconds: seconds > 0.9)
+    await until(lambda seconds: seconds < 0.9)
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching

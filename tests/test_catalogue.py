@@ -1,6 +1,7 @@
 """The catalogue keeps whole answers, through restarts, damage and registries that lie."""
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from exporter.telemetry import Telemetry
 from exporter.verdicts import Question
 
 pytestmark = pytest.mark.anyio
+DATA = Path(__file__).parent / "data"
 LEDGER = Repository("docker.io", "mojaloop/central-ledger")
 
 
@@ -149,10 +151,59 @@ async def test_a_folder_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp
         await opened(tmp_path / "file" / "below")
 
 
-async def test_a_repository_that_nobody_ran_for_long_is_forgotten(tmp_path):
+async def test_an_identical_list_is_a_confirmation_and_its_new_validator_is_kept(tmp_path):
+    async with await opened(tmp_path) as catalogue:
+        await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1"], running=["v1.0.0"], etag='"x"')
+        await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"], etag='"y"')
+        assert (await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"], etag='"z"')).changed
+        assert await latest(catalogue) == "v1.0.0"
+        assert await catalogue.etag(LEDGER) == '"z"'
+
+
+@pytest.mark.parametrize("etag", ['"é"', '"a\nb"', '"' + "x" * 2000 + '"', ""])
+async def test_a_validator_that_cannot_be_sent_back_is_not_kept(tmp_path, etag):
+    async with await opened(tmp_path) as catalogue:
+        await catalogue.store(LEDGER, ["v1.0.0"], running=["v1.0.0"], etag=etag)
+        assert not await catalogue.etag(LEDGER)
+
+
+async def test_tags_that_say_nothing_are_not_kept(tmp_path):
+    async with await opened(tmp_path) as catalogue:
+        await catalogue.store(LEDGER, ["latest", *(f"sha-{n:040}" for n in range(1000))], running=[])
+        await catalogue.store(LEDGER, ["latest", "main"], running=[])
+        assert await latest(catalogue) == "v1.0.0"
+    db = sqlite3.connect(tmp_path / FILE)
+    assert db.execute("SELECT count(*) FROM release").fetchone() == (0,)
+    db.close()
+
+
+async def test_a_time_in_the_future_is_not_believed(tmp_path):
     clock = Clock()
+    clock.now += 1e9
     async with await opened(tmp_path, clock) as catalogue:
-        await catalogue.store(LEDGER, ["v1.0.1"], running=[])
-    clock.now += 91 * 86400
+        await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1"], running=["v1.0.0"])
+    clock.now = Clock.now
     async with await opened(tmp_path, clock) as catalogue:
-        assert await catalogue.lookups() == {}
+        clock.now += 500
+        (verdict,) = await catalogue.judge(LEDGER, [Question("v1.0.0")])
+        assert verdict.first_seen == Clock.now, "since the exporter was started"
+        await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1", "v1.0.2"], running=["v1.0.0"])
+        clock.now += 1
+        (verdict,) = await catalogue.judge(LEDGER, [Question("v1.0.1")])
+        assert verdict.first_seen == Clock.now + 500, "a tag that was seen later has its own time"
+
+
+async def test_the_catalogue_of_an_earlier_release_is_taken_over(tmp_path):
+    db = sqlite3.connect(tmp_path / FILE)
+    db.executescript((DATA / "catalogue-1.sql").read_text())
+    db.close()
+    async with await opened(tmp_path) as catalogue:
+        assert await catalogue.lookups() == {str(LEDGER): 900_000.0, "docker.io/library/redis": 800_000.0}
+        assert await catalogue.etag(LEDGER) == '"x"'
+        (verdict,) = await catalogue.judge(LEDGER, [Question("v1.0.0")])
+        assert (verdict.latest, verdict.behind, verdict.first_seen) == ("v1.0.3", 3, 700_000.0)
+        assert (verdict.published, verdict.undated) == (650_000.0, None)
+        (verdict,) = await catalogue.judge(LEDGER, [Question("v1.0.1")])
+        assert verdict.undated == "v1.0.2", "an unknown date is asked for again: a wrong clock made some so"
+        assert (await catalogue.store(LEDGER, ["v1.0.0", "v1.0.1", "v1.0.2"], running=["v1.0.0"])).changed
+        assert await latest(catalogue) == "v1.0.2", "v1.0.3 was absent once before"

@@ -15,7 +15,7 @@ from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import RegistryError, TagList
 from exporter.telemetry import Telemetry
-from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
+from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey, reference_key
 
 pytestmark = pytest.mark.anyio
 LEDGER = Repository("docker.io", "mojaloop/central-ledger")
@@ -55,8 +55,8 @@ def workload(image, *, key=KEY, name="app", annotations=(), more=()):
 
 
 @contextlib.asynccontextmanager
-async def checking(script=None, *, directory=None, interval=3600.0):
-    inventory, telemetry = Inventory(), Telemetry()
+async def checking(script=None, *, directory=None, interval=3600.0, telemetry=None, **settings):
+    inventory, telemetry = Inventory(), telemetry or Telemetry()
     inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
     async with await Catalogue.open(directory, clock=lambda: 1_000.0, telemetry=telemetry) as catalogue:
         yield (
@@ -67,7 +67,7 @@ async def checking(script=None, *, directory=None, interval=3600.0):
                 registry=script or Script(),
                 telemetry=telemetry,
                 clock=lambda: 1_000.0,
-                settings=Settings(interval=interval),
+                settings=Settings(interval=interval, **settings),
             ),
         )
 
@@ -84,7 +84,7 @@ async def running(checker):
 
 
 async def until(holds):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not holds():
             await asyncio.sleep(0.02)
 
@@ -206,3 +206,125 @@ async def test_a_limit_that_a_workload_exceeds_is_counted():
         assert [finding.reason for finding in snapshot.findings] == [Reason.LIMIT_EXCEEDED]
         counted = checker._telemetry.limits_exceeded.labels(Limit.EXPRESSION_MEMORY.label)
         assert counted._value.get() == 1.0
+
+
+def exceeded(telemetry, limit):
+    return telemetry.registry.get_sample_value("mojaloop_exporter_limits_exceeded_total", {"limit": limit})
+
+
+def of(namespace, name, containers=1):
+    more = [
+        Container(f"c-{number}", ContainerType.CONTAINER, "mojaloop/central-ledger:v1.0.0", number)
+        for number in range(1, containers)
+    ]
+    key = WorkloadKey(namespace, "Deployment", name)
+    return workload("mojaloop/central-ledger:v1.0.0", key=key, more=more)
+
+
+def judged(snapshot, namespace):
+    return [f.workload.name for f in snapshot.findings if f.workload.namespace == namespace and f.reason is None]
+
+
+def refused(snapshot):
+    return [f.workload.name for f in snapshot.findings if f.reason is Reason.LIMIT_EXCEEDED]
+
+
+async def test_containers_of_a_namespace_are_limited_and_other_namespaces_are_not_affected():
+    telemetry = Telemetry()
+    async with checking(telemetry=telemetry, containers=10) as (inventory, checker):
+        for number in range(300):
+            inventory.put(of("hostile", f"w-{number:03}", containers=3))
+        for number in range(5):
+            inventory.put(of("mojaloop", f"hub-{number}", containers=2))
+        snapshot = await checker.check_once()
+    assert judged(snapshot, "hostile") == ["w-000"] * 3 + ["w-001"] * 3 + ["w-002"] * 3
+    assert refused(snapshot) == [f"w-{number:03}" for number in range(3, 103)], "one finding of each, and not of all"
+    assert len(judged(snapshot, "mojaloop")) == 10
+    assert exceeded(telemetry, "containers") == 297
+
+
+async def test_a_workload_that_is_refused_is_judged_once_there_is_room():
+    async with checking(containers=4) as (inventory, checker), running(checker):
+        for name in "bcd":
+            inventory.put(of("mojaloop", name, containers=2))
+        await until(lambda: refused(checker.snapshot) == ["d"] and len(judged(checker.snapshot, "mojaloop")) == 4)
+        inventory.put(of("mojaloop", "a", containers=2))
+        await until(lambda: refused(checker.snapshot) == ["c", "d"])
+        assert judged(checker.snapshot, "mojaloop") == ["a", "a", "b", "b"]
+        inventory.put(of("mojaloop", "a", containers=1))
+        inventory.put(of("mojaloop", "b", containers=1))
+        await until(lambda: judged(checker.snapshot, "mojaloop") == ["a", "b", "c", "c"])
+        assert refused(checker.snapshot) == ["d"]
+        inventory.remove(of("mojaloop", "c").key)
+        await until(lambda: judged(checker.snapshot, "mojaloop") == ["a", "b", "d", "d"])
+        assert refused(checker.snapshot) == []
+
+
+async def test_what_has_no_namespace_is_not_limited():
+    async with checking(containers=2) as (inventory, checker):
+        for number in range(5):
+            inventory.put(workload("mojaloop/central-ledger:v1.0.0", key=reference_key(number), name=""))
+        assert len(judged(await checker.check_once(), "")) == 5
+
+
+async def test_a_repository_with_very_many_tags_does_not_keep_others_from_being_judged(monkeypatch):
+    monkeypatch.setattr("exporter.checker._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("exporter.checker.COALESCE_SECONDS", 0.0)
+    script, big = Script(), Repository("docker.io", "mojaloop/big")
+    script.answers[big] = [f"v1.0.{patch}" for patch in range(40_000)]
+    async with checking(script) as (inventory, checker):
+        seen = []
+
+        async def publish(snapshot):
+            seen.append({f.workload.name for f in snapshot.findings if f.reason is None})
+
+        checker.on_snapshot = publish
+        for number in range(500):
+            inventory.put(workload(f"mojaloop/big:v1.0.{number}", key=KEY._replace(name=f"big-{number}")))
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        async with running(checker):
+            await until(lambda: seen and len(seen[-1]) == 501)
+        assert {"ledger"} in seen, "before the others"
+
+
+async def test_nothing_is_judged_of_a_repository_before_its_first_lookup(monkeypatch):
+    asked = []
+    judge = Catalogue.judge
+
+    async def counted(catalogue, repository, questions):
+        asked.append(repository)
+        return await judge(catalogue, repository, questions)
+
+    monkeypatch.setattr(Catalogue, "judge", counted)
+    script = Script()
+    script.answers[LEDGER] = RegistryError("404", reason=Reason.NOT_FOUND)
+    async with checking(script) as (inventory, checker), running(checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        await until(lambda: [f.reason for f in checker.snapshot.findings] == [Reason.NOT_FOUND])
+        for number in range(3):
+            inventory.put(workload("redis:6", key=KEY._replace(name=f"redis-{number}")))
+            await until(lambda count=number + 2: len(checker.snapshot.findings) == count)
+    assert asked == []
+
+
+async def test_other_tasks_have_their_turn_while_many_workloads_are_taken_in():
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with checking() as (inventory, checker):
+        for number in range(2000):
+            inventory.put(workload("redis:6", key=KEY._replace(name=f"redis-{number:04}")))
+        counting = asyncio.create_task(count())
+        async with asyncio.TaskGroup() as group:
+            demands = await checker._refresh(group)
+            taken_in, turns = turns, 0
+            await checker._publish(demands)
+        counting.cancel()
+    # Once in fifty steps of evaluating and rendering, and once in five hundred of everything else.
+    assert taken_in >= 2000 / 50 + 2000 / 500 * 2
+    assert turns >= 2000 / 50 + 2000 / 500 * 2

@@ -24,11 +24,16 @@ class Registry:
         self.clock = clock
         self.failures = []
         self.tag_lists = []
+        self.asked = []
         self.dates = []
+        self.published = 500.0
 
     @contextlib.asynccontextmanager
-    async def listing(self, _repository, *, etag=None):
+    async def listing(self, repository, *, etag=None):
         self.tag_lists.append(self.clock())
+        self.asked.append(repository)
+        if repository.path.startswith("invented/"):
+            raise RegistryError("404", reason=Reason.NOT_FOUND)
         if self.failures:
             raise self.failures.pop(0)
         yield TagList(names=("v1.0.0", "v1.0.1"), etag="x", not_modified=etag is not None)
@@ -39,7 +44,7 @@ class Registry:
             raise RegistryError("gone", reason=Reason.NOT_FOUND)
         if tag == "v1.0.8":
             raise RegistryError("busy", reason=Reason.UNREACHABLE)
-        return 500.0
+        return self.published
 
 
 class Clock:
@@ -50,20 +55,28 @@ class Clock:
 
 
 @contextlib.asynccontextmanager
-async def polling(directory=None, clock=None):
+async def polling(directory=None, clock=None, *, monotonic=None, telemetry=None, most_each=10**9, **more):
     clock = clock or Clock()
-    telemetry, registry = Telemetry(), Registry(clock)
-    async with await Catalogue.open(directory, clock=clock, telemetry=telemetry) as catalogue:
+    telemetry, registry = telemetry or Telemetry(), Registry(clock)
+    async with await Catalogue.open(directory, clock=clock, telemetry=telemetry, most_each=most_each) as catalogue:
         yield (
             registry,
-            Poller(catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=INTERVAL),
+            Poller(
+                catalogue=catalogue,
+                registry=registry,
+                telemetry=telemetry,
+                clock=clock,
+                monotonic=monotonic or Clock(),
+                interval=INTERVAL,
+                **more,
+            ),
         )
 
 
 async def settled(poller, demands, group, holds):
     """Follow the demands and wait until something holds."""
     await poller.follow(demands, group)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -153,3 +166,146 @@ async def test_a_date_that_the_registry_does_not_have_is_recorded_and_a_failure_
         assert poller.take_stale() == set()
         await poller.look_up_dates(LEDGER, {"v1.0.8", "v1.0.9"})
         assert poller.take_stale() == {LEDGER}
+
+
+YEAR = 365 * 86400.0
+FOLLOWED = {LEDGER: Demand({"v1.0.0"}, namespaces={"hub"})}
+
+
+@pytest.mark.parametrize(
+    ("wall", "steady"), [(-10 * YEAR, 1.1 * INTERVAL), (1.1 * INTERVAL, 0)], ids=["set back", "suspended"]
+)
+async def test_no_clock_stops_lookups(wall, steady):
+    clock, monotonic = Clock(), Clock()
+    clock.now = 2e9
+    async with polling(clock=clock, monotonic=monotonic) as (registry, poller), following() as group:
+        await settled(poller, FOLLOWED, group, lambda: len(registry.tag_lists) == 1)
+        clock.now += wall
+        monotonic.now += steady
+        await settled(poller, FOLLOWED, group, lambda: len(registry.tag_lists) == 2)
+        await settled(poller, FOLLOWED, group, lambda: poller.lookups == {LEDGER: clock.now})
+
+
+async def test_after_the_clock_was_set_back_a_failing_registry_shows_as_stale():
+    clock, monotonic = Clock(), Clock()
+    clock.now = 2e9 + 10 * YEAR
+    async with polling(clock=clock, monotonic=monotonic) as (registry, poller), following() as group:
+        await settled(poller, FOLLOWED, group, lambda: poller.lookups)
+        registry.failures = [RegistryError("busy", reason=Reason.UNREACHABLE) for _ in range(100)]
+        monotonic.now += 2 * INTERVAL
+        clock.now += 2 * INTERVAL - 10 * YEAR
+        await settled(poller, FOLLOWED, group, lambda: poller.failures)
+        assert poller.lookups == {LEDGER: 2e9}, "two intervals ago"
+
+
+async def test_a_stored_lookup_in_the_future_counts_as_none(tmp_path):
+    clock = Clock()
+    clock.now += 10 * YEAR
+    async with polling(tmp_path, clock) as (_, poller):
+        await poller.look_up(LEDGER, {"v1.0.0"})
+    clock.now = Clock.now
+    async with polling(tmp_path, clock) as (registry, poller), following() as group:
+        registry.failures = [RegistryError("busy", reason=Reason.UNREACHABLE)]
+        await settled(poller, FOLLOWED, group, lambda: poller.failures)
+        assert poller.lookups == {LEDGER: Clock.now}, "at the latest"
+
+
+@pytest.mark.parametrize(
+    ("failures", "wait"), [(1, 10.0), (2, 40.0), (4, 640.0), (6, 10240.0), (7, 4 * INTERVAL), (40, 4 * INTERVAL)]
+)
+@pytest.mark.parametrize("reason", [Reason.NOT_FOUND, Reason.UNAUTHORIZED, Reason.PRIVATE_ADDRESS])
+async def test_what_looks_permanent_is_asked_for_less_often(reason, failures, wait):
+    async with polling() as (_, poller):
+        assert poller._retry_after(RegistryError("no", reason=reason), failures) == wait
+
+
+@pytest.mark.parametrize(
+    ("reason", "demand", "again"),
+    [
+        (Reason.NOT_FOUND, Demand({"v1.0.0", "v1.0.1"}, namespaces={"hub"}), True),
+        (Reason.NOT_FOUND, Demand({"v1.0.0"}, namespaces={"hub", "other"}), True),
+        (Reason.NOT_FOUND, Demand({"v1.0.0"}, namespaces={"hub"}), False),
+        (Reason.RATE_LIMITED, Demand({"v1.0.0", "v1.0.1"}, namespaces={"hub"}), False),
+    ],
+    ids=["a new tag", "a new namespace", "nothing new", "rate limited"],
+)
+async def test_a_change_of_what_runs_asks_at_once_for_what_was_not_found(reason, demand, again):
+    async with polling() as (registry, poller), following() as group:
+        registry.failures = [RegistryError("no", reason=reason)]
+        await settled(poller, FOLLOWED, group, lambda: poller.failures)
+        other = Repository("quay.io", "mojaloop/other")
+        await settled(poller, {LEDGER: demand, other: Demand(namespaces={"x"})}, group, lambda: other in poller.lookups)
+        await settled(poller, {LEDGER: demand}, group, lambda: registry.asked.count(LEDGER) == 1 + again)
+
+
+def invented(count, namespace="hostile"):
+    return {
+        Repository("docker.io", f"invented/{number:05}"): Demand({"v1.0.0"}, namespaces={namespace})
+        for number in range(count)
+    }
+
+
+async def test_a_real_image_does_not_wait_for_thousands_of_invented_ones():
+    async with polling(questions=10**6, repositories=10**6) as (registry, poller), following() as group:
+        await poller.follow(invented(3000), group)
+        await settled(poller, {**invented(3000), **FOLLOWED}, group, lambda: LEDGER in registry.asked)
+        assert registry.asked.index(LEDGER) < 20
+
+
+async def test_a_namespace_does_not_use_up_a_registry_for_the_others():
+    telemetry = Telemetry()
+    async with polling(telemetry=telemetry, questions=50) as (registry, poller), following() as group:
+        hub = {Repository("docker.io", f"mojaloop/s-{n}"): Demand({"v1.0.0"}, namespaces={"hub"}) for n in range(40)}
+        await settled(poller, {**invented(500), **hub}, group, lambda: hub.keys() <= poller.lookups.keys())
+        exceeded = "mojaloop_exporter_limits_exceeded_total"
+        await settled(poller, {**invented(500), **hub}, group, lambda: len(poller.failures) == 50)
+        assert len(registry.asked) == 90
+        assert telemetry.registry.get_sample_value(exceeded, {"limit": "questions"}) == 1
+
+
+async def test_of_too_many_repositories_the_rest_is_refused_until_there_is_room():
+    telemetry = Telemetry()
+    async with polling(telemetry=telemetry, repositories=10) as (registry, poller), following() as group:
+        many = {**FOLLOWED, **invented(15)}
+        await settled(poller, many, group, lambda: len(registry.asked) == 11)
+        await settled(poller, many, group, lambda: Reason.NOT_FOUND in poller.failures.values())
+        refused = {one for one, reason in poller.failures.items() if reason is Reason.LIMIT_EXCEEDED}
+        assert refused == set(list(invented(15))[10:])
+        exceeded = "mojaloop_exporter_limits_exceeded_total"
+        assert telemetry.registry.get_sample_value(exceeded, {"limit": "repositories"}) == 5
+        fewer = {one: demand for one, demand in many.items() if one in refused or one == LEDGER}
+        await settled(poller, fewer, group, lambda: refused <= set(registry.asked))
+        await settled(poller, fewer, group, lambda: set(poller.failures.values()) == {Reason.NOT_FOUND})
+
+
+async def test_a_repository_that_is_too_large_is_refused_and_counted():
+    telemetry = Telemetry()
+    async with polling(telemetry=telemetry, most_each=10) as (_, poller):
+        assert (await poller.look_up(LEDGER, {"v1.0.0"})).reason is Reason.LIMIT_EXCEEDED
+        exceeded = "mojaloop_exporter_limits_exceeded_total"
+        assert telemetry.registry.get_sample_value(exceeded, {"limit": "repository_bytes"}) == 1
+
+
+async def test_a_publish_time_in_the_future_is_asked_for_again_after_the_next_lookup():
+    clock, monotonic = Clock(), Clock()
+    async with polling(clock=clock, monotonic=monotonic) as (registry, poller), following() as group:
+        registry.published = Clock.now + 3 * 86400
+        demands = {LEDGER: Demand({"v1.0.0"}, {"v1.0.1"}, {"hub"})}
+        await settled(poller, {LEDGER: Demand({"v1.0.0"}, namespaces={"hub"})}, group, poller.take_stale)
+        await settled(poller, demands, group, lambda: registry.dates)
+        await settled(poller, {**demands, **invented(1)}, group, lambda: poller.failures)
+        assert (registry.dates, poller.take_stale()) == (["v1.0.1"], set()), "once, and not recorded"
+        clock.now += 3 * 86400
+        await settled(poller, demands, group, poller.take_stale)
+        assert registry.dates == ["v1.0.1"] * 2
+
+
+async def test_dates_count_as_questions():
+    async with polling(questions=30) as (registry, poller), following() as group:
+        undated = {f"v1.1.{patch}" for patch in range(100)}
+        await settled(poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"})}, group, lambda: len(registry.dates) == 29)
+        other = {Repository("docker.io", "mojaloop/other"): Demand({"v1.0.0"}, namespaces={"other"})}
+        await settled(
+            poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"}), **other}, group, lambda: len(poller.lookups) == 2
+        )
+        assert len(registry.dates) == 29

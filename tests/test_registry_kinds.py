@@ -13,7 +13,7 @@ from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import Limits, RegistryEntry
 from exporter.registry.kinds.dates import publish_time
-from tests.support.registry_client import LOOPBACK, NOW, at, client, entry_for, refused
+from tests.support.registry_client import LOOPBACK, at, client, entry_for, refused
 from tests.support.web import reply, web
 
 pytestmark = pytest.mark.anyio
@@ -164,7 +164,7 @@ def image(created, *, index=False, blob_at=None, config=None):
         ("1970-01-01T00:00:00Z", None),
         ("1980-01-01T00:00:01Z", None),
         ("2012-12-31T23:59:59Z", None),
-        ("2099-01-01T00:00:00Z", None),
+        ("2099-01-01T00:00:00Z", 4070908800.0),
         ("0001-01-01T00:00:00Z", None),
         ("yesterday", None),
         (None, None),
@@ -234,5 +234,5 @@ async def test_publish_times_of_docker_hub_come_from_its_own_api():
 
 @given(st.text(max_size=60) | st.none())
 def test_any_text_is_a_plausible_publish_time_or_none(text):
-    at = publish_time(text, now=NOW)
-    assert at is None or 1_356_998_400.0 <= at <= NOW + 86_400.0
+    at = publish_time(text)
+    assert at is None or at >= 1_356_998_400.0

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.reasons import Reason
-from exporter.versions import Strategy, Tags, lowest, unjudgeable
+from exporter.versions import Strategy, lowest, place, unjudgeable
+from tests.support.tags import Tags
 
 RECORDED = Path(__file__).parent.parent / "exporter" / "demo" / "data" / "tags"
 SERVICES = sorted(path.stem for path in RECORDED.glob("*.json"))
@@ -302,3 +303,21 @@ def test_total_never_downwards_and_the_same_for_shuffled_lists(running, names, r
             assert Tags([running]).offer(later, strategy=strategy).missed == (), (running, later)
         for lower, higher in pairwise(offer.missed):
             assert Tags([lower]).offer(higher, strategy=strategy).missed == ()
+
+
+@given(anything, anything)
+def test_a_place_orders_tags_of_a_line_by_their_numbers(one, other):
+    places = place(one), place(other)
+    assert [at is None for at in places] == [unjudgeable(tag) is not None for tag in (one, other)]
+    if None in places or places[0].line != places[1].line:
+        return
+    digits = [[int(n) for n in re.findall(r"[0-9]+", tag.lstrip("vV"))] for tag in (one, other)]
+    if len(digits[0]) == len(digits[1]):
+        assert (places[0].rank < places[1].rank) == (digits[0] < digits[1]), (one, other)
+
+
+def test_semantic_versioning_orders_pre_releases_as_places_do():
+    # Section 11 of the specification: fewer identifiers come first, numbers are compared as numbers.
+    ordered = ["v1.0.0-rc", "v1.0.0-rc.0", "v1.0.0-rc.9", "v1.0.0-rc.10", "v1.0.0-rc.256", "v1.0.1-rc"]
+    assert sorted(reversed(ordered), key=lambda tag: place(tag).rank) == ordered
+    assert len({place(tag).line for tag in ordered}) == 1

@@ -102,7 +102,7 @@ class Distribution:
         algorithm, _, expected = digest.partition(":")
         if hashlib.new(algorithm, answer.content).hexdigest() != expected:
             raise bad_answer("the configuration of an image does not match its digest")
-        return publish_time(body.decode(answer.content, _Configuration).created, now=session.now())
+        return publish_time(body.decode(answer.content, _Configuration).created)
 
 
 def _url(session: Session, what: str) -> httpx.URL:

@@ -31,5 +31,5 @@ class DockerHub(Distribution):
         url = base.join(f"{base.path.rstrip('/')}/v2/repositories/{session.repository.path}/tags/{tag}")
         answer = await session.get(url, accept="application/json")
         found = body.decode(answer.content, _Tag)
-        times = [publish_time(text, now=session.now()) for text in (found.tag_last_pushed, found.last_updated)]
+        times = [publish_time(text) for text in (found.tag_last_pushed, found.last_updated)]
         return min((at for at in times if at is not None), default=None)

@@ -1,0 +1,247 @@
+"""Whose turn it is: repositories that are due, shared out among namespaces. No I/O; time is passed in.
+
+Each registry has some turns at a time. Namespaces take turns one after the other, whatever each has waiting, and none
+has all turns of a registry. A repository that several namespaces use is looked up in the turn of the first of them that
+has one. What a namespace may ask of a registry in an interval is limited: a registry that limits its clients limits the
+exporter as a whole.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from exporter.images import Repository
+
+# How long a namespace waits that has asked all that it may, before it is looked at again.
+_BLOCKED_SECONDS = 1.0
+# Times that no longer hold stay in the heap until they come, or until there are so many more than needed.
+_MOST_OUTDATED = 500
+
+
+class Elapsed:
+    """Seconds that have passed, for deadlines: never back, and not slower than either of two clocks.
+
+    A monotonic clock does not see that its host was suspended; a wall clock may be set back.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
+        self._clock = clock
+        self._monotonic = monotonic
+        self._seen = clock(), monotonic()
+        self._total = 0.0
+
+    def __call__(self) -> float:
+        """Seconds since the object was made."""
+        wall, steady = self._clock(), self._monotonic()
+        self._total += max(wall - self._seen[0], steady - self._seen[1], 0.0)
+        self._seen = wall, steady
+        return self._total
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A repository: who uses it, and when it is due. `turn` is the namespace in whose turn it is being looked up."""
+
+    namespaces: tuple[str, ...]
+    due: float
+    turn: str | None = None
+    again: bool = False
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What a namespace may still ask of a registry; it fills up with time."""
+
+    left: float
+    at: float
+
+
+@dataclass(slots=True)
+class _Namespace:
+    """The share of one namespace in one registry."""
+
+    budget: _Budget
+    waiting: dict[Repository, None] = field(default_factory=dict)
+    running: int = 0
+    served: int = 0
+    blocked: bool = False
+
+
+class Schedule:
+    """When each repository is looked up, and in which order.
+
+    Args:
+        at_once: turns of one registry at a time.
+        most: questions of one namespace to one registry in an interval.
+        interval: seconds.
+        on_blocked: called when a namespace has asked all that it may.
+    """
+
+    def __init__(self, *, at_once: int, most: int, interval: float, on_blocked: Callable[[str, str], None]) -> None:
+        self._at_once = at_once
+        # One turn of a registry is left to the others, however long the lookups of a namespace take.
+        self._share = max(1, at_once - 1)
+        self._most = float(most)
+        self._interval = interval
+        self._on_blocked = on_blocked
+        self._entries: dict[Repository, _Entry] = {}
+        # Repositories by the time when they are due; an entry that has another time by now is ignored.
+        self._sleeping: list[tuple[float, int, Repository]] = []
+        self._registries: dict[str, dict[str, _Namespace]] = {}
+        self._count = 0
+
+    def put(self, repository: Repository, *, namespaces: Collection[str], due: float) -> None:
+        """Add a repository."""
+        self._entries[repository] = _Entry(_users(namespaces), due)
+        self._sleep(repository, due)
+
+    def use(self, repository: Repository, namespaces: Collection[str]) -> None:
+        """Change who uses a repository."""
+        entry = self._entries[repository]
+        if set(entry.namespaces) == set(_users(namespaces)):
+            return
+        waiting = self._unqueue(repository, entry)
+        entry.namespaces = _users(namespaces)
+        if waiting:
+            self._sleep(repository, entry.due)
+
+    def remove(self, repository: Repository) -> None:
+        """Forget a repository; if it is being looked up, its turn ends."""
+        entry = self._entries.pop(repository)
+        self._unqueue(repository, entry)
+        if entry.turn is not None:
+            self._registries[repository.registry][entry.turn].running -= 1
+
+    def expedite(self, repository: Repository, now: float) -> None:
+        """Make a repository due now; if it is being looked up, it is due again afterwards."""
+        entry = self._entries[repository]
+        if entry.turn is not None:
+            entry.again = True
+        elif entry.due > now:
+            entry.due = now
+            self._sleep(repository, now)
+
+    def begin(self, now: float) -> list[Repository]:
+        """The repositories that have a turn from now on; `finish` ends it."""
+        while self._sleeping and self._sleeping[0][0] <= now:
+            due, _, repository = heapq.heappop(self._sleeping)
+            entry = self._entries.get(repository)
+            if entry is not None and entry.turn is None and entry.due == due:
+                for name in entry.namespaces:
+                    self._namespace(repository.registry, name, now).waiting[repository] = None
+        begun: list[Repository] = []
+        for registry, namespaces in self._registries.items():
+            while (chosen := self._next(registry, namespaces, now)) is not None:
+                begun.append(chosen)
+        self._forget_idle(now)
+        return begun
+
+    def _next(self, registry: str, namespaces: dict[str, _Namespace], now: float) -> Repository | None:
+        """Give a turn of a registry to the namespace that has fewest and waits for longest."""
+        if sum(namespace.running for namespace in namespaces.values()) >= self._at_once:
+            return None
+        candidates = [
+            name
+            for name, namespace in namespaces.items()
+            if namespace.waiting and namespace.running < self._share and self._may_ask(registry, name, now)
+        ]
+        if not candidates:
+            return None
+        name = min(candidates, key=lambda name: (namespaces[name].running, namespaces[name].served))
+        namespace = namespaces[name]
+        repository = next(iter(namespace.waiting))
+        entry = self._entries[repository]
+        self._unqueue(repository, entry)
+        entry.turn = name
+        self._count += 1
+        namespace.running, namespace.served = namespace.running + 1, self._count
+        return repository
+
+    def _may_ask(self, registry: str, name: str, now: float) -> bool:
+        namespace = self._registries[registry][name]
+        self._refill(namespace.budget, now)
+        blocked = namespace.budget.left < 1
+        if blocked and not namespace.blocked:
+            self._on_blocked(registry, name)
+        namespace.blocked = blocked
+        return not blocked
+
+    def charge(self, repository: Repository, now: float) -> bool:
+        """Count a question to the namespace in whose turn it is asked; False if it may not be asked now."""
+        entry = self._entries.get(repository)
+        if entry is None or entry.turn is None:
+            return True
+        if not self._may_ask(repository.registry, entry.turn, now):
+            return False
+        self._registries[repository.registry][entry.turn].budget.left -= 1
+        return True
+
+    def finish(self, repository: Repository, *, due: float) -> None:
+        """End the turn of a repository, and say when it is due again."""
+        entry = self._entries[repository]
+        if entry.turn is not None:
+            self._registries[repository.registry][entry.turn].running -= 1
+        entry.turn = None
+        if entry.again:
+            entry.again, due = False, 0.0
+        entry.due = due
+        self._sleep(repository, due)
+
+    def wait(self, now: float) -> float:
+        """Seconds until `begin` may have something, as long as nothing else happens."""
+        blocked = any(
+            namespace.blocked and namespace.waiting
+            for namespaces in self._registries.values()
+            for namespace in namespaces.values()
+        )
+        sleeping = self._sleeping[0][0] - now if self._sleeping else float("inf")
+        return max(0.0, min(sleeping, _BLOCKED_SECONDS if blocked else float("inf")))
+
+    def _sleep(self, repository: Repository, due: float) -> None:
+        self._count += 1
+        heapq.heappush(self._sleeping, (due, self._count, repository))
+        if len(self._sleeping) > 2 * len(self._entries) + _MOST_OUTDATED:
+            self._sleeping = [
+                (entry.due, number, one)
+                for number, (one, entry) in enumerate(self._entries.items())
+                if entry.turn is None
+            ]
+            heapq.heapify(self._sleeping)
+
+    def _unqueue(self, repository: Repository, entry: _Entry) -> bool:
+        """Take a repository out of the queues of its namespaces; whether it was there."""
+        namespaces = self._registries.get(repository.registry, {})
+        found = False
+        for name in entry.namespaces:
+            if name in namespaces and repository in namespaces[name].waiting:
+                del namespaces[name].waiting[repository]
+                found = True
+        return found
+
+    def _namespace(self, registry: str, name: str, now: float) -> _Namespace:
+        namespaces = self._registries.setdefault(registry, {})
+        if name not in namespaces:
+            namespaces[name] = _Namespace(_Budget(self._most, now))
+        return namespaces[name]
+
+    def _refill(self, budget: _Budget, now: float) -> None:
+        budget.left = min(self._most, budget.left + (now - budget.at) * self._most / self._interval)
+        budget.at = now
+
+    def _forget_idle(self, now: float) -> None:
+        """Forget the shares of namespaces that have nothing to ask and may ask everything."""
+        for registry, namespaces in list(self._registries.items()):
+            for name, namespace in list(namespaces.items()):
+                if not namespace.waiting and not namespace.running:
+                    self._refill(namespace.budget, now)
+                    if namespace.budget.left >= self._most:
+                        del namespaces[name]
+            if not namespaces:
+                del self._registries[registry]
+
+
+def _users(namespaces: Collection[str]) -> tuple[str, ...]:
+    """What is in no namespace, such as a reference on the command line, is in one without a name."""
+    return tuple(namespaces) or ("",)
