@@ -32,6 +32,8 @@ from exporter.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
+# So many are rendered in less than a tenth of a second, and a thread would take some MiB.
+_FINDINGS_AT_ONCE = 2_000
 # How often the event loop is expected to be on time, and how long a lag is shown: longer than most scrape intervals.
 _LAG_SECONDS = 0.5
 _LAG_WINDOW_SECONDS = 60.0
@@ -54,7 +56,8 @@ class SnapshotPublisher:
     async def publish(self, snapshot: Snapshot) -> None:
         """Replace the snapshot."""
         # Rendering ten thousand containers takes half a second, which requests do not wait for.
-        exposition = await asyncio.to_thread(Exposition, snapshot)
+        large = len(snapshot.findings) > _FINDINGS_AT_ONCE
+        exposition = await asyncio.to_thread(Exposition, snapshot) if large else Exposition(snapshot)
         self._snapshot, self._findings, self._exposition = snapshot, None, exposition
         # Missing rights must not keep a Service from being scraped: metrics of their own report them.
         scopes = self._inventory.scopes().values()
