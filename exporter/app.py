@@ -24,7 +24,7 @@ from exporter.cluster import Cluster, Connection, open_connection
 from exporter.collector import Exposition
 from exporter.config import Configuration
 from exporter.findings import Snapshot
-from exporter.inventory import Inventory, ScopeState
+from exporter.inventory import Inventory
 from exporter.registry import RegistryClient
 from exporter.report.json_output import render_json
 from exporter.server import Server, listen
@@ -46,8 +46,7 @@ class CommandError(Exception):
 class SnapshotPublisher:
     """The newest snapshot and its renderings, each made once, however many requests there are."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self._inventory = inventory
+    def __init__(self) -> None:
         self._snapshot = Snapshot()
         self._exposition = Exposition(self._snapshot)
         self._findings: bytes | None = None
@@ -60,8 +59,7 @@ class SnapshotPublisher:
         exposition = await asyncio.to_thread(Exposition, snapshot) if large else Exposition(snapshot)
         self._snapshot, self._findings, self._exposition = snapshot, None, exposition
         # Missing rights must not keep a Service from being scraped: metrics of their own report them.
-        scopes = self._inventory.scopes().values()
-        self._ready = self._ready or (bool(scopes) and ScopeState.PENDING not in scopes)
+        self._ready = self._ready or snapshot.listed
 
     @property
     def snapshot(self) -> Snapshot:
@@ -111,7 +109,7 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
     reports stale values.
     """
     telemetry, inventory = Telemetry(), Inventory()
-    publisher = SnapshotPublisher(inventory)
+    publisher = SnapshotPublisher()
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(contextlib.closing(listen(*configuration.listen)))
         connection = await opened.enter_async_context(connect(configuration))

@@ -90,7 +90,11 @@ class Checker:
         self._poller = Poller(
             catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
         )
+        # Workloads as they were evaluated: while a snapshot is made, the inventory may change.
+        self._workloads: dict[WorkloadKey, Workload] = {}
         self._evaluated: dict[WorkloadKey, Evaluated] = {}
+        self._synced: Mapping[str, bool] = {}
+        self._listed = False
         self._answers: dict[Ask, Verdict] = {}
         self._patches: dict[WorkloadKey, _Rendered] = {}
         self._quota = Quota(settings.containers)
@@ -204,6 +208,8 @@ class Checker:
 
     def _take_changes(self) -> Collection[WorkloadKey]:
         """The workloads to read again: those that changed, and those that a limit lets in or keeps out from now on."""
+        # Both at once: a snapshot must not say that it is complete before it has what made it so.
+        self._synced, self._listed = self._inventory.synced(), self._inventory.listed()
         workloads, changes = self._inventory.workloads(), self._inventory.take_changes()
         for key in changes:
             if (workload := workloads.get(key)) is None or not self._selects(key):
@@ -227,9 +233,11 @@ class Checker:
     def _take_in(self, key: WorkloadKey) -> None:
         """Read a workload, if it is still there and within the limit of its namespace."""
         known = self._evaluated.pop(key, None)
+        self._workloads.pop(key, None)
         workload = self._inventory.workloads().get(key)
         if workload is None or not self._selects(key):
             return
+        self._workloads[key] = workload
         limited = self._limited.get(key.namespace)
         if limited is None or key in limited.judged:
             self._evaluated[key] = self._evaluator.evaluate(workload)
@@ -272,25 +280,23 @@ class Checker:
             patches=patches,
             workloads=MappingProxyType(self._states(keys)),
             lookups=MappingProxyType({r: lookups[r] for r in sorted(in_use, key=str) if r in lookups}),
-            synced=MappingProxyType(self._inventory.synced()),
+            synced=MappingProxyType(self._synced),
+            listed=self._listed,
             ignored=ignored,
         )
         await self.on_snapshot(self.snapshot)
 
     def _states(self, keys: Iterable[WorkloadKey]) -> dict[WorkloadKey, WorkloadState]:
-        workloads = self._inventory.workloads()
-        return {
-            key: WorkloadState.of(workloads[key]) for key in keys if self._evaluated[key].items and key in workloads
-        }
+        return {key: WorkloadState.of(self._workloads[key]) for key in keys if self._evaluated[key].items}
 
     async def _render_patches(self, keys: Iterable[WorkloadKey]) -> tuple[WorkloadPatch, ...]:
         """The patches of every workload; those of a workload that did not change are kept."""
-        workloads, before, self._patches = self._inventory.workloads(), self._patches, {}
+        before, self._patches = self._patches, {}
         async for key in _sliced(keys, steps=_HEAVY_STEPS):
             findings = tuple(item.finding for item in self._evaluated[key].items if item.finding.patch_available)
-            if not findings or (workload := workloads.get(key)) is None:
+            if not findings:
                 continue
-            known = before.get(key)
+            known, workload = before.get(key), self._workloads[key]
             # Findings and workloads are replaced when they change.
             if known is None or known.workload is not workload or not _same(known.findings, findings):
                 known = _Rendered(workload, findings, render(findings, WorkloadState.of(workload)))

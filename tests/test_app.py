@@ -8,7 +8,6 @@ import pytest
 
 from exporter.app import SnapshotPublisher, watch_event_loop
 from exporter.findings import Finding, Snapshot
-from exporter.inventory import Inventory
 from exporter.reasons import Reason
 from exporter.telemetry import Telemetry
 from exporter.workloads import ContainerType, WorkloadKey
@@ -52,7 +51,7 @@ def finding(number):
 
 @pytest.mark.parametrize("count", [1, 5_000])
 async def test_a_page_of_any_size_is_published_and_a_large_one_does_not_hold_the_event_loop(count):
-    publisher = SnapshotPublisher(Inventory())
+    publisher = SnapshotPublisher()
     publishing = asyncio.create_task(publisher.publish(Snapshot(findings=tuple(map(finding, range(count))))))
     turns = 0
     while not publishing.done():

@@ -114,6 +114,25 @@ async def test_no_damage_of_the_file_raises_or_gets_out(filled, tmp_path, harm, 
     assert resets, "some of it was noticed"
 
 
+async def test_no_damage_of_what_a_killed_process_left_raises_or_gets_out(tmp_path):
+    # A copy of the files of an open catalogue is what SIGKILL leaves: the last writes are in the write-ahead log.
+    async with await opened(tmp_path / "open") as catalogue:
+        for repository in (LEDGER, *SERVICES[:3]):
+            await catalogue.store(repository, TAGS, running=["v1.0.0"])
+        shutil.copytree(tmp_path / "open", tmp_path / "killed")
+    log = f"{FILE}-wal"
+    content, seeded = (tmp_path / "killed" / log).read_bytes(), random.Random(15)
+    assert len(content) > 4096
+    for number in range(60):
+        directory = tmp_path / str(number)
+        shutil.copytree(tmp_path / "killed", directory)
+        damaged = bytearray(content)
+        flip_byte(damaged, seeded.randrange(64 if number % 3 == 0 else len(content)), seeded)
+        (directory / log).write_bytes(damaged)
+        assert (await use(directory))[1] == 1, number
+        assert await use(directory) == (0, 1), number
+
+
 async def test_damage_that_appears_while_the_file_is_in_use_is_noticed(tmp_path):
     telemetry = Telemetry()
     async with await opened(tmp_path, telemetry=telemetry) as catalogue:
