@@ -56,13 +56,11 @@ class SnapshotPublisher:
 
     async def publish(self, snapshot: Snapshot) -> None:
         """Replace the snapshot when it is rendered; until then the one before is shown."""
-        # Missing rights must not keep a Service from being scraped: metrics of their own report them.
-        scopes = self._inventory.scopes().values()
-        listed = bool(scopes) and ScopeState.PENDING not in scopes
         # Rendering ten thousand containers takes half a second, which requests do not wait for.
         loop = asyncio.get_running_loop()
         self._exposition = await loop.run_in_executor(self._thread, Exposition, snapshot)
-        self._snapshot, self._listed = snapshot, self._listed or listed
+        # Missing rights must not keep a Service from being scraped: metrics of their own report them.
+        self._snapshot, self._listed = snapshot, self._listed or snapshot.listed
 
     @property
     def snapshot(self) -> Snapshot:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 import operator
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -25,15 +25,13 @@ from exporter.evaluations import ROUND_SECONDS, Evaluations
 from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
-from exporter.limits import Limit
 from exporter.polling import Demand, Poller
-from exporter.quota import Quota
 from exporter.reasons import Reason
 from exporter.registry import RegistryClient
 from exporter.telemetry import Telemetry
 from exporter.verdicts import Question, Verdict
 from exporter.versions import Strategy
-from exporter.workloads import Workload, WorkloadKey, is_kind, is_object_name
+from exporter.workloads import Workload, WorkloadKey
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -57,14 +55,12 @@ class Settings:
         interval: seconds between two lookups of a repository.
         selects: whether a workload is judged at all.
         selects_image: whether containers of a repository (by its name) are.
-        containers: how many of a namespace are judged at most.
     """
 
     strategy: Strategy = Strategy.PATCH
     interval: float = 3600.0
     selects: Callable[[WorkloadKey], bool] = lambda _: True
     selects_image: Callable[[str], bool] = lambda _: True
-    containers: int = Limit.CONTAINERS.most
 
 
 class Checker:
@@ -94,11 +90,13 @@ class Checker:
         self._poller = Poller(
             catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
         )
+        # Workloads as they were evaluated: while a snapshot is made, the inventory may change.
+        self._workloads: dict[WorkloadKey, Workload] = {}
         self._evaluated: dict[WorkloadKey, Evaluated] = {}
+        self._synced: Mapping[str, bool] = {}
+        self._listed = False
         self._answers: dict[Ask, Verdict] = {}
         self._patches: dict[WorkloadKey, _Rendered] = {}
-        self._quota = Quota(settings.containers)
-        self._limited: dict[str, _Limited] = {}
         # The repositories, by name, that the catalogue knows: before their first lookup it has no answers.
         self._known: set[str] | None = None
         self._stale: set[Repository] = set()
@@ -162,13 +160,19 @@ class Checker:
             group: for the tasks that wait for answers.
             patience: seconds to wait for them; what takes longer is in a later snapshot. None waits for all.
         """
-        changed: dict[WorkloadKey, Workload | None] = {}
-        async for key in _sliced(self._take_changes()):
-            changed[key] = self._take_in(key)
+        # Both at once: a snapshot must not say that it is complete before it has what made it so.
+        self._synced, self._listed = self._inventory.synced(), self._inventory.listed()
+        workloads, changes = self._inventory.workloads(), self._inventory.take_changes()
+        changed = {key: workloads.get(key) if self._selects(key) else None for key in changes}
         # Until a complete page was published, a workload that is not in it yet would seem to be gone.
         synced = self.snapshot.synced and all(self.snapshot.synced.values())
         evaluated = await self._evaluations.round(changed, seconds=ROUND_SECONDS if synced else math.inf)
-        self._evaluated.update((key, result) for key, result in evaluated.items() if result is not None)
+        for key, result in evaluated.items():
+            if result is None:
+                self._evaluated.pop(key, None)
+                self._workloads.pop(key, None)
+            else:
+                self._workloads[key], self._evaluated[key] = result
         self._stale |= self._poller.take_stale()
         asks: set[Ask] = set()
         async for item in _sliced(self._items()):
@@ -212,44 +216,6 @@ class Checker:
         del self._judging[repository]
         self._judged.set()
 
-    def _take_changes(self) -> Collection[WorkloadKey]:
-        """The workloads to read again: those that changed, and those that a limit lets in or keeps out from now on."""
-        workloads, changes = self._inventory.workloads(), self._inventory.take_changes()
-        for key in changes:
-            if (workload := workloads.get(key)) is None or not self._selects(key):
-                self._quota.remove(key)
-            elif key.namespace:
-                self._quota.put(key, len(workload.containers))
-        for namespace in {key.namespace for key in changes}:
-            before = self._limited.pop(namespace, None)
-            if self._quota.exceeded(namespace):
-                if before is None:
-                    _log.warning("namespace %s has more containers than are judged", namespace)
-                judged, refused = map(frozenset, self._quota.split(namespace))
-                self._limited[namespace] = _Limited(judged, refused)
-                changes |= {key for key in self._evaluated if key.namespace == namespace} - judged
-                changes |= judged - (before.judged if before else judged)
-                changes |= refused
-            elif before is not None:
-                changes |= frozenset(self._quota.split(namespace)[0]) - before.judged
-        return changes
-
-    def _take_in(self, key: WorkloadKey) -> Workload | None:
-        """The workload to evaluate; None if it is gone, or exceeds the limit of its namespace."""
-        workload = self._inventory.workloads().get(key)
-        if workload is None or not self._selects(key):
-            self._evaluated.pop(key, None)
-            return None
-        limited = self._limited.get(key.namespace)
-        if limited is None or key in limited.judged:
-            return workload
-        known = self._evaluated.pop(key, None)
-        if known is None or all(item.finding.reason is not Reason.LIMIT_EXCEEDED for item in known.items):
-            self._telemetry.exceeded(Limit.CONTAINERS)
-        if key in limited.shown:
-            self._evaluated[key] = _refused(workload)
-        return None
-
     async def _demands(self) -> Mapping[Repository, Demand]:
         demands: dict[Repository, Demand] = {}
         async for item in _sliced(self._items()):
@@ -283,37 +249,28 @@ class Checker:
             patches=patches,
             workloads=MappingProxyType(self._states(keys)),
             lookups=MappingProxyType({r: lookups[r] for r in sorted(in_use, key=str) if r in lookups}),
-            synced=MappingProxyType(self._inventory.synced()),
+            synced=MappingProxyType(self._synced),
+            listed=self._listed,
             ignored=ignored,
         )
         await self.on_snapshot(self.snapshot)
 
     def _states(self, keys: Iterable[WorkloadKey]) -> dict[WorkloadKey, WorkloadState]:
-        workloads = self._inventory.workloads()
-        return {
-            key: WorkloadState.of(workloads[key]) for key in keys if self._evaluated[key].items and key in workloads
-        }
+        return {key: WorkloadState.of(self._workloads[key]) for key in keys if self._evaluated[key].items}
 
     async def _render_patches(self, keys: Iterable[WorkloadKey]) -> tuple[WorkloadPatch, ...]:
         """The patches of every workload; those of a workload that did not change are kept."""
-        workloads, before, self._patches = self._inventory.workloads(), self._patches, {}
+        before, self._patches = self._patches, {}
         async for key in _sliced(keys, steps=_HEAVY_STEPS):
             findings = tuple(item.finding for item in self._evaluated[key].items if item.finding.patch_available)
-            if not findings or (workload := workloads.get(key)) is None:
+            if not findings:
                 continue
-            known = before.get(key)
+            known, workload = before.get(key), self._workloads[key]
             # Findings and workloads are replaced when they change.
             if known is None or known.workload is not workload or not _same(known.findings, findings):
                 known = _Rendered(workload, findings, render(findings, WorkloadState.of(workload)))
             self._patches[key] = known
         return tuple(patch for rendered in self._patches.values() for patch in rendered.patches)
-
-
-class _Limited(NamedTuple):
-    """The workloads of a namespace that exceeds its limit: those that are judged, and those shown as refused."""
-
-    judged: frozenset[WorkloadKey]
-    shown: frozenset[WorkloadKey]
 
 
 class _Rendered(NamedTuple):
@@ -322,26 +279,6 @@ class _Rendered(NamedTuple):
     workload: Workload
     findings: tuple[Finding, ...]
     patches: list[WorkloadPatch]
-
-
-def _refused(workload: Workload) -> Evaluated:
-    """What a workload shows that is not judged: one container."""
-    key = workload.key
-    for container in workload.containers:
-        # Built-in kinds have no other names; names end up in labels.
-        if is_kind(key.kind) and all(map(is_object_name, (key.namespace, key.name, container.name))):
-            finding = Finding(
-                workload=key,
-                container=container.name,
-                container_type=container.type,
-                position=container.position,
-                reference="",
-                image="",
-                tag="",
-                reason=Reason.LIMIT_EXCEEDED,
-            )
-            return Evaluated([Item(finding)], ignored=0)
-    return Evaluated([], ignored=0)
 
 
 def _same(some: Sequence[Finding], others: Sequence[Finding]) -> bool:

@@ -41,7 +41,7 @@ class Evaluations:
 
     async def round(
         self, changed: Mapping[WorkloadKey, Workload | None], *, seconds: float = math.inf
-    ) -> dict[WorkloadKey, Evaluated | None]:
+    ) -> dict[WorkloadKey, tuple[Workload, Evaluated] | None]:
         """Evaluate what changed now or was left over, at least one workload, until the time is over.
 
         Args:
@@ -49,7 +49,7 @@ class Evaluations:
             seconds: how long it may take.
 
         Returns:
-            What was evaluated, and None for what is gone.
+            Each workload that was evaluated with the result, and None for what is gone.
         """
         gone = [key for key, workload in changed.items() if workload is None]
         for key in gone:
@@ -64,10 +64,10 @@ class Evaluations:
             del self._waiting[key]
         return {**dict.fromkeys(gone), **evaluated}
 
-    def _take(self, turns: Iterable[Workload], seconds: float) -> dict[WorkloadKey, Evaluated]:
+    def _take(self, turns: Iterable[Workload], seconds: float) -> dict[WorkloadKey, tuple[Workload, Evaluated]]:
         end, evaluated = self._clock() + seconds, {}
         for workload in turns:
-            evaluated[workload.key] = self._evaluate(workload)
+            evaluated[workload.key] = workload, self._evaluate(workload)
             if self._clock() >= end:
                 break
         return evaluated

@@ -112,6 +112,7 @@ class Snapshot:
         workloads: for each workload with a finding, its manager and rollout.
         lookups: last successful lookup of each repository's tags, epoch seconds.
         synced: for each watched namespace (`*` or a name), whether everything watched there is listed and followed.
+        listed: whether everything that is watched has been listed once, or is known not to be listable.
         ignored: how many containers an annotation or the configuration left out.
     """
 
@@ -120,4 +121,5 @@ class Snapshot:
     workloads: Mapping[WorkloadKey, WorkloadState] = field(default_factory=lambda: MappingProxyType({}))
     lookups: Mapping[Repository, float] = field(default_factory=lambda: MappingProxyType({}))
     synced: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    listed: bool = False
     ignored: int = 0

@@ -81,6 +81,10 @@ class Inventory:
             synced[namespace] = synced.get(namespace, True) and state is ScopeState.SYNCED
         return synced
 
+    def listed(self) -> bool:
+        """Whether everything that is watched has been listed once, or is known not to be listable."""
+        return bool(self._scopes) and ScopeState.PENDING not in self._scopes.values()
+
     def _note(self, key: WorkloadKey) -> None:
         self._changes.add(key)
         self.changed.set()

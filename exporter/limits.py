@@ -97,12 +97,6 @@ class Limit(Enum):
         "repositories that are not in use are forgotten, then the largest one of the namespace that takes most",
     )
 
-    CONTAINERS = (
-        "containers",
-        5_000,
-        "containers of a namespace",
-        "further workloads, by kind and name, are not judged; 100 of them show `limit_exceeded`",
-    )
     REPOSITORIES = (
         "repositories",
         1_000,

@@ -8,6 +8,7 @@ times of first missed patches are asked for as soon as they are needed, each onc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -207,6 +208,7 @@ class Poller:
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         """Start lookups when they are due, for ever."""
+        tick = self._monotonic() + _TICK_SECONDS
         while True:
             self._wake.clear()
             self._notice_step()
@@ -214,10 +216,11 @@ class Poller:
             for repository in self._schedule.begin(now):
                 polled = self._polled[repository]
                 polled.task = group.create_task(self._attend(repository, polled))
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(self._schedule.wait(now), _TICK_SECONDS)):
                     await self._wake.wait()
-            except TimeoutError:
+            if self._monotonic() >= tick:
+                tick = self._monotonic() + _TICK_SECONDS
                 await self._catalogue.retry_disk()
 
     async def _attend(self, repository: Repository, polled: _Polled) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -39,13 +40,15 @@ async def test_the_page_and_readiness_change_together():
     publisher = SnapshotPublisher(inventory)
     await publisher.publish(Snapshot())
     assert not publisher.ready(), "nothing has been listed"
-    inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
-    publishing = asyncio.create_task(publisher.publish(newest := snapshot(1)))
+    newest = replace(snapshot(1), listed=True)
+    publishing = asyncio.create_task(publisher.publish(newest))
     await asyncio.sleep(0)
     assert not publisher.ready()
     await publishing
     assert publisher.ready()
     assert publisher.snapshot is newest
+    inventory.set_scope("Deployment", "*", ScopeState.STALE)
+    assert not publisher.ready(), "what runs is not followed"
 
 
 async def test_all_readers_of_a_snapshot_share_one_body():

@@ -11,6 +11,7 @@ from exporter.catalogue import FILE, RETRY_SECONDS, Catalogue, CatalogueError, I
 from exporter.images import Repository, is_tag
 from exporter.telemetry import Telemetry
 from exporter.verdicts import Question
+from tests.support.disk import mounted
 
 pytestmark = pytest.mark.anyio
 LEDGER = Repository("docker.io", "mojaloop/central-ledger")
@@ -114,6 +115,25 @@ async def test_no_damage_of_the_file_raises_or_gets_out(filled, tmp_path, harm, 
     assert resets, "some of it was noticed"
 
 
+async def test_no_damage_of_what_a_killed_process_left_raises_or_gets_out(tmp_path):
+    # A copy of the files of an open catalogue is what SIGKILL leaves: the last writes are in the write-ahead log.
+    async with await opened(tmp_path / "open") as catalogue:
+        for repository in (LEDGER, *SERVICES[:3]):
+            await catalogue.store(repository, TAGS, running=["v1.0.0"])
+        shutil.copytree(tmp_path / "open", tmp_path / "killed")
+    log = f"{FILE}-wal"
+    content, seeded = (tmp_path / "killed" / log).read_bytes(), random.Random(15)
+    assert len(content) > 4096
+    for number in range(60):
+        directory = tmp_path / str(number)
+        shutil.copytree(tmp_path / "killed", directory)
+        damaged = bytearray(content)
+        flip_byte(damaged, seeded.randrange(64 if number % 3 == 0 else len(content)), seeded)
+        (directory / log).write_bytes(damaged)
+        assert (await use(directory))[1] == 1, number
+        assert await use(directory) == (0, 1), number
+
+
 async def test_damage_that_appears_while_the_file_is_in_use_is_noticed(tmp_path):
     telemetry = Telemetry()
     async with await opened(tmp_path, telemetry=telemetry) as catalogue:
@@ -140,37 +160,10 @@ async def test_only_the_newest_damaged_file_is_kept(tmp_path):
         assert [path.name for path in tmp_path.glob("*.damaged-*")] == [f"{FILE}.damaged-{NOW:.0f}"]
 
 
-class Disk:
-    """A file system of its own, small enough to be filled."""
-
-    def __init__(self, folder, size="512k"):
-        self.folder = folder
-        folder.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-
-    def fill(self):
-        with contextlib.suppress(OSError), (self.folder / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                ballast.write(bytes(4096))
-
-    def free(self):
-        (self.folder / "ballast").unlink()
-
-    def remount(self, how):
-        subprocess.run(["mount", "-o", f"remount,{how}", self.folder], check=True)
-
-    def unmount(self):
-        subprocess.run(["umount", "--lazy", self.folder], check=True)
-
-
 @pytest.fixture
 def disk(tmp_path):
-    """A small tmpfs. It takes root, as in a container that builds and tests; there is no other way to a full disk."""
-    opened_disk = Disk(tmp_path / "disk")
-    try:
+    with mounted(tmp_path / "disk") as opened_disk:
         yield opened_disk
-    finally:
-        opened_disk.unmount()
 
 
 MANY = [f"v1.0.{patch}" for patch in range(3000)]

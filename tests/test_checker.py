@@ -328,3 +328,32 @@ async def test_other_tasks_have_their_turn_while_many_workloads_are_taken_in():
     # Once in fifty steps of evaluating and rendering, and once in five hundred of everything else.
     assert taken_in >= 2000 / 50 + 2000 / 500 * 2
     assert turns >= 2000 / 50 + 2000 / 500 * 2
+
+
+async def test_a_snapshot_is_not_said_to_be_complete_before_it_has_what_was_listed_last(monkeypatch):
+    lookups, arriving = Catalogue.lookups, True
+
+    async with checking() as (inventory, checker):
+        inventory.set_scope("Deployment", "*", ScopeState.PENDING)
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+
+        async def meanwhile(catalogue):
+            # The list of a kind arrives while the checker waits for the catalogue.
+            nonlocal arriving
+            if arriving:
+                inventory.put(workload("redis:6", key=KEY._replace(name="late")))
+                inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
+                arriving = False
+            return await lookups(catalogue)
+
+        monkeypatch.setattr(Catalogue, "lookups", meanwhile)
+        seen = []
+
+        async def publish(snapshot):
+            seen.append(({f.workload.name for f in snapshot.findings}, snapshot.synced["*"], snapshot.listed))
+
+        checker.on_snapshot = publish
+        async with running(checker):
+            await until(lambda: seen and seen[-1][1])
+        assert seen[0] == ({"ledger"}, False, False)
+        assert seen[-1] == ({"ledger", "late"}, True, True)

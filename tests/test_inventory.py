@@ -31,3 +31,13 @@ def test_scopes() -> None:
     inventory.changed.clear()
     inventory.drop_scope("Rollout", "a")
     assert not inventory.changed.is_set()
+
+
+def test_everything_is_listed_once_nothing_is_pending():
+    inventory = Inventory()
+    assert not inventory.listed(), "before anything is watched"
+    inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
+    inventory.set_scope("Job", "*", ScopeState.PENDING)
+    assert not inventory.listed()
+    inventory.set_scope("Job", "*", ScopeState.FORBIDDEN)
+    assert inventory.listed()

@@ -4,10 +4,10 @@ import contextlib
 import json
 import signal
 import sqlite3
-import subprocess
 
 import pytest
 
+from tests.support.disk import mounted
 from tests.support.exporter_process import exporter, local
 from tests.support.registries import registry
 from tests.support.workloads import body
@@ -26,29 +26,18 @@ def hub(tmp_path_factory):
 
 @pytest.fixture
 def disk(tmp_path):
-    """The exporter's folder on a file system of its own, which is small."""
-    folder = tmp_path / "exporter" / "state"
-    folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-def fill(folder):
-    with contextlib.suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
-        while True:
-            ballast.write(bytes(4096))
+    """The exporter's folder on a file system of its own."""
+    with mounted(tmp_path / "exporter" / "state", "256k") as opened:
+        yield opened
 
 
 def test_a_full_disk_neither_ends_the_exporter_nor_prevents_a_start(kube, namespace, hub, disk):
     kube.create("Deployment", namespace, body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0"))
     config = {"registries": local(hub.host), "namespaces": {"include": [namespace]}}
-    with exporter(disk.parent, kubeconfig=kube.kubeconfig(), config=config) as ours:
+    with exporter(disk.folder.parent, kubeconfig=kube.kubeconfig(), config=config) as ours:
         ours.until(lambda: ours.value(AVAILABLE, latest_tag="v1.0.2") == 1.0)
         assert ours.value(WRITABLE) == 1.0
-        fill(disk)
+        disk.fill()
         hub.push("mojaloop/many", [f"v1.0.{patch}" for patch in range(60)])
         kube.create("Deployment", namespace, body("Deployment", "many", image=f"{hub.host}/mojaloop/many:v1.0.0"))
         ours.until(lambda: ours.value(AVAILABLE, workload="many", latest_tag="v1.0.59") == 1.0)

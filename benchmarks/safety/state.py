@@ -96,7 +96,7 @@ async def measure(case: str) -> None:
     hostile, good = CASES[case]()
     telemetry, inventory = Telemetry(), Inventory()
     inventory.set_scope("Deployment", "*", ScopeState.SYNCED)
-    publisher, lag = SnapshotPublisher(inventory), 0.0
+    publisher, lag = SnapshotPublisher(), 0.0
 
     async def watch():
         nonlocal lag
