@@ -23,6 +23,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import semver
+
 from exporter.reasons import Reason
 
 
@@ -237,5 +239,10 @@ def highest(tags: Iterable[str]) -> str:
 def _rank(tag: str) -> tuple[Any, ...]:
     parsed = _parse(tag)
     if isinstance(parsed, Reason):
-        return (1, (), False, (), tag)
-    return (0, parsed.core, parsed.kind is _Kind.FINAL, parsed.number, tag)
+        return (1, semver.Version(0), [], (), tag)
+    # Semantic Versioning 2.0.0, section 11: a build on the way to a final comes before it, `-rc.9` before `-rc.34`.
+    before = None if parsed.kind is _Kind.FINAL else "0"
+    if parsed.kind is _Kind.PRE_RELEASE:
+        before = ".".join([parsed.line, *map(str, parsed.number)])
+    major, minor, patch, *more = parsed.core
+    return (0, semver.Version(major, minor, patch, prerelease=before), more, parsed.number, tag)

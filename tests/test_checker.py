@@ -15,7 +15,7 @@ from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import RegistryError, TagList
 from exporter.telemetry import Telemetry
-from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey, reference_key
+from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
 
 pytestmark = pytest.mark.anyio
 LEDGER = Repository("docker.io", "mojaloop/central-ledger")
@@ -206,65 +206,6 @@ async def test_a_limit_that_a_workload_exceeds_is_counted():
         assert [finding.reason for finding in snapshot.findings] == [Reason.LIMIT_EXCEEDED]
         counted = checker._telemetry.limits_exceeded.labels(Limit.EXPRESSION_MEMORY.label)
         assert counted._value.get() == 1.0
-
-
-def exceeded(telemetry, limit):
-    return telemetry.registry.get_sample_value("mojaloop_exporter_limits_exceeded_total", {"limit": limit})
-
-
-def of(namespace, name, containers=1):
-    more = [
-        Container(f"c-{number}", ContainerType.CONTAINER, "mojaloop/central-ledger:v1.0.0", number)
-        for number in range(1, containers)
-    ]
-    key = WorkloadKey(namespace, "Deployment", name)
-    return workload("mojaloop/central-ledger:v1.0.0", key=key, more=more)
-
-
-def judged(snapshot, namespace):
-    return [f.workload.name for f in snapshot.findings if f.workload.namespace == namespace and f.reason is None]
-
-
-def refused(snapshot):
-    return [f.workload.name for f in snapshot.findings if f.reason is Reason.LIMIT_EXCEEDED]
-
-
-async def test_containers_of_a_namespace_are_limited_and_other_namespaces_are_not_affected():
-    telemetry = Telemetry()
-    async with checking(telemetry=telemetry, containers=10) as (inventory, checker):
-        for number in range(300):
-            inventory.put(of("hostile", f"w-{number:03}", containers=3))
-        for number in range(5):
-            inventory.put(of("mojaloop", f"hub-{number}", containers=2))
-        snapshot = await checker.check_once()
-    assert judged(snapshot, "hostile") == ["w-000"] * 3 + ["w-001"] * 3 + ["w-002"] * 3
-    assert refused(snapshot) == [f"w-{number:03}" for number in range(3, 103)], "one finding of each, and not of all"
-    assert len(judged(snapshot, "mojaloop")) == 10
-    assert exceeded(telemetry, "containers") == 297
-
-
-async def test_a_workload_that_is_refused_is_judged_once_there_is_room():
-    async with checking(containers=4) as (inventory, checker), running(checker):
-        for name in "bcd":
-            inventory.put(of("mojaloop", name, containers=2))
-        await until(lambda: refused(checker.snapshot) == ["d"] and len(judged(checker.snapshot, "mojaloop")) == 4)
-        inventory.put(of("mojaloop", "a", containers=2))
-        await until(lambda: refused(checker.snapshot) == ["c", "d"])
-        assert judged(checker.snapshot, "mojaloop") == ["a", "a", "b", "b"]
-        inventory.put(of("mojaloop", "a", containers=1))
-        inventory.put(of("mojaloop", "b", containers=1))
-        await until(lambda: judged(checker.snapshot, "mojaloop") == ["a", "b", "c", "c"])
-        assert refused(checker.snapshot) == ["d"]
-        inventory.remove(of("mojaloop", "c").key)
-        await until(lambda: judged(checker.snapshot, "mojaloop") == ["a", "b", "d", "d"])
-        assert refused(checker.snapshot) == []
-
-
-async def test_what_has_no_namespace_is_not_limited():
-    async with checking(containers=2) as (inventory, checker):
-        for number in range(5):
-            inventory.put(workload("mojaloop/central-ledger:v1.0.0", key=reference_key(number), name=""))
-        assert len(judged(await checker.check_once(), "")) == 5
 
 
 async def test_a_repository_with_very_many_tags_does_not_keep_others_from_being_judged(monkeypatch):

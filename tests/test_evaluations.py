@@ -69,7 +69,7 @@ async def test_what_is_gone_or_changed_while_it_waits_is_not_evaluated_as_it_was
     await evaluations.round(changed, seconds=0.0)
     newer = Workload(key=third, containers=(), annotations=(("a", "b"),))
     done = await evaluations.round({second: None, third: newer})
-    assert done == {second: None, third: Evaluated([], 0)}
+    assert done == {second: None, third: (newer, Evaluated([], 0))}
     assert evaluated == [changed[first], newer]
     assert not evaluations.waiting
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import semver
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -321,3 +322,12 @@ def test_semantic_versioning_orders_pre_releases_as_places_do():
     ordered = ["v1.0.0-rc", "v1.0.0-rc.0", "v1.0.0-rc.9", "v1.0.0-rc.10", "v1.0.0-rc.256", "v1.0.1-rc"]
     assert sorted(reversed(ordered), key=lambda tag: place(tag).rank) == ordered
     assert len({place(tag).line for tag in ordered}) == 1
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 300)] * 3, st.none() | st.integers(0, 70_000)), min_size=2, max_size=6))
+def test_places_and_the_lowest_tag_follow_the_precedence_of_semantic_versioning(numbers):
+    tags = [f"{x}.{y}.{z}-rc{'' if n is None else f'.{n}'}" for x, y, z, n in numbers]
+    by_semver = sorted(set(tags), key=semver.Version.parse)
+    assert sorted(set(tags), key=place) == by_semver
+    assert lowest(tags) == by_semver[0]
+    assert lowest([*tags, *(tag.removesuffix("-rc") for tag in tags)]) == by_semver[0]
