@@ -41,7 +41,7 @@ async def test_a_kind_is_stale_while_nothing_works_and_synced_with_the_next_list
     async with asking(tmp_path, lambda asked: well(asked) if works else failure, stale=0.1) as found:
         publisher = SnapshotPublisher(found.inventory)
         await found.until(lambda: found.inventory.scopes()[PLACE] is ScopeState.SYNCED)
-        publisher.publish(Snapshot())
+        await publisher.publish(Snapshot(listed=True))
         assert publisher.ready()
         works = False
         await found.until(lambda: found.inventory.scopes()[PLACE] is ScopeState.STALE)
