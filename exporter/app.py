@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 # How often the event loop is expected to be on time, and how long a lag is shown: longer than most scrape intervals.
 _LAG_SECONDS = 0.5
 _LAG_WINDOW_SECONDS = 60.0
+# Rendering ten thousand findings takes half a second: more than these are rendered in a thread, which costs memory.
+_FINDINGS_AT_ONCE = 1_000
 
 
 class CommandError(Exception):
@@ -56,9 +58,11 @@ class SnapshotPublisher:
 
     async def publish(self, snapshot: Snapshot) -> None:
         """Replace the snapshot when it is rendered; until then the one before is shown."""
-        # Rendering ten thousand containers takes half a second, which requests do not wait for.
-        loop = asyncio.get_running_loop()
-        self._exposition = await loop.run_in_executor(self._thread, Exposition, snapshot)
+        if len(snapshot.findings) > _FINDINGS_AT_ONCE:
+            loop = asyncio.get_running_loop()
+            self._exposition = await loop.run_in_executor(self._thread, Exposition, snapshot)
+        else:
+            self._exposition = Exposition(snapshot)
         # Missing rights must not keep a Service from being scraped: metrics of their own report them.
         self._snapshot, self._listed = snapshot, self._listed or snapshot.listed
 

@@ -1,4 +1,4 @@
-"""Keeps imports that we never use out of memory; imported before `httpx` and `kubernetes`.
+"""Keeps imports that we never use out of memory. The package imports it before everything else.
 
 Every hub pays for the exporter's memory, and most of it is imports. Two packages run far more at import than we use:
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections import Counter
@@ -36,6 +37,8 @@ _LOOKS_PERMANENT = frozenset(
 _LONGEST_RETRY_SECONDS = 86400.0
 _LONGEST_RETRY_INTERVALS = 4
 _JITTER = 0.1
+# Nobody waits for publish times: after a start they are spread out, so that scrapes do not wait for them.
+_DATE_PAUSE_SECONDS = 0.1
 # How often clocks are compared, and a catalogue that could not be written is tried again.
 _TICK_SECONDS = 60.0
 # A wall clock that is set back further than this is noticed; adjustments in small steps are not.
@@ -68,6 +71,7 @@ class _Polled:
         due: when its tags are looked up next, by the elapsed time.
         failures: how many lookups in a row failed.
         asked: the tags whose publish time was asked for since the last lookup.
+        dates_due: when further publish times are asked for, by the elapsed time; None if nobody needs any.
         task: what asks the registry now, if anything does.
     """
 
@@ -75,6 +79,7 @@ class _Polled:
     due: float
     failures: int = 0
     asked: set[str] = field(default_factory=set)
+    dates_due: float | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -123,6 +128,7 @@ class Poller:
         )
         self._polled: dict[Repository, _Polled] = {}
         self._refused: set[Repository] = set()
+        self._dates_due = -math.inf
         self._in_use: Mapping[str, Collection[str]] = {}
         self._stale: set[Repository] = set()
         self._wake = asyncio.Event()
@@ -182,8 +188,15 @@ class Poller:
             # A lookup in the future was made while the clock was wrong: nobody knows how long ago it is.
             self.lookups[repository] = min(last, wall)
             due += max(0.0, last + self._interval - wall) if last <= wall else 0.0
-        self._polled[repository] = _Polled(demand, due)
-        self._schedule.put(repository, namespaces=demand.namespaces, due=now if demand.undated else due)
+        self._polled[repository] = polled = _Polled(demand, due)
+        if demand.undated:
+            due = min(due, self._due_of_dates(polled, now))
+        self._schedule.put(repository, namespaces=demand.namespaces, due=due)
+
+    def _due_of_dates(self, polled: _Polled, now: float) -> float:
+        if polled.dates_due is None:
+            self._dates_due = polled.dates_due = max(now, self._dates_due + _DATE_PAUSE_SECONDS)
+        return polled.dates_due
 
     def _remove(self, repository: Repository) -> None:
         self._schedule.remove(repository)
@@ -204,7 +217,7 @@ class Poller:
             polled.due = now
             self._schedule.expedite(repository, now)
         if demand.undated - polled.asked:
-            self._schedule.expedite(repository, now)
+            self._schedule.expedite(repository, self._due_of_dates(polled, now))
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
         """Start lookups when they are due, for ever."""
@@ -239,6 +252,7 @@ class Poller:
                 break
             polled.asked.add(tag := min(undated))
             await self.look_up_dates(repository, {tag})
+        polled.dates_due = None
         polled.task = None
         self._schedule.finish(repository, due=due)
         self._wake.set()

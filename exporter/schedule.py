@@ -114,14 +114,14 @@ class Schedule:
         if entry.turn is not None:
             self._registries[repository.registry][entry.turn].running -= 1
 
-    def expedite(self, repository: Repository, now: float) -> None:
-        """Make a repository due now; if it is being looked up, it is due again afterwards."""
+    def expedite(self, repository: Repository, at: float) -> None:
+        """Make a repository due at a time at the latest; if it is being looked up, it is due again afterwards."""
         entry = self._entries[repository]
         if entry.turn is not None:
             entry.again = True
-        elif entry.due > now:
-            entry.due = now
-            self._sleep(repository, now)
+        elif entry.due > at:
+            entry.due = at
+            self._sleep(repository, at)
 
     def begin(self, now: float) -> list[Repository]:
         """The repositories that have a turn from now on; `finish` ends it."""

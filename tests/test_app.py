@@ -20,7 +20,7 @@ from tests.support.http_server import snapshot
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_snapshot_is_rendered_off_the_event_loop(monkeypatch):
+async def test_a_large_snapshot_is_rendered_off_the_event_loop(monkeypatch):
     rendered_in = []
 
     def render(of):
@@ -29,8 +29,8 @@ async def test_a_snapshot_is_rendered_off_the_event_loop(monkeypatch):
 
     publisher = SnapshotPublisher(Inventory())
     monkeypatch.setattr(app, "Exposition", render)
-    await publisher.publish(snapshot(3))
-    assert b"ledger-00002" in b"".join(publisher.exposition().chunks(openmetrics=False))
+    await publisher.publish(snapshot(1_001))
+    assert b"ledger-01000" in b"".join(publisher.exposition().chunks(openmetrics=False))
     assert len(rendered_in) == 1
     assert threading.main_thread() not in rendered_in
 
@@ -40,7 +40,7 @@ async def test_the_page_and_readiness_change_together():
     publisher = SnapshotPublisher(inventory)
     await publisher.publish(Snapshot())
     assert not publisher.ready(), "nothing has been listed"
-    newest = replace(snapshot(1), listed=True)
+    newest = replace(snapshot(1_001), listed=True)
     publishing = asyncio.create_task(publisher.publish(newest))
     await asyncio.sleep(0)
     assert not publisher.ready()

@@ -5,10 +5,10 @@ import sys
 
 CODE = """
 import sys
-from exporter import lean
+import exporter.__main__, exporter.cli
 import httpx
 import kubernetes.aio.client, kubernetes.aio.config
-unwanted = ("requests", "rich", "click", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3")
+unwanted = ("requests", "rich", "pygments", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3")
 print(*(name for name in unwanted if name in sys.modules))
 httpx.AsyncClient
 kubernetes.aio.client.CoreV1Api

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter import lean  # noqa: F401 - before kubernetes
-
-import aiohttp  # isort: skip
-from kubernetes.aio import config  # isort: skip
-from kubernetes.aio.client import ApiClient, Configuration  # isort: skip
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
 
 from exporter.cluster.decode import MalformedError, decode_failure
 from exporter.cluster.nesting import Message

@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from exporter import __version__, lean  # noqa: F401 - lean before httpx
+import httpx
 
-import httpx  # isort: skip
-
+from exporter import __version__
 from exporter.images import Repository, is_tag
 from exporter.limits import Limit
 from exporter.reasons import Reason

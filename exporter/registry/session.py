@@ -11,9 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from exporter import lean  # noqa: F401 - before httpx
-
-import httpx  # isort: skip
+import httpx
 
 from exporter.images import Repository
 from exporter.limits import Limit

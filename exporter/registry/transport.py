@@ -14,10 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from exporter import lean  # noqa: F401 - before httpx
-
-import httpcore  # isort: skip
-import httpx  # isort: skip
+import httpcore
+import httpx
 
 from exporter.limits import Limit
 from exporter.reasons import Reason

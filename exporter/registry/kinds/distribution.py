@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from exporter import lean  # noqa: F401 - before httpx
-
-import httpx  # isort: skip
-import msgspec  # isort: skip
+import httpx
+import msgspec
 
 from exporter.images import is_digest
 from exporter.limits import Limit

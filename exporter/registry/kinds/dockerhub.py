@@ -6,10 +6,8 @@ the publish time of a tag without one. That API is no source of tag lists: it re
 
 from __future__ import annotations
 
-from exporter import lean  # noqa: F401 - before httpx
-
-import httpx  # isort: skip
-import msgspec  # isort: skip
+import httpx
+import msgspec
 
 from exporter.registry import body
 from exporter.registry.kinds.dates import publish_time
