@@ -29,7 +29,7 @@ def build() -> models.Dashboard:
         "Mojaloop image patches: exporter",
         "Whether the exporter follows its cluster, what its registries answer, and whether its metrics arrive.",
         variables=(CLUSTER, JOB),
-        panels=(*_numbers(), *_registries(), *_cluster(), *_process(), _samples()),
+        panels=(*_numbers(), *_registries(), *_cluster(), *_process(), *_safety(), _samples()),
     )
 
 
@@ -191,6 +191,34 @@ def _process() -> tuple[Panel, ...]:
             "Samples of a scrape",
             "All samples of the page, by process.",
             (of_exporters("scrape_samples_scraped"), "{{instance}}"),
+        ),
+    )
+
+
+def _safety() -> tuple[Panel, ...]:
+    return (
+        lines(
+            "Limits exceeded in the last hour",
+            "Input that was refused in the hour before each point, by limit. docs/security.md says what each one means.",
+            (_last_hour("mojaloop_exporter_limits_exceeded_total", "limit"), "{{limit}}"),
+        ),
+        lines(
+            "Unexpected errors in the last hour",
+            "Answers of registries and objects of the cluster that ran into a defect of the exporter, in the hour "
+            "before each point. Its log has the tracebacks: please report them.",
+            (_last_hour("mojaloop_exporter_unexpected_errors_total", "source"), "{{source}}"),
+        ),
+        lines(
+            "Lag of the event loop",
+            "The longest delay within a minute, by process. Scrapes and probes waited as long.",
+            (f"max by (instance) (mojaloop_exporter_event_loop_lag_seconds{{{_AT}}})", "{{instance}}"),
+            unit="s",
+        ),
+        lines(
+            "Catalogue not writable",
+            "1 while a process cannot write its state folder, most often because the disk is full. It continues in "
+            "memory, and a restart loses what it learned since.",
+            (f"1 - min by (instance) (mojaloop_exporter_catalogue_writable{{{_AT}}})", "{{instance}}"),
         ),
     )
 
