@@ -33,8 +33,11 @@ RUN /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin
 
 
 # Our own package, in /code as it will be in /. Nothing is fetched: what builds it came with hashes above.
+# The package has symbolic links to the rules and dashboards, which become files in the wheel.
 FROM tools AS code
 COPY pyproject.toml README.md LICENSE ./
+COPY alerts alerts
+COPY grafana grafana
 COPY exporter exporter
 RUN /opt/tools/bin/python -m pip wheel --no-cache-dir --disable-pip-version-check --no-index --no-deps --no-build-isolation --wheel-dir /wheel . \
  && /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python install --no-cache-dir --disable-pip-version-check \

@@ -114,6 +114,20 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run the exporter on an embedded cluster and registry")
     demo.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
     demo.set_defaults(run=_demo)
+
+    show = commands.add_parser(
+        "show", help="print a file: rules, alertmanager, slack, or dashboard exporter|fleet|images|overview|workload"
+    )
+    show.add_argument(
+        "what",
+        choices=("rules", "alertmanager", "slack", "dashboard"),
+        help="the rules for Prometheus, the example or the template of Slack messages for Alertmanager, or a dashboard "
+        "for Grafana",
+    )
+    show.add_argument(
+        "name", nargs="?", metavar="NAME", help="of a dashboard: exporter, fleet, images, overview or workload"
+    )
+    show.set_defaults(run=_show)
     return parser
 
 
@@ -155,5 +169,15 @@ async def _check(parsed: argparse.Namespace, loaded: Configuration) -> int:
 async def _demo(parsed: argparse.Namespace, loaded: Configuration) -> int:
     from exporter.demo.script import run  # noqa: PLC0415 - as in _check
 
-    await run(loaded, any_port=parsed.listen is None)
+    return await run(loaded, any_port=parsed.listen is None)
+
+
+async def _show(parsed: argparse.Namespace, _: Configuration) -> int:
+    from exporter import show  # noqa: PLC0415 - as in _check
+
+    try:
+        sys.stdout.write(show.text(parsed.what, parsed.name))
+        sys.stdout.flush()
+    except show.UnknownNameError as error:
+        raise UsageError(str(error)) from error
     return 0

@@ -203,7 +203,8 @@ def test_a_release_of_the_code_is_one_small_layer(builder, image, arguments, tmp
     requirements = ("requirements.txt", "requirements-build.txt", "pyproject.toml")
     for name in ("Dockerfile", ".dockerignore", *requirements, "README.md", "LICENSE"):
         shutil.copy(TOP / name, changed)
-    shutil.copytree(TOP / "exporter", changed / "exporter")
+    for name in ("exporter", "alerts", "grafana"):
+        shutil.copytree(TOP / name, changed / name, symlinks=True)
     with (changed / "exporter/__init__.py").open("a") as file:
         file.write("# the next release\n")
     builder.build(changed, "localhost/exporter:changed", *arguments)

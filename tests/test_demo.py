@@ -1,9 +1,4 @@
-"""The stand-ins hold the complete release; `demo` shows its findings and exits."""
-
-import re
-import subprocess
-import sys
-import urllib.request
+"""The stand-ins hold the complete release."""
 
 import pytest
 
@@ -86,49 +81,3 @@ async def test_a_patch_a_deletion_and_a_compaction_are_seen():
         there.cluster.forget()
         there.cluster.put(thing)
         await found.until(lambda: "Deployment/moja-simulator" in found.images("mojaloop"), 5)
-
-
-def test_the_command_shows_the_findings_and_ends():
-    done = subprocess.run(
-        [sys.executable, "-m", "exporter", "demo", "--listen", "127.0.0.1:0"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    row = next(line for line in done.stdout.splitlines() if line.startswith("mojaloop/central-ledger:v19.12.3"))
-    assert row.split()[1:3] == ["v19.12.8", "5"]
-    assert "95 containers checked; 27 miss a patch" in done.stdout
-    assert re.search(r"metrics +http://127.0.0.1:\d+/metrics", done.stdout)
-    assert "Traceback" not in done.stderr
-
-
-def test_on_a_terminal_it_stays_until_it_is_told_to_end():
-    import os
-    import pty
-    import signal
-
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "exporter", "demo", "--listen", "127.0.0.1:0"],
-        stdin=theirs,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        url, line = None, ""
-        while url is None or "Ctrl-C" not in line:
-            line = process.stdout.readline()
-            assert line, "it ended"
-            url = url or (m[1] if (m := re.search(r"(http://\S+/metrics)", line)) else None)
-        for _ in range(2):
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                assert b"mojaloop_image_patch_available" in answer.read()
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
-    finally:
-        process.kill()
-        process.stdout.close()
-        process.wait()
-        os.close(ours)
-        os.close(theirs)

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from exporter.demo import StandInSlack, serving
-from exporter.demo.script import beginning
 from exporter.demo.slack import Button, Message
+from exporter.demo.story import beginning
 
 pytestmark = pytest.mark.anyio
 BUTTON = {"type": "button", "text": "Runbook", "url": "https://a.example/runbook"}
@@ -58,6 +58,20 @@ async def test_the_page_shows_messages_as_slack_does():
     assert '<a href="https://a.example/b?c">there</a>' in page
     assert "<pre>kubectl &#x27;x&#x27; &lt;y&gt;</pre>" in page
     assert '<a class="button" href="https://a.example/runbook">Runbook</a>' in page
+
+
+async def test_the_newest_message_is_the_first_on_the_page_and_each_has_its_time():
+    now = 1_790_000_000.0
+    slack = StandInSlack(note="export KUBECONFIG=x", now=lambda: now)
+    async with serving(slack.app) as channel, httpx.AsyncClient(base_url=channel) as client:
+        for title in ("older", "newer"):
+            await client.post("/services/x", json={"attachments": [{"title": title}]})
+            now += 61
+        page = (await client.get("/")).text
+    older, newer = slack.messages
+    assert newer.at - older.at == 61
+    shown = ["export KUBECONFIG=x", f"newer <time>{newer.time}</time>", f"older <time>{older.time}</time>"]
+    assert [page.index(text) for text in shown] == sorted(page.index(text) for text in shown)
 
 
 def test_on_a_terminal_links_and_buttons_are_addresses():

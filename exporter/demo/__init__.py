@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from starlette.types import ASGIApp
 
 from exporter.demo import release
 from exporter.demo.cluster import StandInCluster
-from exporter.demo.grafana import overview
+from exporter.demo.objects import Document
+from exporter.demo.pages import Pages
 from exporter.demo.pipeline import MissingError, Pipeline, pipeline
 from exporter.demo.registry import StandInRegistry
 from exporter.demo.slack import StandInSlack
@@ -27,12 +29,12 @@ from exporter.server import EmbeddedServer
 
 __all__ = [
     "MissingError",
+    "Pages",
     "Pipeline",
     "StandInCluster",
     "StandInRegistry",
     "StandInSlack",
     "StandIns",
-    "overview",
     "pipeline",
     "serving",
     "stand_ins",
@@ -45,30 +47,59 @@ class StandIns:
 
     Attributes:
         kubeconfig: for the cluster.
+        config: a configuration file with which `check` and `serve` use the stand-ins.
         registries: the default entries, pointing to the stand-in.
         cluster, registry: the stand-ins themselves, to change what they hold.
     """
 
     kubeconfig: Path
+    config: Path
     registries: tuple[RegistryEntry, ...]
     cluster: StandInCluster
     registry: StandInRegistry
 
 
 @contextlib.asynccontextmanager
-async def stand_ins() -> AsyncIterator[StandIns]:
-    """A cluster and registries, for as long as the context lasts."""
+async def stand_ins(workloads: Iterable[Document] | None = None) -> AsyncIterator[StandIns]:
+    """A cluster and registries, for as long as the context lasts.
+
+    Args:
+        workloads: what the cluster runs; None is a release where many updates were missed.
+    """
     cluster, registry = StandInCluster(), StandInRegistry(release.tags())
-    for workload in release.workloads():
+    for workload in release.workloads() if workloads is None else workloads:
         cluster.put(workload)
     with tempfile.TemporaryDirectory(prefix="image-patch-demo-") as folder:
         async with serving(cluster.app) as api, serving(registry.app) as registries:
-            kubeconfig = Path(folder) / "kubeconfig"
+            kubeconfig, config = Path(folder) / "kubeconfig", Path(folder) / "config.yaml"
             cluster.write_kubeconfig(kubeconfig, api)
+            entries = registry.entries(registries)
+            _write_configuration(config, kubeconfig, entries)
             try:
-                yield StandIns(kubeconfig, registry.entries(registries), cluster, registry)
+                yield StandIns(kubeconfig, config, entries, cluster, registry)
             finally:
                 cluster.close()
+
+
+def _write_configuration(path: Path, kubeconfig: Path, entries: Iterable[RegistryEntry]) -> None:
+    registries = {
+        entry.name: {
+            "endpoint": entry.endpoint,
+            "hub_endpoint": entry.hub_endpoint,
+            "allow_private": [str(network) for network in entry.allow_private],
+        }
+        for entry in entries
+        if entry.endpoint is not None
+    }
+    document = {
+        # The demo has the usual port.
+        "listen": "127.0.0.1:0",
+        "state_dir": str(path.parent / "state"),
+        "kubernetes": {"kubeconfig": str(kubeconfig), "context": "demo"},
+        "registries": registries,
+    }
+    # JSON is YAML too.
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 @contextlib.asynccontextmanager

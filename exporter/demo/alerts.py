@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-# Next to the package in a checkout; an installed wheel has no rules.
-FOLDER = Path(__file__).parent.parent.parent / "alerts"
-RULES = FOLDER / "mojaloop-image-patch.rules.yml"
+# A wheel has the files themselves; a checkout has symbolic links to alerts/.
+RULES = (Path(__file__).parent.parent / "shipped" / "mojaloop-image-patch.rules.yml").resolve()
+FOLDER = RULES.parent
 _MARK = re.compile(r"^(?P<before>\s*(?:\S.*?[\s])?)(?P<value>\S+)(?P<mark>\s+# value: (?P<name>\w+))$", re.MULTILINE)
 # Of these values only the base is replaced: what stands before a dashboard's path, and before a runbook's section.
 _BASES = {"grafana": re.compile(r"http://localhost:3000(?=/d/)"), "runbook": re.compile(r"https://\S+(?=#)")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-DASHBOARD = Path(__file__).parent.parent.parent / "grafana" / "mojaloop-image-patch.json"
+DASHBOARD = Path(__file__).parent.parent / "shipped" / "mojaloop-image-patch.json"
 _DAY = 86400.0
 
 

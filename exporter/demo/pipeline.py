@@ -25,6 +25,8 @@ from exporter.demo.alerts import FOLDER, RULES, substitute
 BINARIES = {"Prometheus": ("prometheus",), "Alertmanager": ("prometheus-alertmanager", "alertmanager")}
 SPED_UP = dict.fromkeys(("available_for", "overdue_for", "superseded_for", "mixed_for", "unknown_for"), "10s")
 _READY_SECONDS = 30.0
+# Debian's package has the older web application only.
+_ALERTS_PAGES = ("/alerts", "/classic/alerts", "/api/v1/alerts")
 
 
 class MissingError(Exception):
@@ -33,10 +35,11 @@ class MissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The addresses of Prometheus and Alertmanager: `http://HOST:PORT`."""
+    """The addresses of Prometheus and Alertmanager, `http://HOST:PORT`, and of Prometheus' page of alerts."""
 
     prometheus: str
     alertmanager: str
+    alerts: str
 
 
 def binaries() -> dict[str, str]:
@@ -48,9 +51,11 @@ def binaries() -> dict[str, str]:
     found = {what: next(filter(None, map(shutil.which, names)), None) for what, names in BINARIES.items()}
     missing = [what for what, path in found.items() if path is None]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise MissingError(
-            f"{' and '.join(missing)} not found, so no alerts are shown: "
-            "on Debian, run `apt-get install prometheus prometheus-alertmanager`"
+            f"{' and '.join(missing)} {verb} not installed, so nothing is sent to Slack; get both "
+            "with `apt-get install prometheus prometheus-alertmanager` (Debian, Ubuntu), "
+            "`brew install prometheus alertmanager` (macOS), or from https://prometheus.io/download/"
         )
     return {what: path for what, path in found.items() if path is not None}
 
@@ -84,8 +89,10 @@ async def pipeline(
     slack: str,
     values: Mapping[str, str] = SPED_UP,
     interval: str = "2s",
+    group_wait: str = "2s",
     group_interval: str = "5s",
     further_scrapes: Sequence[Mapping[str, Any]] = (),
+    alertmanager_url: str | None = None,
 ) -> AsyncIterator[Pipeline]:
     """Run Prometheus and Alertmanager for as long as the context lasts.
 
@@ -95,8 +102,9 @@ async def pipeline(
         slack: the address of Slack's sink.
         values: for the marked values of the rules.
         interval: between two scrapes, and between two evaluations.
-        group_interval: of Alertmanager.
+        group_wait, group_interval: of Alertmanager.
         further_scrapes: more of Prometheus' `scrape_configs`.
+        alertmanager_url: what links in messages start with; None is Alertmanager's own address.
 
     Raises:
         MissingError: one is not installed.
@@ -105,7 +113,7 @@ async def pipeline(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "rules.yml").write_text(substitute(RULES.read_text("utf-8"), values), "utf-8")
     (folder / "webhook").write_text(f"{slack}/services/demo", "utf-8")
-    routes = alertmanager_config(folder / "webhook", group_interval=group_interval)
+    routes = alertmanager_config(folder / "webhook", group_wait=group_wait, group_interval=group_interval)
     (folder / "alertmanager.yml").write_text(json.dumps(routes), "utf-8")
     prometheus, alertmanager = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
     scrape = {
@@ -127,7 +135,8 @@ async def pipeline(
             f"--config.file={folder / 'alertmanager.yml'}",
             f"--storage.path={folder / 'alerts'}",
             f"--web.listen-address={alertmanager}",
-            f"--web.external-url=http://{alertmanager}",
+            f"--web.external-url={alertmanager_url or f'http://{alertmanager}'}",
+            "--web.route-prefix=/",
             "--cluster.listen-address=",
         ),
         _running(
@@ -142,7 +151,8 @@ async def pipeline(
     ):
         await _ready(f"http://{prometheus}/-/ready", folder / "prometheus.log")
         await _ready(f"http://{alertmanager}/-/ready", folder / "alertmanager.log")
-        yield Pipeline(f"http://{prometheus}", f"http://{alertmanager}")
+        alerts = await _first_page(f"http://{prometheus}", _ALERTS_PAGES)
+        yield Pipeline(f"http://{prometheus}", f"http://{alertmanager}", alerts)
 
 
 @contextlib.asynccontextmanager
@@ -174,6 +184,15 @@ async def _ready(url: str, log: Path) -> None:
                     return
             await asyncio.sleep(0.1)
     raise RuntimeError(f"{url} does not answer:\n{log.read_text('utf-8', 'replace')[-2000:]}")
+
+
+async def _first_page(address: str, paths: Sequence[str]) -> str:
+    """The address of the first of these pages that is there."""
+    async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
+        for path in paths:
+            if (await client.get(path)).status_code == 200:
+                return f"{address}{path}"
+    raise RuntimeError(f"{address} has none of {', '.join(paths)}")
 
 
 def _free_port() -> int:

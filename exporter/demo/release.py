@@ -53,6 +53,25 @@ BEHIND = {
     "moja-centraleventprocessor": "v12.2.2",
     "moja-bulk-api-adapter-handler-notification": "v17.1.4",
 }
+# What nobody patched on the hub of `maintained`.
+FORGOTTEN = frozenset({"moja-account-lookup-service", "moja-ml-api-adapter-handler-notification", "vault"})
+# The newest patches of what a maintained hub runs, where that is not the release's own tag.
+_NEWEST = {
+    "mojaloop/auth-service:v15.2.8": "v15.2.9",
+    "mojaloop/sdk-scheme-adapter:v24.19.6": "v24.19.8",
+    "bitnami/kafka:3.3.1-debian-11-r1": "3.3.1-debian-11-r38",
+    "bitnami/mongodb:6.0.2-debian-11-r11": "6.0.3-debian-11-r9",
+    "bitnami/mysql:8.0.32-debian-11-r0": "8.0.33-debian-11-r28",
+    "bitnami/redis:7.0.5-debian-11-r7": "7.0.5-debian-11-r25",
+    "bitnamilegacy/mongodb:6.0.1": "6.0.13",
+    "mirror.gcr.io/library/rabbitmq:3.12.4-management-alpine": "3.12.14-management-alpine",
+    "mysql:8.0.30": "8.0.44",
+    "percona/percona-xtradb-cluster:8.0.44-35.1": "8.0.45-36.1",
+    "postman/newman:6.1.2-alpine": "6.1.3-alpine",
+    "quay.io/cilium/cilium:v1.20.0": "v1.20.1",
+}
+# Its annotation is wrong.
+_MISTAKEN = frozenset({"session-store"})
 _SIDECAR_BEHIND = "v14.2.1"
 _LEDGER = (
     "service", "handler-transfer-prepare", "handler-transfer-position", "handler-transfer-position-batch",
@@ -117,6 +136,29 @@ def workloads() -> Iterator[Document]:
     yield from _mojaloop()
     yield from _backing()
     yield from _others()
+
+
+def maintained() -> Iterator[Document]:
+    """The workloads of a hub that is kept up to date, apart from those of `FORGOTTEN`: each tag is its newest patch."""
+    for workload in workloads():
+        name = workload["metadata"]["name"]
+        if name not in _MISTAKEN:
+            yield workload if name in FORGOTTEN else _patched(workload)
+
+
+def _patched(part: Any) -> Any:
+    """A part of a workload, with the newest patch of each image in it."""
+    if isinstance(part, list):
+        return [_patched(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {key: _newest(value) if key == "image" else _patched(value) for key, value in part.items()}
+
+
+def _newest(image: str) -> str:
+    name, _, tag = image.partition("@")[0].rpartition(":")
+    newest = _NEWEST.get(f"{name}:{tag}") or _TAGS.get(name.removeprefix("mojaloop/"), tag)
+    return image if newest == tag else f"{name}:{newest}"
 
 
 def _mojaloop() -> Iterator[Document]:

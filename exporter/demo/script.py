@@ -1,68 +1,112 @@
-"""What `demo` shows: the exporter on the embedded cluster, and the shipped alerts up to the messages in Slack."""
+"""Starts everything that the demo needs, tells its story, and ends everything again, also after a signal."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
+import signal
 import sys
-import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from exporter import report
-from exporter.app import CommandError, SnapshotPublisher, exporting, wait_for_signal
+from exporter import config
+from exporter.app import exporting
 from exporter.config import Configuration
-from exporter.demo import MissingError, Pipeline, StandInSlack, overview, pipeline, serving, stand_ins
-from exporter.demo.slack import Message
-from exporter.report.progress import progress
+from exporter.demo import MissingError, Pages, StandInSlack, pipeline, release, serving, stand_ins
+from exporter.demo.output import own_command, say
+from exporter.demo.story import Story
 from exporter.server import ListenError, listen
 
-# Every step of the demo takes seconds; a step that hangs should be reported.
-_STEP_SECONDS = 60.0
-_QUIET_SECONDS = 4.0
-# Enough for a message about one workload; one about many is longer than a terminal.
-_SHOWN_LINES = 10
+# A hub waits for a quarter of an hour; what is for planning is left out.
+_VALUES = {"available_for": "2s", "overdue_for": "2s"}
+_LOOKUP_SECONDS = 3.0
+_ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-async def run(configuration: Configuration, *, any_port: bool) -> None:
+async def run(configuration: Configuration, *, any_port: bool) -> int:
     """Show the demo; on a terminal, keep everything running until Ctrl-C.
 
     Args:
-        configuration: the demo replaces its cluster, registries and state.
+        configuration: where to listen; the rest is the demo's own.
         any_port: whether another port than the configured one will do.
 
+    Returns:
+        The exit status: 0 if the story was told to its end, otherwise that of the signal that ended it.
+
     Raises:
-        CommandError: no message arrived in time.
+        CommandError: a step did not happen in time.
     """
-    if any_port:
-        configuration = replace(configuration, listen=_free_address(configuration.listen[1]))
-    slack = StandInSlack()
+    told = asyncio.Event()
+    received: list[int] = []
+    loop, playing = asyncio.get_running_loop(), asyncio.create_task(_play(configuration, told, any_port=any_port))
+
+    def end(number: int) -> None:
+        # A second signal would interrupt the removal of processes and files.
+        if not received:
+            playing.cancel()
+        received.append(number)
+
+    for number in _ENDED_BY:
+        # `nohup` ignores SIGHUP, and wants it to stay so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, end, number)
+    try:
+        await playing
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        return 0 if told.is_set() else 128 + received[0]
+    say("\nThe demo is over. It has stopped and removed everything that it started.")
+    return 0
+
+
+async def _play(configuration: Configuration, told: asyncio.Event, *, any_port: bool) -> None:
+    command = own_command()
     async with AsyncExitStack() as opened:
-        there = await opened.enter_async_context(stand_ins())
-        configuration = replace(configuration, kubeconfig=there.kubeconfig, registries=there.registries, state_dir=None)
-        address, publisher = await opened.enter_async_context(exporting(configuration))
-        channel = await opened.enter_async_context(serving(slack.app))
-        behind: Pipeline | MissingError
-        try:
-            folder, target = there.kubeconfig.parent / "pipeline", address.removeprefix("http://")
-            behind = await opened.enter_async_context(pipeline(folder, targets=[(target, {})], slack=channel))
-        except MissingError as error:
-            behind = error
-        await _judged(publisher)
-        report.write(publisher.snapshot, "table", now=time.time())
-        _say(
-            f"""
-The cluster and the registries are embedded. The cluster runs Mojaloop v17.3.0, some of it older: updates were missed.
-  metrics       {address}/metrics
-  findings      {address}/api/v1/findings
-  kubectl       kubectl --kubeconfig {there.kubeconfig} --namespace mojaloop get deployments"""
+        there = await opened.enter_async_context(stand_ins(release.maintained()))
+        export = f"export KUBECONFIG={shlex.quote(str(there.kubeconfig))}"
+        say(
+            "The demo has a Kubernetes cluster and registries of its own. It contacts nothing outside of this machine."
+            "\n\nBefore you paste one of its kubectl commands into a terminal, run this line there.\n"
+            f"Otherwise the command goes to the cluster that your kubectl uses now.\n\n{export}"
         )
-        if isinstance(behind, MissingError):
-            _say(f"\n{behind}.")
-        else:
-            await _show_pipeline(behind, slack, channel)
+        listens = _free_address(configuration.listen[1]) if any_port else configuration.listen
+        # The file that it offers to others is good enough for the demo itself.
+        ours = replace(config.load(there.config, {}), listen=listens, interval=_LOOKUP_SECONDS, state_dir=None)
+        address, publisher = await opened.enter_async_context(exporting(ours))
+        slack = StandInSlack(note=f"# Before you paste a command, in the same terminal:\n{export}")
+        pages = Pages(slack, command=command)
+        channel = await opened.enter_async_context(serving(pages.app))
+        alerts = f"{channel}/alertmanager"
+        try:
+            pages.behind = await opened.enter_async_context(
+                pipeline(
+                    there.config.parent / "pipeline",
+                    targets=[(address.removeprefix("http://"), {})],
+                    slack=channel,
+                    values={**_VALUES, "grafana": channel, "runbook": f"{channel}/runbook"},
+                    interval="1s",
+                    group_wait="1s",
+                    group_interval="2s",
+                    alertmanager_url=alerts,
+                )
+            )
+        except MissingError as error:
+            say(f"\n{error}.")
+        await Story(
+            there=there,
+            publisher=publisher,
+            address=address,
+            command=command,
+            slack=slack,
+            channel=channel,
+            behind=pages.behind,
+            alerts=f"{alerts}/",
+        ).tell()
+        told.set()
         if sys.stdin.isatty():
-            _say("\nPatch a Deployment with a command from above and look again. Press Ctrl-C to stop.")
-            await wait_for_signal()
+            say("\nEverything keeps running: paste more commands and look again. Press Ctrl-C to end the demo.")
+            await asyncio.Event().wait()
 
 
 def _free_address(port: int) -> tuple[str, int]:
@@ -72,62 +116,3 @@ def _free_address(port: int) -> tuple[str, int]:
     except ListenError:
         return "127.0.0.1", 0
     return "127.0.0.1", port
-
-
-async def _judged(publisher: SnapshotPublisher) -> None:
-    """Wait until every container is judged and every date is known."""
-    with progress() as show:
-        async with asyncio.timeout(_STEP_SECONDS):
-            while not (publisher.complete() and publisher.dated()):
-                findings = publisher.snapshot.findings
-                show("judging", sum(finding.reason is None for finding in findings), len(findings))
-                await asyncio.sleep(0.1)
-
-
-async def _show_pipeline(behind: Pipeline, slack: StandInSlack, channel: str) -> None:
-    _say(
-        f"""  Prometheus    {behind.prometheus}/alerts
-  Alertmanager  {behind.alertmanager}
-  Slack         {channel}
-
-The alerts are the shipped ones, but wait for seconds instead of a quarter of an hour. Slack shows:
-"""
-    )
-    await _show_messages(slack)
-    _say("\nGrafana's overview, from the same queries:\n")
-    for title, shown in await overview(behind.prometheus):
-        _say(f"  {title:<28} {shown}")
-
-
-async def _show_messages(slack: StandInSlack) -> None:
-    """Print how every message with a command begins, and the titles of all others."""
-    with progress() as show:
-        loop = asyncio.get_running_loop()
-        end, quiet, known = loop.time() + _STEP_SECONDS, 0.0, 0
-        # Alertmanager sends its groups one after another. If none came for some seconds, that was the last.
-        while loop.time() < end and not (known and loop.time() - quiet > _QUIET_SECONDS):
-            if len(slack.messages) != known:
-                known, quiet = len(slack.messages), loop.time()
-            show("waiting for alerts", known, 0)
-            await asyncio.sleep(0.2)
-    if not slack.messages:
-        raise CommandError(f"no message arrived within {_STEP_SECONDS:.0f} s; Slack refused {slack.refusals}")
-    patches = [message for message in slack.messages if "```" in message.text]
-    for message in patches:
-        _say(beginning(message) + "\n")
-    if others := [message for message in slack.messages if message not in patches]:
-        _say(f"and {len(others)} without a command:")
-        for message in others:
-            _say(f"  {message.title}")
-
-
-def beginning(message: Message) -> str:
-    """The first lines of a message as text, and how many more it has."""
-    lines = message.as_text().splitlines()
-    more = len(lines) - _SHOWN_LINES
-    return "\n".join(lines if more <= 0 else [*lines[:_SHOWN_LINES], f"  | ... and {more} more lines"])
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()

@@ -20,7 +20,7 @@ import html
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
@@ -49,12 +49,18 @@ class Button(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was received: title, text in Slack's mrkdwn, color, buttons."""
+    """A message as it was received: title, text in Slack's mrkdwn, color, buttons, and when (epoch seconds)."""
 
     title: str
     text: str
     color: str
     buttons: tuple[Button, ...] = ()
+    at: float = field(default=0.0, compare=False)
+
+    @property
+    def time(self) -> str:
+        """When it was received, as HH:MM:SS in local time."""
+        return time.strftime("%H:%M:%S", time.localtime(self.at))
 
     def as_text(self) -> str:
         """For a terminal: bold and code without marks, links and buttons as addresses."""
@@ -75,7 +81,7 @@ class Message:
             for button in self.buttons
         )
         color = html.escape(_COLORS.get(self.color, self.color))
-        title = f"<h2>{html.escape(self.title)}</h2>"
+        title = f"<h2>{html.escape(self.title)} <time>{self.time}</time></h2>"
         return f'<article style="border-left:4px solid {color}">{title}{shown}<p>{buttons}</p></article>'
 
 
@@ -85,14 +91,27 @@ def _as_html(line: str) -> str:
 
 
 class StandInSlack:
-    """Webhooks at `/services/...`, and a page with the messages at `/`.
+    """Webhooks at `/services/...`, and a page with the messages at `/`, the newest first.
+
+    Args:
+        note: what the page says before the messages.
+        clock: seconds, for limits.
+        now: epoch seconds, for the times of messages.
 
     Attributes:
         messages: accepted ones, in order of arrival.
         refusals: why others were refused.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        note: str = "",
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._note = note
+        self._now = now
         self.messages: list[Message] = []
         self.refusals: list[str] = []
         self._clock = clock
@@ -119,21 +138,23 @@ class StandInSlack:
         for attachment in body["attachments"]:
             title, text, color = (attachment.get(name, "") for name in ("title", "text", "color"))
             buttons = tuple(Button(action["text"], action["url"]) for action in attachment.get("actions") or ())
-            self.messages.append(Message(title, text, color, buttons))
+            self.messages.append(Message(title, text, color, buttons, self._now()))
         return PlainTextResponse("ok")
 
     async def _page(self, _: Request) -> Response:
-        shown = "".join(message.as_html() for message in self.messages) or "<p>No message yet.</p>"
+        shown = "".join(message.as_html() for message in reversed(self.messages)) or "<p>No message yet.</p>"
+        note = f"<pre>{html.escape(self._note)}</pre>" if self._note else ""
         return HTMLResponse(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
             "<title>#mojaloop-patches</title><style>"
             "body{font:15px/1.46 Lato,system-ui,sans-serif;"
             "max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d1c1d}"
             "article{padding:.2rem 0 .4rem 1rem;margin:1rem 0}h2{font-size:15px;margin:.2rem 0}"
+            "time{color:#616061;font-weight:normal}"
             "pre{background:#f8f8f8;border:1px solid #ddd;border-radius:4px;padding:.5rem;font-size:12px;"
             "white-space:pre-wrap;overflow-wrap:anywhere}"
             ".button{border:1px solid #ddd;border-radius:4px;padding:.2rem .6rem;text-decoration:none;font-weight:bold}"
-            f"</style></head><body><h1>#mojaloop-patches</h1>{shown}</body></html>"
+            f"</style></head><body><h1>#mojaloop-patches</h1>{note}{shown}</body></html>"
         )
 
 
