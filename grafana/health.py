@@ -199,7 +199,7 @@ def _safety() -> tuple[Panel, ...]:
     return (
         lines(
             "Limits exceeded in the last hour",
-            "Input that was refused in the hour before each point, by limit. docs/security.md says what each one means.",
+            "Input that was refused in the hour before each point, by limit. docs/security.md describes each limit.",
             (_last_hour("mojaloop_exporter_limits_exceeded_total", "limit"), "{{limit}}"),
         ),
         lines(
