@@ -26,6 +26,7 @@ from exporter.collector import Exposition
 from exporter.config import Configuration
 from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
+from exporter.lean import share_one_heap
 from exporter.registry import RegistryClient
 from exporter.report.json_output import render_json
 from exporter.server import Server, listen
@@ -98,6 +99,7 @@ class SnapshotPublisher:
 
 async def serve(configuration: Configuration) -> None:
     """Run the exporter until SIGTERM or SIGINT."""
+    share_one_heap()
     async with exporting(configuration) as (address, _):
         _log.info("version %s answers at %s", __version__, address)
         # What is allocated by now stays; the garbage collector need not look at it again and again.
