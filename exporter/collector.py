@@ -201,32 +201,49 @@ def _escape(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
+class _Lines:
+    """The samples of every family as text.
+
+    Attributes:
+        bodies: by family. They grow line by line: lists of lines would need twice the memory of the page.
+    """
+
+    def __init__(self) -> None:
+        self.bodies = {family: bytearray() for family in FAMILIES}
+
+    def add(self, family: Family, *values: object) -> None:
+        """Add a sample: what its labels and its value are rendered from."""
+        self.bodies[family] += (family.line % values).encode()
+
+
 def _render(snapshot: Snapshot) -> dict[Family, bytes]:
-    lines: dict[Family, list[str]] = {family: [] for family in FAMILIES}
+    lines = _Lines()
     for finding in snapshot.findings:
         _render_finding(finding, lines)
     for patch in map(within_label_limit, snapshot.patches):
         workload = _WORKLOAD_PAIRS % patch.workload
         commands = (_escape(patch.patch_command), _escape(patch.rollback_command), _escape(patch.advice))
         values = (workload, patch.image, patch.tag, patch.latest_tag, *commands, float(patch.releases_behind))
-        lines[_PATCH].append(_PATCH.line % values)
+        lines.add(_PATCH, *values)
     for key, state in snapshot.workloads.items():
         workload = _WORKLOAD_PAIRS % key
         if (manager := state.manager) is not None:
-            lines[_MANAGED].append(_MANAGED.line % (workload, _escape(manager.name), _escape(manager.source), _YES))
+            lines.add(_MANAGED, workload, _escape(manager.name), _escape(manager.source), _YES)
         if state.rollout_incomplete:
-            lines[_ROLLOUT].append(_ROLLOUT.line % (workload, _YES))
+            lines.add(_ROLLOUT, workload, _YES)
     for repository, at in snapshot.lookups.items():
-        lines[_LOOKUP].append(_LOOKUP.line % (repository.registry, repository, at))
+        lines.add(_LOOKUP, repository.registry, repository, at)
     for namespace, synced in sorted(snapshot.synced.items()):
-        lines[_SYNCED].append(_SYNCED.line % (_escape(namespace), float(synced)))
-    lines[_SCRAPE_CHECK].append(_SCRAPE_CHECK.line % ("kept", "kept", _YES))
-    lines[_SAMPLES].extend(_SAMPLES.line % (family.name, float(len(lines[family]))) for family in _COUNTED)
-    # Popped one by one, so that text and bytes of all families are never held together.
-    return {family: "".join(lines.pop(family)).encode() for family in FAMILIES}
+        lines.add(_SYNCED, _escape(namespace), float(synced))
+    lines.add(_SCRAPE_CHECK, "kept", "kept", _YES)
+    for family in _COUNTED:
+        # Values have no line feed: it is escaped.
+        lines.add(_SAMPLES, family.name, float(lines.bodies[family].count(b"\n")))
+    # Popped one by one, so that the copies are never held together.
+    return {family: bytes(lines.bodies.pop(family)) for family in FAMILIES}
 
 
-def _render_finding(finding: Finding, lines: dict[Family, list[str]]) -> None:
+def _render_finding(finding: Finding, lines: _Lines) -> None:
     # Names and references were checked against grammars that hold no character to escape (evaluate, images).
     key, tag = finding.workload, finding.tag
     container = _CONTAINER_PAIRS % (
@@ -240,16 +257,16 @@ def _render_finding(finding: Finding, lines: dict[Family, list[str]]) -> None:
     )
     if finding.image:
         values = (container, finding.digest, finding.reference, finding.position, _YES)
-        lines[_INFO].append(_INFO.line % values)
+        lines.add(_INFO, *values)
     if finding.reason is not None:
-        lines[_UNKNOWN].append(_UNKNOWN.line % (container, finding.reason, _YES))
+        lines.add(_UNKNOWN, container, finding.reason, _YES)
         return
     latest = finding.latest_tag
-    lines[_AVAILABLE].append(_AVAILABLE.line % (container, latest, _NO if latest == tag else _YES))
-    lines[_BEHIND].append(_BEHIND.line % (container, float(finding.releases_behind or 0)))
+    lines.add(_AVAILABLE, container, latest, _NO if latest == tag else _YES)
+    lines.add(_BEHIND, container, float(finding.releases_behind or 0))
     if finding.published is not None:
-        lines[_PUBLISHED].append(_PUBLISHED.line % (container, float(finding.published)))
+        lines.add(_PUBLISHED, container, float(finding.published))
     if finding.first_seen is not None:
-        lines[_FIRST_SEEN].append(_FIRST_SEEN.line % (container, float(finding.first_seen)))
+        lines.add(_FIRST_SEEN, container, float(finding.first_seen))
     for strategy, newest in (("minor", finding.minor), ("major", finding.major)):
-        lines[_UPGRADE].append(_UPGRADE.line % (container, newest, strategy, _NO if newest == tag else _YES))
+        lines.add(_UPGRADE, container, newest, strategy, _NO if newest == tag else _YES)
