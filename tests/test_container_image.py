@@ -325,13 +325,15 @@ def test_helm_test_waits_until_it_is_ready(contained, kube, hub):
     assert "/-/ready 200" in done.stdout
 
 
-def test_serve_says_which_folder_it_cannot_write(contained, kube):
+def test_serve_continues_in_memory_and_names_a_folder_that_it_cannot_write(contained, kube, namespace, hub):
+    kube.create("Deployment", namespace, body("Deployment", image=f"{hub.host}/mojaloop/ledger:v1.0.0"))
     ours = contained(*SERVE, state="")
-    ours.give("config", {})
+    ours.give("config", {"registries": local(hub.host), "namespaces": {"include": [namespace]}})
     ours.give_kubeconfig(kube)
-    done = ours.run()
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        f"mojaloop-image-patch-exporter: {STATE}: Read-only file system; name a writable folder with --state-dir"
-    )
-    assert "Traceback" not in done.stderr
+    ours.start()
+    ours.until(lambda: ours.value("mojaloop_image_patch_available", namespace=namespace) == 1.0)
+    assert ours.value("mojaloop_exporter_catalogue_writable") == 0.0
+    (said,) = [line for line in ours.log().splitlines() if "the catalogue cannot be written" in line]
+    assert f"{STATE}: " in said
+    assert "Traceback" not in ours.log()
+    assert ours.stop() == 0, ours.log()

@@ -160,6 +160,26 @@ def test_restarts_of_watches_are_counted_over_the_hour_before(tmp_path):
     answers(tmp_path, {of: "0x9 2x90"}, expr, {'{kind="Pod",reason="gone"}': 2}, minute=60)
 
 
+@pytest.mark.parametrize(
+    ("panel", "counter", "labels"),
+    [
+        ("Limits exceeded in the last hour", "limits_exceeded", 'limit="tags"'),
+        ("Unexpected errors in the last hour", "unexpected_errors", 'source="registry"'),
+    ],
+)
+def test_refusals_and_defects_are_counted_over_the_hour_before(tmp_path, panel, counter, labels):
+    of = f"mojaloop_exporter_{counter}_total{{{TARGET},{labels}}}"
+    expr = expr_of(EXPORTER, panel, "timeseries").replace("[1m]", "[2m]")
+    answers(tmp_path, {of: "0x9 2x90"}, expr, {f"{{{labels}}}": 2}, minute=60)
+    answers(tmp_path, {of: "0x9 2x90"}, expr, {}, minute=95)
+
+
+def test_a_catalogue_that_cannot_be_written_is_shown(tmp_path):
+    samples = {f"mojaloop_exporter_catalogue_writable{{{TARGET}}}": "0"}
+    expr = expr_of(EXPORTER, "Catalogue not writable", "timeseries")
+    answers(tmp_path, samples, expr, {'{instance="a"}': 1})
+
+
 def test_the_duration_of_a_request_is_empty_while_nothing_is_requested(tmp_path):
     bucket = f'mojaloop_exporter_registry_request_duration_seconds_bucket{{{TARGET},registry="docker.io"'
     samples = {f'{bucket},le="1"}}': "0 10x20", f'{bucket},le="+Inf"}}': "0 10x20"}

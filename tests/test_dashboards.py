@@ -32,6 +32,8 @@ EMPTY = {
     f"{EXPORTER} / Rate limit remaining / A": "the stand-in tells no limit",
     f"{EXPORTER} / Failures in the last hour / A": "no lookup fails",
     f"{EXPORTER} / Watch restarts in the last hour / A": "no watch restarts",
+    f"{EXPORTER} / Limits exceeded in the last hour / A": "nothing exceeds a limit",
+    f"{EXPORTER} / Unexpected errors in the last hour / A": "there is none",
     f"{EXPORTER} / Samples by metric / C": "no sample is dropped",
     f"{OVERVIEW} / Patched or gone": "nothing was patched yet",
     f"{WORKLOAD} / Patched or gone": "nothing was patched yet",
