@@ -1,8 +1,9 @@
 """When repositories are looked up: each once an interval while it is in use, however many containers run it.
 
 A failed lookup is retried after some seconds, then later and later; or when the registry says. What looks like the
-answer for good (404, 401) is retried less often than what looks like a fault, and at once for a new tag. The publish
-times of first missed patches are asked for as soon as they are needed, each once. `schedule` says whose turn it is.
+answer for good (404, 401) is retried less often than what looks like a fault, and at once for a new tag. A running tag
+that the last list did not have is looked for at once: it may have been published a moment ago. The publish times of
+first missed patches are asked for as soon as they are needed, each once. `schedule` says whose turn it is.
 """
 
 from __future__ import annotations
@@ -54,11 +55,13 @@ class Demand:
     Attributes:
         running: the tags that run.
         undated: tags whose publish time is missing.
+        lacking: tags that run and that the last list did not have.
         namespaces: where the containers run.
     """
 
     running: set[str] = field(default_factory=set)
     undated: set[str] = field(default_factory=set)
+    lacking: set[str] = field(default_factory=set)
     namespaces: set[str] = field(default_factory=set)
 
 
@@ -187,7 +190,7 @@ class Poller:
         if last is not None:
             # A lookup in the future was made while the clock was wrong: nobody knows how long ago it is.
             self.lookups[repository] = min(last, wall)
-            due += max(0.0, last + self._interval - wall) if last <= wall else 0.0
+            due += max(0.0, last + self._interval - wall) if last <= wall and not demand.lacking else 0.0
         self._polled[repository] = polled = _Polled(demand, due)
         if demand.undated:
             due = min(due, self._due_of_dates(polled, now))
@@ -212,8 +215,9 @@ class Poller:
         self._schedule.use(repository, demand.namespaces)
         now = self._elapsed()
         new = not (demand.running <= before.running and demand.namespaces <= before.namespaces)
-        if new and self.failures.get(repository) in _LOOKS_PERMANENT:
-            # Somebody may have corrected what was wrong.
+        failure = self.failures.get(repository)
+        if (new and failure in _LOOKS_PERMANENT) or (failure is None and demand.lacking - before.lacking):
+            # Somebody may have corrected what was wrong, or published the tag since the last lookup.
             polled.due = now
             self._schedule.expedite(repository, now)
         if demand.undated - polled.asked:

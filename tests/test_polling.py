@@ -238,6 +238,30 @@ async def test_a_change_of_what_runs_asks_at_once_for_what_was_not_found(reason,
         await settled(poller, {LEDGER: demand}, group, lambda: registry.asked.count(LEDGER) == 1 + again)
 
 
+@pytest.mark.parametrize(
+    ("failures", "again"), [([], True), ([RegistryError("no", reason=Reason.RATE_LIMITED)], False)]
+)
+async def test_a_running_tag_that_the_list_lacks_is_looked_for_once_and_at_once(failures, again):
+    lacking = Demand({"v1.0.7"}, lacking={"v1.0.7"}, namespaces={"hub"})
+    other = Repository("quay.io", "mojaloop/other")
+    async with polling() as (registry, poller), following() as group:
+        registry.failures = list(failures)
+        await settled(poller, FOLLOWED, group, lambda: LEDGER in poller.lookups or poller.failures)
+        for _ in range(2):
+            await settled(poller, {LEDGER: lacking}, group, lambda: registry.asked.count(LEDGER) == 1 + again)
+        await settled(poller, {LEDGER: lacking, other: Demand(namespaces={"x"})}, group, lambda: other in poller.lookups)
+        assert registry.asked.count(LEDGER) == 1 + again
+
+
+async def test_after_a_restart_a_tag_that_the_stored_list_lacks_is_looked_for_at_once(tmp_path):
+    clock = Clock()
+    async with polling(tmp_path, clock) as (_, poller):
+        await poller.look_up(LEDGER, {"v1.0.0"})
+    async with polling(tmp_path, clock) as (registry, poller), following() as group:
+        demand = Demand({"v1.0.7"}, lacking={"v1.0.7"}, namespaces={"hub"})
+        await settled(poller, {LEDGER: demand}, group, lambda: registry.asked == [LEDGER])
+
+
 def invented(count, namespace="hostile"):
     return {
         Repository("docker.io", f"invented/{number:05}"): Demand({"v1.0.0"}, namespaces={namespace})

@@ -12,6 +12,7 @@ PERMANENT = {
     "registry_not_allowed",
     "private_address",
     "limit_exceeded",
+    "tag_not_found",
 }
 TRANSIENT = {"pending", "unreachable", "unauthorized", "not_found", "rate_limited", "bad_answer"}
 
