@@ -150,7 +150,12 @@ def test_a_tag_that_its_repository_lacks_is_unknown_and_nothing_else_is_said_of_
 
 @pytest.mark.parametrize(
     ("written", "shown"),
-    [("Bad Image!!", "Bad Image!!"), ("a\x1b[2Jb\n", "a\\x1b[2Jb\\n"), ("\udcff", "\\udcff"), ("A" * 999, "A" * 300 + "...")],
+    [
+        ("Bad Image!!", "Bad Image!!"),
+        ("a\x1b[2Jb\n", "a\\x1b[2Jb\\n"),
+        ("\udcff", "\\udcff"),
+        ("A" * 999, "A" * 300 + "..."),
+    ],
 )
 def test_an_invalid_reference_keeps_its_text_in_print(written, shown):
     (item,), _ = evaluate(written)

@@ -147,7 +147,9 @@ def test_every_pod_template_of_a_custom_resource_is_judged(tmp_path, text, image
     workloads = found(tmp_path, head + text)
     assert [container.image for workload in workloads for container in workload.containers] == images
     assert {str(workload.key) for workload in workloads} <= {"default/StatefulSet.apps.kruise.io/ledger"}
-    assert found(tmp_path, head.replace("apps.kruise.io/v1beta1", "v1").replace("StatefulSet", "ConfigMap") + text) == []
+    assert (
+        found(tmp_path, head.replace("apps.kruise.io/v1beta1", "v1").replace("StatefulSet", "ConfigMap") + text) == []
+    )
 
 
 def test_annotations_of_a_custom_resource_s_template_count(tmp_path):

@@ -249,7 +249,9 @@ async def test_a_running_tag_that_the_list_lacks_is_looked_for_once_and_at_once(
         await settled(poller, FOLLOWED, group, lambda: LEDGER in poller.lookups or poller.failures)
         for _ in range(2):
             await settled(poller, {LEDGER: lacking}, group, lambda: registry.asked.count(LEDGER) == 1 + again)
-        await settled(poller, {LEDGER: lacking, other: Demand(namespaces={"x"})}, group, lambda: other in poller.lookups)
+        await settled(
+            poller, {LEDGER: lacking, other: Demand(namespaces={"x"})}, group, lambda: other in poller.lookups
+        )
         assert registry.asked.count(LEDGER) == 1 + again
 
 

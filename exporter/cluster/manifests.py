@@ -22,7 +22,7 @@ from exporter.cluster.templates import merge, to_workloads
 from exporter.kinds import Kind
 from exporter.workloads import Workload, WorkloadKey, is_kind, is_object_name
 
-__all__ = ["ManifestError", "read"]
+__all__ = ["ManifestError", "contents", "read"]
 
 _log = logging.getLogger(__name__)
 

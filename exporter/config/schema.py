@@ -70,13 +70,13 @@ KEYS = (
     ),
     _key(
         "ca_file",
-        parsers.path,
+        parsers.certificates,
         "A file with certificates (PEM) to trust in addition to public certificate authorities, for every registry "
         "whose entry has no `ca_file`.",
     ),
     _key(
         "kubernetes.kubeconfig",
-        parsers.path,
+        parsers.file,
         "A kubeconfig to reach the cluster with.",
         field="kubeconfig",
         unset="as kubectl",

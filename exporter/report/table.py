@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from typing import NamedTuple
 
@@ -27,19 +28,20 @@ def render_table(snapshot: Snapshot, *, now: float) -> str:
         snapshot: what to show.
         now: epoch seconds, for ages.
     """
-    console = Console(markup=False, highlight=False)
-    shown = table(snapshot, now=now)
+    shown, output = table(snapshot, now=now), Console()
+    text = io.StringIO()
+    # In memory, so that whoever writes it notices what goes wrong.
+    console = Console(file=text, force_terminal=output.is_terminal, width=output.width, markup=False, highlight=False)
     if not console.is_terminal:
         # Whoever pipes the table wants complete lines.
         needed = console.measure(shown, options=console.options.update(max_width=_LONGEST_LINE)).maximum
         console.width = max(console.width, needed)
-    with console.capture() as captured:
-        if snapshot.findings:
-            console.print(shown)
-            console.print()
-        console.print(counts(snapshot), soft_wrap=not console.is_terminal)
+    if snapshot.findings:
+        console.print(shown)
+        console.print()
+    console.print(counts(snapshot), soft_wrap=not console.is_terminal)
     # A cell ends in blanks up to the width of its column.
-    return "".join(f"{line.rstrip(' ')}\n" for line in captured.get().splitlines())
+    return "".join(f"{line.rstrip(' ')}\n" for line in text.getvalue().splitlines())
 
 
 def table(snapshot: Snapshot, *, now: float) -> Table:
