@@ -131,6 +131,7 @@ class Poller:
         )
         self._polled: dict[Repository, _Polled] = {}
         self._refused: set[Repository] = set()
+        self._unreachable: set[str] = set()
         self._dates_due = -math.inf
         self._in_use: Mapping[str, Collection[str]] = {}
         self._stale: set[Repository] = set()
@@ -303,7 +304,7 @@ class Poller:
                         repository, answer.names, running=running, etag=answer.etag, in_use=self._in_use
                     )
         except RegistryError as error:
-            _log.warning("%s: %s (%s)", repository, error, error.reason)
+            self._note_failure(repository, error)
             return self._failed(repository, error)
         except IncompleteListError as error:
             _log.warning("%s; the last answer is kept", error)
@@ -317,11 +318,25 @@ class Poller:
             _log.error("%s: the tags could not be stored: %s", repository, error)
             return self._failed(repository, RegistryError(str(error), reason=Reason.PENDING))
         self.failures.pop(repository, None)
+        if repository.registry in self._unreachable:
+            self._unreachable.remove(repository.registry)
+            _log.info("%s answers again", repository.registry)
         self.lookups[repository] = stored.looked_up
         if stored.changed:
             self._stale.add(repository)
         self.changed.set()
         return None
+
+    def _note_failure(self, repository: Repository, error: RegistryError) -> None:
+        """Log a failed lookup; of a registry that cannot be reached, the first one until it answers again."""
+        if error.reason is not Reason.UNREACHABLE:
+            _log.warning("%s: %s (%s)", repository, error, error.reason)
+        elif repository.registry not in self._unreachable:
+            self._unreachable.add(repository.registry)
+            more = "; its other repositories are not logged until it answers"
+            _log.warning("%s: %s (%s)%s", repository, error, error.reason, more)
+        else:
+            _log.debug("%s: %s (%s)", repository, error, error.reason)
 
     def _failed(self, repository: Repository, error: RegistryError) -> RegistryError:
         self.failures[repository] = error.reason

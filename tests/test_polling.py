@@ -130,6 +130,23 @@ async def test_a_failed_lookup_keeps_the_time_of_the_last_one_and_says_why():
         assert (poller.failures, poller.lookups) == ({LEDGER: Reason.RATE_LIMITED}, {LEDGER: 1_000_000.0})
 
 
+async def test_a_registry_that_cannot_be_reached_is_logged_once_until_it_answers(caplog):
+    caplog.set_level("INFO")
+    other = Repository("docker.io", "mojaloop/other")
+    async with polling() as (registry, poller):
+        registry.failures = [RegistryError("no route", reason=Reason.UNREACHABLE) for _ in range(3)]
+        for repository in (LEDGER, other, LEDGER, LEDGER):
+            await poller.look_up(repository, set())
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{LEDGER}: no route (unreachable); its other repositories are not logged until it answers",
+            "docker.io answers again",
+        ]
+        registry.failures = [RegistryError("no", reason=Reason.NOT_FOUND) for _ in range(2)]
+        for repository in (LEDGER, other):
+            await poller.look_up(repository, set())
+        assert len(caplog.records) == 4, "other failures are about a repository"
+
+
 async def test_after_a_restart_a_repository_waits_for_the_rest_of_its_interval(tmp_path):
     clock = Clock()
     async with polling(tmp_path, clock) as (_, poller):
