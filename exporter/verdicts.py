@@ -191,7 +191,7 @@ def _lacking(tags: Iterable[str]) -> Generator[Page, Sequence[TagRecord], set[st
     for tag in tags:
         if (at := place(tag)) is None:
             continue
-        # Nothing comes between a name and the same name with NUL, so that the first record is the tag, or it is lacking.
+        # Nothing comes between a name and the same name with NUL: the first record is the tag, or it is lacking.
         records = yield Page(Span(at.line, at.rank, at.rank + b"\0"), (at.rank, f"{tag}\0"), 1)
         if not any(record.name == tag for record in records):
             lacking.add(tag)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,6 @@ from tests.support.kube import READER
 from tests.support.manifests import DEPLOYMENT
 from tests.support.registries import registry
 from tests.support.workloads import body
-
 
 UNREACHABLE = "127.0.0.1:1"
 
@@ -298,7 +298,7 @@ def test_bash_completes_the_values_of_an_option(run, tmp_path):
 @pytest.mark.parametrize("output", ["table", "json", "commands"])
 def test_an_output_that_cannot_be_written_is_one_line(output):
     command = [sys.executable, "-m", "exporter", "check", "--output", output, "x y"]
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     said = "mojaloop-image-patch-exporter: cannot write to standard output: {}\n"
     assert (done.returncode, done.stderr) == (1, said.format("No space left on device"))

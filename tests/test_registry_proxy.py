@@ -146,6 +146,8 @@ async def test_a_proxy_that_has_no_address_is_named():
 
 
 async def test_a_proxy_that_refuses_is_named():
-    async with web(lambda _: reply(status=407)) as between:
-        async with client(RegistryEntry(name=NAME), proxy=f"http://{between.host}") as ours:
-            await refused(ours.tags(LEDGER), Reason.UNREACHABLE, "^the proxy answered with 407")
+    async with (
+        web(lambda _: reply(status=407)) as between,
+        client(RegistryEntry(name=NAME), proxy=f"http://{between.host}") as ours,
+    ):
+        await refused(ours.tags(LEDGER), Reason.UNREACHABLE, "^the proxy answered with 407")

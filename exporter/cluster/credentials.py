@@ -1,8 +1,8 @@
 """How to reach the cluster: a kubeconfig, or the service account of a pod, read by `kubernetes.aio`.
 
-The client reads more than it says: it does not name a kubeconfig that is missing, and it goes on without credentials
-where a plugin of a kubeconfig (as of EKS, GKE and AKS) fails, so that the API server answers 401. It also sends requests
-to this machine through a proxy of the environment. This module corrects these three.
+The client does not name a kubeconfig that is missing. Where a plugin of a kubeconfig fails (EKS, GKE and AKS have one),
+it goes on without credentials, so that the API server answers 401. It sends requests to this machine through a proxy of
+the environment. This module corrects these three.
 """
 
 from __future__ import annotations

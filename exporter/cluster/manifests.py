@@ -94,13 +94,13 @@ def _parts(name: str, thing: dict[str, Any], namespace: str) -> Iterator[Workloa
     # Names that the API server makes up are not known yet.
     metadata["name"] = metadata.get("name") or str(metadata.get("generateName") or "").rstrip("-.")
     metadata["namespace"] = metadata.get("namespace") or namespace
-    kind = kinds.find(name, str(version))
-    if kind is not None:
-        things = [{**thing, "metadata": metadata}]
+    if (kind := kinds.find(name, str(version))) is not None:
+        parts = [{**thing, "metadata": metadata}]
+    elif (kind := _custom(name, str(version))) is not None:
+        parts = [{"metadata": metadata, "spec": {"template": found}} for found in _pod_templates(thing)]
     else:
-        kind = _custom(name, str(version))
-        things = [{"metadata": metadata, "spec": {"template": found}} for found in _pod_templates(thing)]
-    for part in things if kind is not None else ():
+        return
+    for part in parts:
         annotations = msgspec.convert(part, PodMetadata).metadata.annotations if not kind.template else None
         for workload in to_workloads(kind, msgspec.convert(part, Object), pod_annotations=annotations):
             _check(workload)

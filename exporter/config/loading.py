@@ -37,12 +37,11 @@ def load(path: Path | None, environment: Mapping[str, str], *, files: bool = Tru
     values: dict[str, Any] = {}
     errors: list[ConfigurationError] = []
     for parts, node in [*(() if path is None else _from_file(path)), *_from_environment(environment)]:
-        node = replace(node, files=files)
         try:
             key = _key(parts, node)
             if key is None or (node.value is None and node.line is not None):
                 continue  # a key without a value is not set
-            value = key.parse(node)
+            value = key.parse(replace(node, files=files))
         except ConfigurationError as error:
             errors.append(error)
             continue
