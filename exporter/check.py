@@ -141,10 +141,10 @@ def _refuse_to_pass(findings: Sequence[Finding], unlisted: Sequence[str]) -> Non
         containers = "container" if len(findings) == 1 else "containers"
         raise CommandError(
             f"{reasons.total()} of {len(findings)} {containers} could not be judged ({listed}), so that this check "
-            "proves nothing; try again"
+            "is incomplete; try again"
         )
     if unlisted:
         raise CommandError(
-            f"could not list {', '.join(unlisted)}, so that this check proves nothing; give the rights, or leave the "
-            "kinds out with kubernetes.kinds"
+            f"could not list {', '.join(unlisted)}, so that this check is incomplete; give the rights, or leave "
+            "these kinds out with kubernetes.kinds"
         )

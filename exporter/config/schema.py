@@ -65,7 +65,8 @@ KEYS = (
     _key(
         "proxy",
         parsers.url,
-        "The URL of an HTTP proxy for registries, with credentials if it needs them. "
+        "The URL of an HTTP proxy for registries, with credentials if it needs them. `HTTPS_PROXY` does not apply to "
+        "registries, see Proxies. "
         "The proxy itself has to refuse private addresses.",
     ),
     _key(

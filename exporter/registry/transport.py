@@ -190,8 +190,9 @@ def _mapped(error: Exception, entry: RegistryEntry) -> RegistryError:
         detail = what or type(error).__name__
         return RegistryError(f"no answer in time ({detail})", reason=Reason.UNREACHABLE)
     if any(sign in what for sign in _NO_TLS):
-        hint = f"; if {entry.name} is served by plain HTTP, set insecure: true in its entry of registries"
-        return RegistryError(f"the answer is not TLS{hint}", reason=Reason.UNREACHABLE)
+        change = "set insecure: true" if entry.endpoint is None else "write http:// in endpoint"
+        hint = f"if {entry.name} is served by plain HTTP, {change} in its entry of registries"
+        return RegistryError(f"the answer is not TLS; {hint}", reason=Reason.UNREACHABLE)
     return RegistryError(what or type(error).__name__, reason=Reason.UNREACHABLE)
 
 
@@ -199,4 +200,5 @@ def expects_https(entry: RegistryEntry) -> str:
     """What to do about an answer that is no registry's, if plain HTTP may be why; otherwise nothing."""
     if entry.base.scheme != "http":
         return ""
-    return f"; if {entry.name} is served by HTTPS, remove insecure from its entry of registries"
+    change = "remove insecure from" if entry.endpoint is None else "write https:// in endpoint in"
+    return f"; if {entry.name} is served by HTTPS, {change} its entry of registries"
