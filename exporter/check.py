@@ -1,7 +1,7 @@
 """`check`: judges image references, manifests or what runs in a cluster once, prints the result and ends.
 
 A gate in a pipeline must not pass if nothing was checked. So nothing to check is a failure, and with `--fail-on` so is
-a container that could not be judged for a reason that may pass.
+a container that could not be judged for a transient reason.
 """
 
 from __future__ import annotations

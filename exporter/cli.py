@@ -30,7 +30,7 @@ FAILURES = (CatalogueError, ClusterError, ClusterConfigurationError, CommandErro
 _STATUSES = """exit status:
   0  done
   1  a failure: one line on standard error says what. For check also: there is nothing to check, or --fail-on is given,
-     nothing that it names was found, and something could not be judged for a reason that may pass
+     nothing that it names was found, and something could not be judged for a transient reason
   2  wrong usage, or an invalid configuration
   3  check found what --fail-on names
 """

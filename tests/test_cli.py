@@ -12,6 +12,7 @@ from tests.support.exporter_process import local
 from tests.support.kube import READER
 from tests.support.manifests import DEPLOYMENT
 from tests.support.registries import registry
+from tests.support.rights import permit
 from tests.support.workloads import body
 
 UNREACHABLE = "127.0.0.1:1"
@@ -214,6 +215,18 @@ def test_a_cluster_that_may_not_be_read_is_said_and_never_all_well(run, kube, na
     assert "may not list or watch Deployment" in error
     assert "not permitted to list any workloads" in error
     assert (status, output) == (1, "")
+
+
+def test_a_kind_that_may_not_be_listed_does_not_pass(run, hub, kube, namespace):
+    kube.create("Deployment", namespace, body("Deployment", image=f"{hub.host}/mojaloop/ledger:v2.0.0"))
+    permit(kube, namespace, "Deployment", "Pod")
+    kube.until_allowed(f"/api/v1/namespaces/{namespace}/pods", token=READER)
+    check = ["check", "--cluster", "--kubeconfig", str(kube.kubeconfig(READER)), "--namespace", namespace]
+    status, output, error = run(*check, "--fail-on", "patch", "-o", "json")
+    assert (status, len(findings(output)), json.loads(output)["synced"]) == (1, 1, False)
+    assert "could not list CronJob, DaemonSet, Job, ReplicaSet, StatefulSet, so that this check is incomplete" in error
+    assert run(*check, "--fail-on", "unknown")[0] == 3
+    assert run(*check)[0] == 0
 
 
 def test_a_cluster_that_does_not_answer(run, tmp_path):
