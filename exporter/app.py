@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
@@ -28,7 +28,7 @@ from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
 from exporter.lean import share_one_heap
 from exporter.registry import RegistryClient
-from exporter.report.json_output import render_json
+from exporter.report import json_output
 from exporter.server import Server, listen
 from exporter.telemetry import Telemetry
 
@@ -48,8 +48,9 @@ class CommandError(Exception):
 class SnapshotPublisher:
     """The newest snapshot and its renderings, each made once, however many requests there are."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, *, clock: Callable[[], float] = time.time) -> None:
         self._inventory = inventory
+        self._clock = clock
         self._snapshot = Snapshot()
         self._exposition = Exposition(self._snapshot)
         self._findings: tuple[Snapshot, bytes] | None = None
@@ -89,12 +90,14 @@ class SnapshotPublisher:
         """The page of metrics."""
         return self._exposition
 
-    def findings(self) -> bytes:
-        """The JSON of `check`; the server asks for it in a thread of its own."""
+    def findings(self) -> Sequence[bytes]:
+        """The JSON of `check` in parts; none before the first list. The server asks for it in a thread of its own."""
+        if not self._listed:
+            return ()
         snapshot, known = self._snapshot, self._findings
         if known is None or known[0] is not snapshot:
-            known = self._findings = snapshot, render_json(snapshot)
-        return known[1]
+            known = self._findings = snapshot, json_output.body(snapshot)
+        return json_output.head(snapshot, now=self._clock()), known[1]
 
 
 async def serve(configuration: Configuration) -> None:

@@ -1,8 +1,13 @@
-"""`check`: judges image references, manifests or what runs in a cluster once, prints the result and ends."""
+"""`check`: judges image references, manifests or what runs in a cluster once, prints the result and ends.
+
+A gate in a pipeline must not pass if nothing was checked. So nothing to check is a failure, and with `--fail-on` so is
+a container that could not be judged for a transient reason.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,7 +16,7 @@ from exporter import report
 from exporter.app import CommandError, build_cluster, connect, open_checker
 from exporter.cluster import ClusterError, manifests
 from exporter.config import Configuration, Globs
-from exporter.findings import Snapshot
+from exporter.findings import Finding, Snapshot
 from exporter.inventory import Inventory, ScopeState
 from exporter.report.progress import progress
 from exporter.telemetry import Telemetry
@@ -31,24 +36,28 @@ async def check(
     namespace: str | None = None,
     output: str = "table",
     fail_on: Collection[str] = (),
+    allow_empty: bool = False,
 ) -> int:
     """Judge one of three sources, and print the result.
 
     Args:
         configuration: registries, strategy, selection; for a cluster also how to reach it.
-        references: image references.
+        references: image references; `-` stands for those in standard input, one on each line.
         paths: manifests; files, folders, or `-` for standard input.
         cluster: whether to judge what runs in a cluster.
         namespace: of the cluster, the only one to judge; of manifests, that of objects without one.
         output: one of `report.FORMATS`.
-        fail_on: `patch`, `unknown`, both or neither.
+        fail_on: of `patch`, `unknown`, `superseded` and `any`.
+        allow_empty: whether it is fine if there is nothing to judge.
 
     Returns:
         The exit status: `FOUND` if something was found that `fail_on` names, otherwise 0.
 
     Raises:
-        CommandError: a manifest cannot be read.
+        CommandError: a manifest cannot be read, there is nothing to judge, or nothing that `fail_on` names was found
+            but something could not be judged.
         ClusterError: the cluster cannot be listed.
+        OutputError: the result cannot be written.
     """
     # One run neither needs nor changes what a running exporter keeps.
     configuration = replace(configuration, state_dir=None)
@@ -70,25 +79,72 @@ async def check(
             inventory.put(workload)
         snapshot = await checker.check_once(lambda done, total: show("looking tags up", done, total))
     report.write(snapshot, output, now=time.time())
-    found = _found(snapshot, inventory)
-    return FOUND if any(found[what] for what in fail_on) else 0
+    if not snapshot.findings and not allow_empty:
+        raise CommandError(_nothing(snapshot, namespace if cluster else None))
+    unlisted = sorted({kind for (kind, _), state in inventory.scopes().items() if state in _UNLISTED})
+    if any(_found(snapshot, what, unlisted=bool(unlisted)) for what in fail_on):
+        return FOUND
+    if fail_on:
+        _refuse_to_pass(snapshot.findings, unlisted)
+    return 0
 
 
 def _workloads(references: Sequence[str], paths: Sequence[str], *, namespace: str) -> Iterator[Workload]:
-    for number, text in enumerate(references):
-        yield Workload(key=reference_key(number), containers=(Container("", ContainerType.CONTAINER, text, 0),))
     try:
+        for number, text in enumerate(_references(references)):
+            yield Workload(key=reference_key(number), containers=(Container("", ContainerType.CONTAINER, text, 0),))
         if paths:
             yield from manifests.read(paths, namespace=namespace)
     except manifests.ManifestError as error:
         raise CommandError(str(error)) from error
 
 
-def _found(snapshot: Snapshot, inventory: Inventory) -> dict[str, bool]:
-    """For each value of `--fail-on`, whether there is one."""
-    return {
-        "patch": any(finding.patch_available for finding in snapshot.findings),
+def _references(given: Sequence[str]) -> Iterator[str]:
+    for text in given:
+        if text != "-":
+            yield text
+            continue
+        for _, content in manifests.contents(text):
+            lines = content.decode(errors="replace").splitlines()
+            yield from filter(None, map(str.strip, lines))
+
+
+def _found(snapshot: Snapshot, what: str, *, unlisted: bool) -> bool:
+    """Whether there is something that a value of `--fail-on` names."""
+    findings = snapshot.findings
+    if what == "patch":
+        return any(finding.patch_available for finding in findings)
+    if what == "superseded":
+        return any(finding.newer_line is not None for finding in findings)
+    if what == "unknown":
         # What cannot be listed is unknown, too.
-        "unknown": not _UNLISTED.isdisjoint(inventory.scopes().values())
-        or any(finding.reason is not None for finding in snapshot.findings),
-    }
+        return unlisted or any(finding.reason is not None for finding in findings)
+    return any(_found(snapshot, one, unlisted=unlisted) for one in ("patch", "superseded", "unknown"))
+
+
+def _nothing(snapshot: Snapshot, namespace: str | None) -> str:
+    """Why nothing was checked, as far as that is known, and what to do."""
+    if snapshot.ignored:
+        why = f": {snapshot.ignored} {'container is' if snapshot.ignored == 1 else 'containers are'} ignored"
+    elif namespace is not None:
+        why = f": namespace {namespace} does not exist, or runs nothing"
+    else:
+        why = ""
+    return f"there is no container to check{why}; if that is expected, add --allow-empty"
+
+
+def _refuse_to_pass(findings: Sequence[Finding], unlisted: Sequence[str]) -> None:
+    """Raise if something could not be judged that may hold what `--fail-on` names."""
+    reasons = Counter(f.reason.value.replace("_", " ") for f in findings if f.reason and not f.reason.permanent)
+    if reasons:
+        listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        containers = "container" if len(findings) == 1 else "containers"
+        raise CommandError(
+            f"{reasons.total()} of {len(findings)} {containers} could not be judged ({listed}), so that this check "
+            "is incomplete; try again"
+        )
+    if unlisted:
+        raise CommandError(
+            f"could not list {', '.join(unlisted)}, so that this check is incomplete; give the rights, or leave "
+            "these kinds out with kubernetes.kinds"
+        )

@@ -224,8 +224,11 @@ class Checker:
             demand = demands.setdefault(ask.repository, Demand())
             demand.running.add(ask.question.tag)
             demand.namespaces.add(item.finding.workload.namespace)
-            if (verdict := self._answers.get(ask)) is not None and verdict.undated is not None:
+            verdict = self._answers.get(ask)
+            if verdict is not None and verdict.undated is not None:
                 demand.undated.add(verdict.undated)
+            if verdict is not None and not verdict.found:
+                demand.lacking.add(ask.question.tag)
         return demands
 
     async def _publish(self, in_use: Iterable[Repository]) -> None:

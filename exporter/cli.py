@@ -1,16 +1,13 @@
-"""The command line: parses arguments and dispatches to what runs them.
-
-Exit status: 0 done, 1 a failure (one line on standard error), 2 wrong usage or configuration, 3 something was found
-that `--fail-on` names.
-"""
+"""The command line: parses arguments and dispatches to what runs them."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +16,25 @@ from exporter.app import CommandError, serve
 from exporter.catalogue import CatalogueError
 from exporter.cluster import ClusterConfigurationError, ClusterError
 from exporter.config import Configuration, ConfigurationError
-from exporter.report import FORMATS
+from exporter.report import FORMATS, OutputError, write_text
 from exporter.server import ListenError
 from exporter.versions import STRATEGY_NAMES
 
+_log = logging.getLogger(__name__)
+
 PROG = "mojaloop-image-patch-exporter"
 # Reported in one line. Anything else is a bug of ours, and shows its traceback.
-FAILURES = (CatalogueError, ClusterError, ClusterConfigurationError, CommandError, ListenError)
+FAILURES = (CatalogueError, ClusterError, ClusterConfigurationError, CommandError, ListenError, OutputError)
+
+
+_STATUSES = """exit status:
+  0  done
+  1  a failure: one line on standard error says what. For check also: there is nothing to check, or --fail-on is given,
+     nothing that it names was found, and something could not be judged for a transient reason
+  2  wrong usage, or an invalid configuration
+  3  check found what --fail-on names
+"""
+_SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 
 
 class UsageError(Exception):
@@ -36,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parsed = _parser().parse_args(arguments)
     try:
-        loaded = _configuration(parsed)
-        logs.configure(loaded.log_level, loaded.log_format)
-        status: int = asyncio.run(parsed.run(parsed, loaded))
+        status: int = parsed.run(parsed)
     except (ConfigurationError, UsageError) as error:
         return _failed(error, 2)
     except FAILURES as error:
@@ -66,16 +73,23 @@ def _failed(error: BaseException, status: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=PROG, description="Tells which containers miss a patch release of their image."
+        prog=PROG,
+        description="Tells which containers miss a patch release of their image.",
+        epilog=_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    variable = os.environ.get(config.FILE_VARIABLE)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
+        "-c",
         "--config",
         type=Path,
         metavar="FILE",
-        help="the configuration (YAML); without it, environment variables and defaults apply",
+        default=Path(variable) if variable else None,
+        help=f"the configuration (YAML), by default ${config.FILE_VARIABLE}; without it, environment variables and "
+        "defaults apply",
     )
     shared.add_argument("--kubeconfig", type=Path, metavar="FILE", help="how to reach the cluster from outside")
     shared.add_argument("--context", metavar="NAME", help="a context of the kubeconfig")
@@ -85,10 +99,22 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--state-dir", metavar="DIR", help="the folder for the tags known so far")
     serve.set_defaults(run=_serve)
 
-    check = commands.add_parser("check", parents=[shared], help="judge images, a cluster or manifests once")
-    check.add_argument("references", nargs="*", metavar="REFERENCE", help="image references, judged without a cluster")
+    check = commands.add_parser(
+        "check",
+        parents=[shared],
+        help="judge images, a cluster or manifests once",
+        epilog=_STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    check.add_argument(
+        "references",
+        nargs="*",
+        metavar="REFERENCE",
+        help="image references, judged without a cluster; - for those in standard input, one on each line",
+    )
     check.add_argument("--cluster", action="store_true", help="judge what runs in a cluster")
     check.add_argument(
+        "-n",
         "--namespace",
         metavar="NS",
         help="with --cluster, the only namespace to judge; with --manifests, that of objects without one",
@@ -101,15 +127,38 @@ def _parser() -> argparse.ArgumentParser:
         help="judge what these would run: a file, a folder, or - for standard input; may be given several times",
     )
     check.add_argument("--strategy", choices=tuple(STRATEGY_NAMES), help="the highest part of a version that may rise")
-    check.add_argument("--output", choices=FORMATS, default="table")
+    check.add_argument("-o", "--output", choices=FORMATS, default="table")
     check.add_argument(
         "--fail-on",
-        choices=("patch", "unknown"),
+        choices=("patch", "unknown", "superseded", "any"),
         action="append",
         default=[],
-        help="exit with status 3 if there is one; may be given twice",
+        help="exit with status 3 if a container misses a patch, cannot be judged, or is on a line that a newer one "
+        "superseded; may be given several times",
     )
+    check.add_argument("--allow-empty", action="store_true", help="do not fail if there is nothing to check")
     check.set_defaults(run=_check)
+
+    configuration = commands.add_parser("config", help="work with configuration files")
+    validate = configuration.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "validate", help="check a configuration file and the environment variables"
+    )
+    validate.add_argument(
+        "file",
+        nargs=None if variable is None else "?",
+        type=Path,
+        default=Path(variable) if variable else None,
+        metavar="FILE",
+        help=f"the configuration (YAML), by default ${config.FILE_VARIABLE}",
+    )
+    validate.add_argument(
+        "--skip-files", action="store_true", help="do not look for the files that it names, which may be elsewhere"
+    )
+    validate.set_defaults(run=_validate)
+
+    completion = commands.add_parser("completion", help="print a script for your shell that completes this command")
+    completion.add_argument("shell", choices=_SHELLS)
+    completion.set_defaults(run=_completion)
 
     demo = commands.add_parser("demo", help="run the exporter on an embedded cluster and registry")
     demo.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
@@ -142,37 +191,88 @@ def _configuration(parsed: argparse.Namespace) -> Configuration:
     return replace(loaded, **given)
 
 
-async def _serve(_: argparse.Namespace, loaded: Configuration) -> int:
-    await serve(loaded)
+def _start(parsed: argparse.Namespace) -> Configuration:
+    """The configuration, and logging as it says."""
+    loaded = _configuration(parsed)
+    logs.configure(loaded.log_level, loaded.log_format)
+    return loaded
+
+
+def _note_proxy(loaded: Configuration) -> None:
+    """Say that registries are contacted without the proxy of the environment, where somebody expects them to be."""
+    variable = next((name for name in ("HTTPS_PROXY", "https_proxy") if os.environ.get(name)), None)
+    if variable is not None and loaded.proxy is None:
+        _log.warning(
+            "%s is not used for registries, which are contacted directly; to use a proxy for them, set proxy in the "
+            "configuration, or IMAGE_PATCH_PROXY",
+            variable,
+        )
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    loaded = _start(parsed)
+    _note_proxy(loaded)
+    asyncio.run(serve(loaded))
     return 0
 
 
-async def _check(parsed: argparse.Namespace, loaded: Configuration) -> int:
+def _check(parsed: argparse.Namespace) -> int:
+    loaded = _start(parsed)
     if sum((bool(parsed.references), parsed.cluster, bool(parsed.manifests))) != 1:
         raise UsageError("check: name image references, or --cluster, or --manifests FILE: one of the three")
     if parsed.namespace is not None and parsed.references:
         raise UsageError("check: --namespace goes with --cluster or --manifests")
+    _note_proxy(loaded)
     # `serve` needs neither this nor the demo, and memory is mostly imports.
     from exporter.check import check  # noqa: PLC0415
 
-    return await check(
-        loaded,
-        references=parsed.references,
-        paths=parsed.manifests,
-        cluster=parsed.cluster,
-        namespace=parsed.namespace,
-        output=parsed.output,
-        fail_on=parsed.fail_on,
+    return asyncio.run(
+        check(
+            loaded,
+            references=parsed.references,
+            paths=parsed.manifests,
+            cluster=parsed.cluster,
+            namespace=parsed.namespace,
+            output=parsed.output,
+            fail_on=parsed.fail_on,
+            allow_empty=parsed.allow_empty,
+        )
     )
 
 
-async def _demo(parsed: argparse.Namespace, loaded: Configuration) -> int:
+def _validate(parsed: argparse.Namespace) -> int:
+    config.load(parsed.file, os.environ, files=not parsed.skip_files)
+    write_text(f"{parsed.file} is valid\n")
+    return 0
+
+
+def _completion(parsed: argparse.Namespace) -> int:
+    import shtab  # noqa: PLC0415 - as in _check
+
+    parser = _parser()
+    for action in _actions(parser):
+        if action.metavar in ("FILE", "DIR"):
+            action.complete = shtab.FILE if action.metavar == "FILE" else shtab.DIRECTORY  # type: ignore[attr-defined]
+    write_text(shtab.complete(parser, parsed.shell))
+    return 0
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Every argument of a parser and its subcommands."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public name for it
+        yield action
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for inner in action.choices.values():
+                yield from _actions(inner)
+
+
+def _demo(parsed: argparse.Namespace) -> int:
     from exporter.demo.script import run  # noqa: PLC0415 - as in _check
 
-    return await run(loaded, any_port=parsed.listen is None)
+    return asyncio.run(run(_start(parsed), any_port=parsed.listen is None))
 
 
-async def _show(parsed: argparse.Namespace, _: Configuration) -> int:
+def _show(parsed: argparse.Namespace) -> int:
     from exporter import show  # noqa: PLC0415 - as in _check
 
     try:

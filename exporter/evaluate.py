@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from exporter.annotations import Annotations, InvalidAnnotationError, LimitExceededError
 from exporter.findings import Finding
@@ -25,6 +25,10 @@ from exporter.workloads import Container, ContainerType, Workload, WorkloadKey, 
 _log = logging.getLogger(__name__)
 # Of the problems of a workload. Anybody who can create a workload can cause any number of them.
 _MOST_LOGGED = 3
+# What a finding has where there is a reason.
+_NOTHING_KNOWN: dict[str, Any] = dict.fromkeys(
+    ("latest_tag", "releases_behind", "published", "first_seen", "minor", "major")
+)
 
 
 class Ask(NamedTuple):
@@ -47,11 +51,15 @@ class Item:
 
         Args:
             verdict: the answer to `ask`, or None.
-            failure: why there is no answer.
+            failure: why the last lookup failed; `pending` if it did not, or if there was none.
         """
+        if verdict is not None and not verdict.found:
+            # A list from before a failure may lack a tag that is newer.
+            verdict, failure = None, Reason.TAG_NOT_FOUND if failure is Reason.PENDING else failure
         if verdict is None:
+            self._verdict = None
             if self.finding.reason is not failure:
-                self.finding = replace(self.finding, reason=failure)
+                self.finding = replace(self.finding, reason=failure, **_NOTHING_KNOWN)
         elif verdict is not self._verdict:
             self._verdict = verdict
             self.finding = replace(
@@ -121,7 +129,7 @@ class Evaluator:
         try:
             reference = parse(container.image)
         except InvalidReferenceError:
-            return Item(unknown)
+            return Item(replace(unknown, reference=shown(container.image)))
         image = str(reference.repository)
         if not self.selects_image(image):
             return None

@@ -18,7 +18,7 @@ class Finding:
     Attributes:
         workload: namespace, kind and name.
         container, container_type, position: which container, and its index in its list.
-        reference: as written; empty where it is invalid.
+        reference: as written; of an invalid one at most 300 characters, printable.
         image: the repository that runs (`docker.io/mojaloop/quoting-service`); empty where the reference is invalid.
         tag: the running tag; empty where the reference is invalid or has a digest only.
         digest: the digest in the reference, or empty.
@@ -51,6 +51,12 @@ class Finding:
     def patch_available(self) -> bool | None:
         """Whether a newer patch exists; None if that is not known."""
         return None if self.latest_tag is None else self.latest_tag != self.tag
+
+    @property
+    def newer_line(self) -> str | None:
+        """The newest release of the newer lines; None if there is none, or if it is what `latest_tag` offers."""
+        newest = next((tag for tag in (self.major, self.minor) if tag not in (None, self.tag)), None)
+        return None if newest == self.latest_tag else newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

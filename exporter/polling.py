@@ -1,8 +1,9 @@
 """When repositories are looked up: each once an interval while it is in use, however many containers run it.
 
 A failed lookup is retried after some seconds, then later and later; or when the registry says. What looks like the
-answer for good (404, 401) is retried less often than what looks like a fault, and at once for a new tag. The publish
-times of first missed patches are asked for as soon as they are needed, each once. `schedule` says whose turn it is.
+answer for good (404, 401) is retried less often than what looks like a fault, and at once for a new tag. A running tag
+that the last list did not have is looked for at once: it may have been published a moment ago. The publish times of
+first missed patches are asked for as soon as they are needed, each once. `schedule` says whose turn it is.
 """
 
 from __future__ import annotations
@@ -54,11 +55,13 @@ class Demand:
     Attributes:
         running: the tags that run.
         undated: tags whose publish time is missing.
+        lacking: tags that run and that the last list did not have.
         namespaces: where the containers run.
     """
 
     running: set[str] = field(default_factory=set)
     undated: set[str] = field(default_factory=set)
+    lacking: set[str] = field(default_factory=set)
     namespaces: set[str] = field(default_factory=set)
 
 
@@ -128,6 +131,7 @@ class Poller:
         )
         self._polled: dict[Repository, _Polled] = {}
         self._refused: set[Repository] = set()
+        self._unreachable: set[str] = set()
         self._dates_due = -math.inf
         self._in_use: Mapping[str, Collection[str]] = {}
         self._stale: set[Repository] = set()
@@ -187,7 +191,7 @@ class Poller:
         if last is not None:
             # A lookup in the future was made while the clock was wrong: nobody knows how long ago it is.
             self.lookups[repository] = min(last, wall)
-            due += max(0.0, last + self._interval - wall) if last <= wall else 0.0
+            due += max(0.0, last + self._interval - wall) if last <= wall and not demand.lacking else 0.0
         self._polled[repository] = polled = _Polled(demand, due)
         if demand.undated:
             due = min(due, self._due_of_dates(polled, now))
@@ -212,8 +216,9 @@ class Poller:
         self._schedule.use(repository, demand.namespaces)
         now = self._elapsed()
         new = not (demand.running <= before.running and demand.namespaces <= before.namespaces)
-        if new and self.failures.get(repository) in _LOOKS_PERMANENT:
-            # Somebody may have corrected what was wrong.
+        failure = self.failures.get(repository)
+        if (new and failure in _LOOKS_PERMANENT) or (failure is None and demand.lacking - before.lacking):
+            # Somebody may have corrected what was wrong, or published the tag since the last lookup.
             polled.due = now
             self._schedule.expedite(repository, now)
         if demand.undated - polled.asked:
@@ -299,7 +304,7 @@ class Poller:
                         repository, answer.names, running=running, etag=answer.etag, in_use=self._in_use
                     )
         except RegistryError as error:
-            _log.warning("%s: %s (%s)", repository, error, error.reason)
+            self._note_failure(repository, error)
             return self._failed(repository, error)
         except IncompleteListError as error:
             _log.warning("%s; the last answer is kept", error)
@@ -313,11 +318,25 @@ class Poller:
             _log.error("%s: the tags could not be stored: %s", repository, error)
             return self._failed(repository, RegistryError(str(error), reason=Reason.PENDING))
         self.failures.pop(repository, None)
+        if repository.registry in self._unreachable:
+            self._unreachable.remove(repository.registry)
+            _log.info("%s answers again", repository.registry)
         self.lookups[repository] = stored.looked_up
         if stored.changed:
             self._stale.add(repository)
         self.changed.set()
         return None
+
+    def _note_failure(self, repository: Repository, error: RegistryError) -> None:
+        """Log a failed lookup; of a registry that cannot be reached, the first one until it answers again."""
+        if error.reason is not Reason.UNREACHABLE:
+            _log.warning("%s: %s (%s)", repository, error, error.reason)
+        elif repository.registry not in self._unreachable:
+            self._unreachable.add(repository.registry)
+            more = "; its other repositories are not logged until it answers"
+            _log.warning("%s: %s (%s)%s", repository, error, error.reason, more)
+        else:
+            _log.debug("%s: %s (%s)", repository, error, error.reason)
 
     def _failed(self, repository: Repository, error: RegistryError) -> RegistryError:
         self.failures[repository] = error.reason

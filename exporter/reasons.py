@@ -17,6 +17,7 @@ class Reason(StrEnum):
     NOT_A_VERSION = "not_a_version"
     FLOATING_TAG = "floating_tag"
     DIGEST_ONLY = "digest_only"
+    TAG_NOT_FOUND = "tag_not_found"
     REGISTRY_NOT_ALLOWED = "registry_not_allowed"
     PRIVATE_ADDRESS = "private_address"
     LIMIT_EXCEEDED = "limit_exceeded"
@@ -40,6 +41,8 @@ _PERMANENT = frozenset(
         Reason.NOT_A_VERSION,
         Reason.FLOATING_TAG,
         Reason.DIGEST_ONLY,
+        # Given only where no newer patch is known: an alert would have nothing to offer, so none is held for it.
+        Reason.TAG_NOT_FOUND,
         Reason.REGISTRY_NOT_ALLOWED,
         Reason.PRIVATE_ADDRESS,
         Reason.LIMIT_EXCEEDED,

@@ -34,6 +34,7 @@ class Verdict:
     Attributes:
         latest: the newest patch, or the running tag.
         behind: how many patches are missed.
+        found: whether its repository has the running tag; only looked for if no patch is missed, otherwise True.
         published: epoch seconds when the first missed patch was published: the earliest date of all missed ones. None
             if none is missed, or the date of the first is unknown.
         first_seen: epoch seconds when a missed patch was first seen; None if none is missed.
@@ -49,6 +50,7 @@ class Verdict:
     undated: str | None
     minor: str
     major: str
+    found: bool = True
 
 
 class TagRecord(NamedTuple):
@@ -125,18 +127,22 @@ def judge(questions: Sequence[Question]) -> Judging:
     newer: dict[Strategy, dict[Question, _Missed]] = {}
     for strategy in (Strategy.MINOR, Strategy.MAJOR):
         newer[strategy] = yield from _find({q: newer_lines(q.tag, strategy=strategy) for q in questions}, newest=True)
+    lacking = yield from _lacking({question.tag for question in questions if question not in patches})
     return [
         _verdict(
             question,
             patches.get(question),
             minor=newer[Strategy.MINOR].get(question),
             major=newer[Strategy.MAJOR].get(question),
+            found=question.tag not in lacking,
         )
         for question in questions
     ]
 
 
-def _verdict(question: Question, missed: _Missed | None, *, minor: _Missed | None, major: _Missed | None) -> Verdict:
+def _verdict(
+    question: Question, missed: _Missed | None, *, minor: _Missed | None, major: _Missed | None, found: bool
+) -> Verdict:
     verdict = Verdict(
         latest=question.tag,
         behind=0,
@@ -145,6 +151,7 @@ def _verdict(question: Question, missed: _Missed | None, *, minor: _Missed | Non
         undated=None,
         minor=minor.latest if minor else question.tag,
         major=major.latest if major else question.tag,
+        found=found,
     )
     if missed is None:
         return verdict
@@ -176,6 +183,19 @@ def _published(tag: str) -> Generator[Page, Sequence[TagRecord], float | None]:
         return None
     records = yield Page(Span(at.line, at.rank, at.rank + b"\0"), None, PAGE_TAGS)
     return next((record.published for record in records if record.name == tag), None)
+
+
+def _lacking(tags: Iterable[str]) -> Generator[Page, Sequence[TagRecord], set[str]]:
+    """The tags that their repository does not have."""
+    lacking = set()
+    for tag in tags:
+        if (at := place(tag)) is None:
+            continue
+        # Nothing comes between a name and the same name with NUL: the first record is the tag, or it is lacking.
+        records = yield Page(Span(at.line, at.rank, at.rank + b"\0"), (at.rank, f"{tag}\0"), 1)
+        if not any(record.name == tag for record in records):
+            lacking.add(tag)
+    return lacking
 
 
 def _find(

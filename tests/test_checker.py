@@ -117,6 +117,34 @@ async def test_a_container_that_cannot_be_judged_stops_nothing_else():
     assert snapshot.synced == {"*": True}
 
 
+async def test_a_tag_that_is_not_in_the_list_is_unknown_until_it_is_published():
+    script = Script()
+    async with checking(script) as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.2"))
+        async with running(checker):
+            await until(lambda: [finding.patch_available for finding in checker.snapshot.findings] == [False])
+            script.answers[LEDGER] = [*script.answers[LEDGER], "v1.0.3"]
+            inventory.put(workload("mojaloop/central-ledger:v1.0.3"))
+            # Within the interval: the list that lacks a running tag is read again.
+            await until(lambda: [f.patch_available for f in checker.snapshot.findings if f.tag == "v1.0.3"] == [False])
+            inventory.put(workload("mojaloop/central-ledger:v99.0.0"))
+            await until(lambda: [f.reason for f in checker.snapshot.findings] == [Reason.TAG_NOT_FOUND])
+    assert script.asked.count(str(LEDGER)) == 3
+
+
+async def test_a_withdrawn_tag_keeps_its_patch():
+    async with checking() as (inventory, checker):
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        inventory.put(workload("mojaloop/central-ledger:v1.0.1", key=KEY._replace(name="other")))
+        script = checker._poller._registry
+        for names in (["v1.0.0", "v1.0.1", "v1.0.2"], *[["v1.0.1", "v1.0.2"]] * 3):
+            script.answers[LEDGER] = names
+            snapshot = await checker.check_once()
+    assert [(f.tag, f.latest_tag, f.reason) for f in snapshot.findings] == [
+        ("v1.0.0", "v1.0.2", None), ("v1.0.1", "v1.0.2", None),
+    ]  # fmt: skip
+
+
 async def test_an_ignored_container_is_not_there():
     async with checking() as (inventory, checker):
         inventory.put(workload("mojaloop/central-ledger:v1.0.0", annotations=[(PREFIX + "ignore", "true")]))

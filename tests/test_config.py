@@ -1,6 +1,7 @@
 """A file and the environment are a configuration, or an error with the place, what was found and what is expected."""
 
 import dataclasses
+import re
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -21,17 +22,17 @@ BAD = sorted((DATA / "bad").glob("*.yaml"))
 EXAMPLE = Path(__file__).parent.parent / "docs" / "configuration.yaml"
 
 
-def read(tmp_path, text, **environment):
+def read(tmp_path, text, *, files=False, **environment):
     file = tmp_path / "configuration.yaml"
     file.write_text(text)
-    return load(file, environment)
+    return load(file, environment, files=files)
 
 
 @pytest.mark.parametrize("file", BAD, ids=lambda file: file.stem)
 def test_a_bad_file(file):
     expected = file.read_bytes().partition(b"\n")[0].decode().removeprefix("# ")
     with pytest.raises(ConfigurationError) as caught:
-        load(file, {})
+        load(file, {}, files=False)
     assert str(caught.value) == f"{file}, {expected}"
     assert "s3cret" not in str(caught.value)
 
@@ -123,7 +124,7 @@ def test_without_a_home_directory_state_dir_has_no_default(monkeypatch):
 
 def test_every_key_is_read():
     text = (DATA / "good" / "every-key.yaml").read_text()
-    loaded = load(DATA / "good" / "every-key.yaml", {})
+    loaded = load(DATA / "good" / "every-key.yaml", {}, files=False)
     *_, hub, other = loaded.registries
     assert loaded == Configuration(
         listen=("::1", 9878),
@@ -196,7 +197,7 @@ def test_addresses_to_listen_on(tmp_path, written, address):
 
 
 def test_the_example_of_the_documentation():
-    loaded = load(EXAMPLE, {})
+    loaded = load(EXAMPLE, {}, files=False)
     assert loaded.listen == ("0.0.0.0", 9877)
     assert loaded.watched_namespaces == ("mojaloop", "backing")
     assert loaded.selects(WorkloadKey("mojaloop", "Deployment", "ledger"))
@@ -394,3 +395,45 @@ def test_any_tree_of_known_words_is_a_configuration_or_an_error_that_says_so(tmp
 
     (tmp_path / "any.yaml").write_text(yaml.safe_dump(tree))
     loaded_or_refused(tmp_path / "any.yaml", {})
+
+
+NAMED = {
+    "ca_file": "ca_file: {}",
+    "kubernetes.kubeconfig": "kubernetes: {{kubeconfig: {}}}",
+    "registries.ghcr.io.ca_file": "registries: {{ghcr.io: {{ca_file: {}}}}}",
+    "registries.ghcr.io.docker_config_file": "registries: {{ghcr.io: {{docker_config_file: {}}}}}",
+    "registries.ghcr.io.username_file": "registries: {{ghcr.io: {{username_file: {}, password_file: /dev/null}}}}",
+    "registries.ghcr.io.password_file": "registries: {{ghcr.io: {{username_file: /dev/null, password_file: {}}}}}",
+}
+
+
+@pytest.mark.parametrize(("key", "text"), NAMED.items(), ids=NAMED)
+def test_every_file_that_is_named_has_to_exist(tmp_path, key, text):
+    found = (
+        rf"configuration\.yaml, line 1: {re.escape(key)}: found '/nope' \(No such file or directory\), expected a file"
+    )
+    with pytest.raises(ConfigurationError, match=found):
+        read(tmp_path, text.format("/nope"), files=True)
+    with pytest.raises(ConfigurationError, match="Is a directory"):
+        read(tmp_path, text.format(tmp_path), files=True)
+    read(tmp_path, text.format("/nope"), files=False)
+
+
+def test_no_key_that_names_a_file_is_left_out():
+    names = {key.name for key in KEYS if key.name.endswith(("_file", "kubeconfig"))}
+    names |= {f"registries.ghcr.io.{key.name}" for key in REGISTRY_KEYS if key.name.endswith("_file")}
+    assert names == set(NAMED)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"]
+)
+def test_a_ca_file_has_to_hold_certificates(tmp_path, content):
+    (tmp_path / "ca.pem").write_text(content)
+    expected = r"ca_file: found '.*ca\.pem' without any that is valid, expected a file with certificates \(PEM\)"
+    with pytest.raises(ConfigurationError, match=expected):
+        read(tmp_path, f"ca_file: {tmp_path}/ca.pem", files=True)
+
+
+def test_the_variable_of_the_environment_that_names_the_file_is_not_a_key(tmp_path):
+    assert read(tmp_path, "strategy: minor", IMAGE_PATCH_CONFIG="/nope").strategy is Strategy.MINOR

@@ -133,6 +133,36 @@ def test_of_several_tags_of_one_image_in_one_container_the_lowest_is_kept():
     assert ignored == 0
 
 
+@pytest.mark.parametrize(
+    ("failure", "reason"), [(Reason.PENDING, Reason.TAG_NOT_FOUND), (Reason.UNREACHABLE, Reason.UNREACHABLE)]
+)
+def test_a_tag_that_its_repository_lacks_is_unknown_and_nothing_else_is_said_of_it(failure, reason):
+    (item,), _ = evaluate("mojaloop/central-ledger:v1.0.0")
+    item.update(VERDICT, Reason.PENDING)
+    item.update(replace(VERDICT, latest="v1.0.0", behind=0, found=False), failure)
+    found = item.finding
+    assert (found.reason, found.patch_available) == (reason, None)
+    assert [found.latest_tag, found.releases_behind, found.published, found.first_seen] == [None] * 4
+    assert [found.minor, found.major] == [None] * 2
+    item.update(VERDICT, Reason.PENDING)
+    assert (item.finding.reason, item.finding.latest_tag) == (None, "v1.0.2")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("Bad Image!!", "Bad Image!!"),
+        ("a\x1b[2Jb\n", "a\\x1b[2Jb\\n"),
+        ("\udcff", "\\udcff"),
+        ("A" * 999, "A" * 300 + "..."),
+    ],
+)
+def test_an_invalid_reference_keeps_its_text_in_print(written, shown):
+    (item,), _ = evaluate(written)
+    assert (item.finding.reason, item.finding.reference) == (Reason.INVALID_REFERENCE, shown)
+    assert (item.finding.image, item.finding.tag) == ("", "")
+
+
 def test_an_answer_replaces_the_reason_and_an_equal_one_leaves_the_finding_as_it_is():
     (item,), _ = evaluate("mojaloop/central-ledger:v1.0.0")
     item.update(None, Reason.UNREACHABLE)

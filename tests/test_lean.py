@@ -11,7 +11,7 @@ import sys
 import exporter.__main__, exporter.cli
 import httpx
 import kubernetes.aio.client, kubernetes.aio.config
-unwanted = ("requests", "rich", "pygments", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3")
+unwanted = ("requests", "rich", "shtab", "pygments", "kubernetes.client", "kubernetes.aio.dynamic", "urllib3")
 print(*(name for name in unwanted if name in sys.modules))
 httpx.AsyncClient
 kubernetes.aio.client.CoreV1Api

@@ -107,13 +107,63 @@ spec: {containers: [{name: main, image: "a/b:v1.0.0"}]}
 
 
 def test_custom_resources_of_known_kinds_are_judged(tmp_path):
-    config, rollout = found(tmp_path, f"{OPENSHIFT}---\n{ARGO}---\n{ARGO.replace('argoproj', 'example')}")
+    config, rollout, other = found(tmp_path, f"{OPENSHIFT}---\n{ARGO}---\n{ARGO.replace('argoproj', 'example')}")
+    assert str(other.key) == "default/Rollout.example.io/web"
     assert (config.key.kind, config.image_triggers, config.containers[0].image) == (
         "DeploymentConfig",
         ("main",),
         "a/b:v1.0.0",
     )
     assert (rollout.key.kind, rollout.declared, rollout.containers[0].image) == ("Rollout", True, "a/b:v1.0.0")
+
+
+CUSTOM = {
+    "a template, as a Deployment has": (
+        "spec: {template: {metadata: {annotations: {image-patch.mojaloop.io/strategy: minor}}, "
+        "spec: {containers: [{name: main, image: 'a/b:v1'}]}}}",
+        ["a/b:v1"],
+    ),
+    "templates in a list": (
+        "spec: {groups: [{template: {spec: {containers: [{name: main, image: 'a/b:v1'}]}}}, "
+        "{template: {spec: {containers: [{name: main, image: 'a/b:v2'}]}}}]}",
+        ["a/b:v1", "a/b:v2"],
+    ),
+    "a pod's specification": (
+        "spec: {containers: [{name: main, image: 'a/b:v1'}], initContainers: [{name: first, image: 'a/b:v2'}]}",
+        ["a/b:v2", "a/b:v1"],
+    ),
+    "a template of a template": (
+        "spec: {jobs: [{template: {spec: {template: {spec: {containers: [{name: main, image: 'a/b:v1'}]}}}}}]}",
+        ["a/b:v1"],
+    ),
+    "no container": ("spec: {containers: 3, template: {spec: {containers: [main]}}, image: 'a/b:v1'}", []),
+    "what ran": ("status: {template: {spec: {containers: [{name: main, image: 'a/b:v1'}]}}}", []),
+}
+
+
+@pytest.mark.parametrize(("text", "images"), CUSTOM.values(), ids=CUSTOM)
+def test_every_pod_template_of_a_custom_resource_is_judged(tmp_path, text, images):
+    head = "apiVersion: apps.kruise.io/v1beta1\nkind: StatefulSet\nmetadata: {name: ledger}\n"
+    workloads = found(tmp_path, head + text)
+    assert [container.image for workload in workloads for container in workload.containers] == images
+    assert {str(workload.key) for workload in workloads} <= {"default/StatefulSet.apps.kruise.io/ledger"}
+    assert (
+        found(tmp_path, head.replace("apps.kruise.io/v1beta1", "v1").replace("StatefulSet", "ConfigMap") + text) == []
+    )
+
+
+def test_annotations_of_a_custom_resource_s_template_count(tmp_path):
+    text, _ = CUSTOM["a template, as a Deployment has"]
+    (workload,) = found(tmp_path, f"apiVersion: x.io/v1\nkind: Job\nmetadata: {{name: a}}\n{text}")
+    assert workload.annotations == (("image-patch.mojaloop.io/strategy", "minor"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("Error chart not found", 1), ("---\na: b\n---\n- a\n- b\n", 4), ("[1]", 1), ("42", 1)]
+)
+def test_a_document_that_is_not_a_mapping_is_an_error_with_its_line(tmp_path, text, line):
+    with pytest.raises(ManifestError, match=rf"a\.yaml.*, line {line}: this is not a YAML mapping"):
+        found(tmp_path, text)
 
 
 def test_a_rollout_that_refers_to_a_deployment_counts_nothing_twice(tmp_path):

@@ -130,6 +130,23 @@ async def test_a_failed_lookup_keeps_the_time_of_the_last_one_and_says_why():
         assert (poller.failures, poller.lookups) == ({LEDGER: Reason.RATE_LIMITED}, {LEDGER: 1_000_000.0})
 
 
+async def test_a_registry_that_cannot_be_reached_is_logged_once_until_it_answers(caplog):
+    caplog.set_level("INFO")
+    other = Repository("docker.io", "mojaloop/other")
+    async with polling() as (registry, poller):
+        registry.failures = [RegistryError("no route", reason=Reason.UNREACHABLE) for _ in range(3)]
+        for repository in (LEDGER, other, LEDGER, LEDGER):
+            await poller.look_up(repository, set())
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{LEDGER}: no route (unreachable); its other repositories are not logged until it answers",
+            "docker.io answers again",
+        ]
+        registry.failures = [RegistryError("no", reason=Reason.NOT_FOUND) for _ in range(2)]
+        for repository in (LEDGER, other):
+            await poller.look_up(repository, set())
+        assert len(caplog.records) == 4, "other failures are about a repository"
+
+
 async def test_after_a_restart_a_repository_waits_for_the_rest_of_its_interval(tmp_path):
     clock = Clock()
     async with polling(tmp_path, clock) as (_, poller):
@@ -236,6 +253,32 @@ async def test_a_change_of_what_runs_asks_at_once_for_what_was_not_found(reason,
         other = Repository("quay.io", "mojaloop/other")
         await settled(poller, {LEDGER: demand, other: Demand(namespaces={"x"})}, group, lambda: other in poller.lookups)
         await settled(poller, {LEDGER: demand}, group, lambda: registry.asked.count(LEDGER) == 1 + again)
+
+
+@pytest.mark.parametrize(
+    ("failures", "again"), [([], True), ([RegistryError("no", reason=Reason.RATE_LIMITED)], False)]
+)
+async def test_a_running_tag_that_the_list_lacks_is_looked_for_once_and_at_once(failures, again):
+    lacking = Demand({"v1.0.7"}, lacking={"v1.0.7"}, namespaces={"hub"})
+    other = Repository("quay.io", "mojaloop/other")
+    async with polling() as (registry, poller), following() as group:
+        registry.failures = list(failures)
+        await settled(poller, FOLLOWED, group, lambda: LEDGER in poller.lookups or poller.failures)
+        for _ in range(2):
+            await settled(poller, {LEDGER: lacking}, group, lambda: registry.asked.count(LEDGER) == 1 + again)
+        await settled(
+            poller, {LEDGER: lacking, other: Demand(namespaces={"x"})}, group, lambda: other in poller.lookups
+        )
+        assert registry.asked.count(LEDGER) == 1 + again
+
+
+async def test_after_a_restart_a_tag_that_the_stored_list_lacks_is_looked_for_at_once(tmp_path):
+    clock = Clock()
+    async with polling(tmp_path, clock) as (_, poller):
+        await poller.look_up(LEDGER, {"v1.0.0"})
+    async with polling(tmp_path, clock) as (registry, poller), following() as group:
+        demand = Demand({"v1.0.7"}, lacking={"v1.0.7"}, namespaces={"hub"})
+        await settled(poller, {LEDGER: demand}, group, lambda: registry.asked == [LEDGER])
 
 
 def invented(count, namespace="hostile"):

@@ -1,5 +1,8 @@
 """The reasons are a closed list: alerting rules and other people's queries name them."""
 
+import re
+from pathlib import Path
+
 from exporter.reasons import REQUEST_FAILURES, Reason
 from exporter.telemetry import Telemetry
 
@@ -12,6 +15,7 @@ PERMANENT = {
     "registry_not_allowed",
     "private_address",
     "limit_exceeded",
+    "tag_not_found",
 }
 TRANSIENT = {"pending", "unreachable", "unauthorized", "not_found", "rate_limited", "bad_answer"}
 
@@ -31,3 +35,16 @@ def test_the_failures_of_an_allowed_registry_are_counted_from_zero():
     assert set(REQUEST_FAILURES) == {reason for reason in Reason if reason.value in TRANSIENT - {"pending"}} | {
         Reason.PRIVATE_ADDRESS
     }
+
+
+def test_the_rules_hold_alerts_for_transient_reasons_only():
+    rules = (Path(__file__).parent.parent / "alerts" / "mojaloop-image-patch.rules.yml").read_text()
+    (held,) = re.findall(r'reason=~"([^"]+)"', rules)
+    assert set(held.split("|")) == TRANSIENT
+
+
+def test_every_reason_but_pending_is_in_the_runbook():
+    runbook = (Path(__file__).parent.parent / "alerts" / "runbook.md").read_text()
+    (table,) = re.findall(r"\| reason \| what to do \|\n((?:\|.*\n)+)\n## MojaloopImagePatchExporterDown", runbook)
+    named = set(re.findall(r"`([a-z_]+)`", "\n".join(line.split("|")[1] for line in table.splitlines())))
+    assert named == (PERMANENT | TRANSIENT) - {"pending"}

@@ -131,3 +131,23 @@ async def test_a_proxy_that_misbehaves(answer, reason, limit):
     ):
         error = await refused(ours.tags(LEDGER), reason)
         assert error.limit is limit
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+async def test_a_dead_proxy_is_named_without_its_credentials(insecure):
+    async with client(RegistryEntry(name=NAME, insecure=insecure), proxy="http://hub:s3cret@127.0.0.1:1") as ours:
+        error = await refused(ours.tags(LEDGER), Reason.UNREACHABLE, r"^cannot connect to the proxy 127\.0\.0\.1:1$")
+        assert "s3cret" not in str(error)
+
+
+async def test_a_proxy_that_has_no_address_is_named():
+    async with client(RegistryEntry(name=NAME), proxy="http://none.invalid:1") as ours:
+        await refused(ours.tags(LEDGER), Reason.UNREACHABLE, r"^the proxy none\.invalid has no address$")
+
+
+async def test_a_proxy_that_refuses_is_named():
+    async with (
+        web(lambda _: reply(status=407)) as between,
+        client(RegistryEntry(name=NAME), proxy=f"http://{between.host}") as ours,
+    ):
+        await refused(ours.tags(LEDGER), Reason.UNREACHABLE, "^the proxy answered with 407")

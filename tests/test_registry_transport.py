@@ -22,13 +22,51 @@ async def test_a_registry_that_refuses_connections():
     async with web(lambda _: b"") as server:
         pass
     async with client(entry_for(server)) as ours:
-        await refused(ours.tags(at(server)), Reason.UNREACHABLE)
+        await refused(ours.tags(at(server)), Reason.UNREACHABLE, f"^cannot connect to {server.host}$")
         assert ours.failures(server.host) == {"unreachable": 1.0}
 
 
+async def test_what_to_add_for_a_registry_that_is_not_allowed_is_logged_once(caplog):
+    async with client() as ours:
+        for path in ("a/b", "a/c"):
+            with pytest.raises(RegistryError, match="not allowed"):
+                ours.client.lookup_repository(Repository("hub.example:5000", path))
+    (record,) = caplog.records
+    assert record.getMessage().endswith('add it to the configuration: registries: {"hub.example:5000": {allow: true}}')
+
+
+async def test_what_is_logged_of_registries_that_are_not_allowed_is_bounded(caplog):
+    async with client() as ours:
+        for number in range(300):
+            with contextlib.suppress(RegistryError):
+                ours.client.lookup_repository(Repository(f"r{number}.example", "a/b"))
+    assert len(caplog.records) == 100
+
+
 async def test_plain_http_where_tls_is_expected():
-    async with web(lambda _: reply({"tags": ["v1"]})) as server, client(entry_for(server, insecure=False)) as ours:
-        await refused(ours.tags(at(server)), Reason.UNREACHABLE)
+    async def answer(reader, writer):
+        await reader.read(1)
+        writer.write(reply(status=400))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    name = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, client(RegistryEntry(name=name, allow_private=LOOPBACK)) as ours:
+        said = rf"the answer is not TLS; if {name} is served by plain HTTP, set insecure: true in its entry"
+        await refused(ours.tags(Repository(name, "a/b")), Reason.UNREACHABLE, said)
+
+
+@pytest.mark.parametrize("how", ["tls", "status 400"])
+async def test_tls_where_plain_http_is_expected(tmp_path, how):
+    # nginx, Apache and Go's servers answer with status 400; others with an alert of TLS, or not at all.
+    def answer(_):
+        return (
+            reply(b"Client sent an HTTP request to an HTTPS server.\n", status=400) if how != "tls" else b"\x15\x03\x01"
+        )
+
+    async with web(answer) as server, client(entry_for(server)) as ours:
+        said = rf"; if {server.host} is served by HTTPS, remove insecure from its entry of registries"
+        await refused(ours.tags(at(server)), Reason.BAD_ANSWER, said)
 
 
 async def test_a_registry_with_certificates_of_its_own(tmp_path):

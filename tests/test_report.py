@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from exporter import __version__
 from exporter.commands import render
 from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.reasons import Reason
-from exporter.report import FORMATS, write
+from exporter.report import FORMATS, OutputError, write
 from exporter.report.json_output import ContainerFinding, Document, WorkloadFinding, render_json
+from exporter.report.progress import progress
 from exporter.report.shell import render_commands
 from exporter.report.table import counts, table
 from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key, source
@@ -52,7 +55,9 @@ MISSED = (finding(), finding(name="wait", init=True))
 OTHER = WorkloadKey("mojaloop", "Deployment", "other")
 CURRENT = finding("v1.0.2", key=OTHER)
 UNKNOWN = finding("latest", key=WorkloadKey("mojaloop", "Job", "once"), reason=Reason.FLOATING_TAG)
-INVALID = finding(key=WorkloadKey("z", "Pod", "p"), reason=Reason.INVALID_REFERENCE, reference="", image="", tag="")
+INVALID = finding(
+    key=WorkloadKey("z", "Pod", "p"), reason=Reason.INVALID_REFERENCE, reference="Bad Image!!", image="", tag=""
+)
 
 
 def snapshot(findings, workloads=None, **more):
@@ -75,13 +80,14 @@ SNAPSHOT = snapshot(
 
 
 def to_json(snapshot):
-    return json.loads(render_json(snapshot))
+    return json.loads(render_json(snapshot, now=NOW))
 
 
 def test_the_json_of_a_finding():
     document = to_json(SNAPSHOT)
-    assert list(document) == ["format", "findings", "workloads"]
-    assert document["format"] == 2
+    assert list(document) == ["format", "generated", "version", "synced", "findings", "workloads"]
+    assert (document["format"], document["generated"]) == (2, "2023-11-14T22:13:20Z")
+    assert (document["version"], document["synced"]) == (__version__, True)
     assert document["findings"][0] == {
         "namespace": "mojaloop",
         "workload_kind": "Deployment",
@@ -123,11 +129,11 @@ def test_the_json_of_a_workload():
 
 def test_a_command_is_there_once_however_many_containers_it_patches():
     many = tuple(finding(name=f"c{number:03}", position=number) for number in range(600))
-    text = render_json(snapshot(many))
+    text = render_json(snapshot(many), now=NOW)
     assert text.count(b"kubectl ") == 2, "the patch and its rollback"
     (workload,) = json.loads(text)["workloads"]
     assert workload["patch_command"].count('"replace"') == 600
-    one = len(render_json(snapshot(many[:1])))
+    one = len(render_json(snapshot(many[:1]), now=NOW))
     assert len(text) < 600 * one, "the size grows with the containers, and not with their square"
 
 
@@ -140,7 +146,7 @@ def test_findings_and_workloads_join_by_what_both_have():
 
 @pytest.mark.parametrize("shown", [SNAPSHOT, Snapshot()], ids=["findings", "empty"])
 def test_the_json_is_as_its_types_declare_it_with_an_object_on_each_line(shown):
-    text = render_json(shown)
+    text = render_json(shown, now=NOW)
     document = msgspec.json.decode(text, type=Document)
     assert msgspec.to_builtins(document) == json.loads(text)
     objects = [line for line in text.decode().splitlines() if line.startswith("    {")]
@@ -163,7 +169,7 @@ def test_the_json_where_there_is_nothing_to_say():
     assert (current["published"], current["managed_by"]) == (None, None)
     assert (unknown["patch_available"], unknown["reason"], unknown["releases_behind"]) == (None, "floating_tag", None)
     assert unknown["upgrades"] == {"minor": None, "major": None}
-    assert (invalid["image"], invalid["reference"]) == ("", "")
+    assert (invalid["image"], invalid["reference"]) == ("", "Bad Image!!")
 
 
 def test_a_reference_by_itself_has_no_workload():
@@ -209,9 +215,9 @@ def test_commands_are_a_script():
     assert "kubectl" not in render_commands(snapshot(findings=(job,)))
 
 
-def shown(snapshot, width=200, **more):
+def shown(snapshot, width=200):
     console = Console(file=io.StringIO(), width=width, markup=False)
-    console.print(table(snapshot, now=NOW, **more))
+    console.print(table(snapshot, now=NOW))
     return console.file.getvalue()
 
 
@@ -229,7 +235,7 @@ def test_the_table_says_what_is_missed_first_and_what_is_unknown_last():
         "deployment/ledger",
     ]
     assert lines[2] == ["mojaloop/ledger:v1.0.2", "none", "v2.0.0", "mojaloop", "deployment/other"]
-    assert lines[3] == ["(not", "an", "image", "reference)", "unknown:", "invalid", "reference", "z", "pod/p"]
+    assert lines[3] == ["Bad", "Image!!", "unknown:", "invalid", "reference", "z", "pod/p"]
     assert lines[4] == ["mojaloop/ledger:latest", "unknown:", "floating", "tag", "mojaloop", "job/once"]
 
 
@@ -246,17 +252,65 @@ def test_where_nothing_is_to_be_done_some_workloads_stand_for_many():
     assert shown(Snapshot(findings=missed)).count("deployment/d") == 15
 
 
-@pytest.mark.parametrize(("width", "lines"), [(80, "stacked"), (200, "columns")])
-def test_a_terminal_gets_columns_where_they_fit(monkeypatch, capsys, width, lines):
+@pytest.fixture
+def terminal(monkeypatch):
+    """Standard output is a terminal of that many columns, and shows colours."""
+
+    def terminal(width):
+        for name, value in {"COLUMNS": str(width), "TTY_COMPATIBLE": "1", "TERM": "xterm-256color"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("NO_COLOR", raising=False)
+
+    return terminal
+
+
+def plain(text):
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_terminal_gets_a_table_of_its_width(terminal, capsys, width):
     long = WorkloadKey("mojaloop", "Deployment", "moja-centralledger-handler-transfer-prepare")
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
-    write(Snapshot(findings=(finding(key=long), CURRENT)), "table", now=NOW)
-    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-    assert ("WHERE" in text) == (lines == "columns")
-    assert "mojaloop deployment/moja-centralledger-handler-transfer-prepare" in text
-    assert ("mojaloop/ledger:v1.0.0 -> v1.0.2" in text) == (lines == "stacked")
+    terminal(width)
+    write(Snapshot(findings=(finding(key=long), CURRENT, UNKNOWN, INVALID)), "table", now=NOW)
+    head, *rows = plain(capsys.readouterr().out).rsplit("\n\n", 1)[0].splitlines()
+    assert all(len(line) <= width for line in (head, *rows))
+    where = head.index("WHERE")
+    text = "".join(line[where:].strip() for line in rows)
+    assert "deployment/moja-centralledger-handler-transfer-prepare" in text, "wrapped within its column"
+    assert "mojaloop/ledger:v1.0.0" in "".join(line[: head.index("PATCH")].strip() for line in rows)
+
+
+@pytest.mark.parametrize(
+    ("found", "colour"),
+    [
+        (finding("v1.0.2"), "33"),
+        (finding("v1.0.2", minor="v1.0.2", major="v1.0.2"), "32"),
+    ],
+    ids=["a newer line exists", "the newest line"],
+)
+def test_none_is_green_only_on_the_newest_line(terminal, capsys, found, colour):
+    terminal(200)
+    write(Snapshot(findings=(found,)), "table", now=NOW)
+    assert f"\x1b[{colour}mnone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("latest", "minor", "major", "newer"),
+    [
+        ("v1.0.2", "v1.1.0", "v2.0.0", "v2.0.0"),
+        ("v1.0.2", "v1.1.0", "v1.0.0", "v1.1.0"),
+        ("v1.1.0", "v1.1.0", "v2.0.0", "v2.0.0"),
+        ("v2.0.0", "v1.1.0", "v2.0.0", None),
+        ("v1.1.0", "v1.1.0", "v1.0.0", None),
+        ("v1.0.0", "v1.0.0", "v1.0.0", None),
+    ],
+    ids=["patch", "no major", "strategy minor", "strategy major", "strategy minor, no major", "nothing newer"],
+)
+def test_what_a_strategy_offers_is_not_offered_again_as_a_newer_line(latest, minor, major, newer):
+    found = finding(latest=latest, minor=minor, major=major)
+    assert found.newer_line == newer
+    assert (newer or "-") in (shown(Snapshot(findings=(found,))) + "-")
 
 
 def test_a_pipe_gets_whole_lines(monkeypatch, capsys):
@@ -266,13 +320,51 @@ def test_a_pipe_gets_whole_lines(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert f"deployment/{'d' * 250}\n" in text
     assert text.count("\n") == 6, "the head, three rows, an empty line, the counts"
+    assert not any(line.endswith(" ") for line in text.splitlines())
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
-def test_a_narrow_terminal_loses_no_name(width):
-    text = shown(SNAPSHOT, width, narrow=True)
-    for name in ("deployment/ledger", "mojaloop/ledger:v1.0.0", "v1.0.2", "job/once", "43"):
-        assert name in text
+def test_each_invalid_reference_is_a_row():
+    invalid = [
+        finding(key=reference_key(n), reason=Reason.INVALID_REFERENCE, reference=text, image="", tag="")
+        for n, text in enumerate(["Bad Image!!", "x y", ""])
+    ]
+    rows = shown(Snapshot(findings=invalid)).splitlines()[1:]
+    assert sorted(row.partition("  ")[0] for row in rows) == ["(no image)", "Bad Image!!", "x y"]
+
+
+def test_one_container_is_not_containers():
+    assert render_commands(snapshot(findings=(UNKNOWN,))) == "# 1 of 1 container could not be judged.\n"
+    assert counts(Snapshot(findings=(UNKNOWN,))).startswith("1 container checked; ")
+
+
+@pytest.mark.parametrize("output", FORMATS)
+def test_an_output_that_cannot_be_written_is_an_error(monkeypatch, output):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(OutputError, match="cannot write to standard output: No space left on device"):
+            write(SNAPSHOT, output, now=NOW)
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(OutputError, match="cannot write to standard output: it is closed"):
+        write(SNAPSHOT, output, now=NOW)
+
+
+def test_a_log_line_does_not_run_into_the_bar(monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    handler = logging.StreamHandler(terminal)
+    logging.getLogger().addHandler(handler)
+    try:
+        with progress() as show:
+            show("looking tags up", 1, 3)
+            logging.getLogger("exporter").warning("busy")
+        assert handler.stream is terminal
+        logging.getLogger("exporter").warning("done")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).replace("\r", "\n").splitlines()
+    assert "busy" in [line.strip() for line in lines]
+    assert "done" in lines
 
 
 def test_markup_in_a_name_is_text():

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from exporter.logs import shown
 from tests.support.bad_registries import BAD
 from tests.support.components import need
 from tests.support.exporter_process import Exporter, exporter, local
@@ -227,9 +228,10 @@ def test_no_hostile_reference_reaches_a_label_or_a_command(running, kube, namesp
             "invalid_reference",
             "",
             "",
-            "",
+            shown(image),
         ), image
-        assert image not in page
+        assert finding["reference"].isprintable()
+        assert image not in page, "only the JSON has it"
     assert running.value("mojaloop_image_patch_available", container="main") == 1.0, "nothing else stops"
     assert running.value("mojaloop_exporter_synced", watched_namespace=namespace) == 1.0
 

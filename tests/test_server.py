@@ -123,6 +123,12 @@ def test_a_page_in_each_format_and_encoding(server, accept, media, parse, encodi
 
 def test_the_other_pages(server):
     assert server.get("/api/v1/findings")[2] == b'{"format":2}\n'
+    server.ready = False
+    status, headers, body = server.get("/api/v1/findings")
+    assert (status, headers["content-type"].partition(";")[0], body) == (
+        503, "text/plain", b"not ready: the cluster has not been listed yet\n",
+    )  # fmt: skip
+    server.ready = True
     assert server.get("/-/healthy")[0] == 200
     assert b'href="/metrics"' in server.get("/")[2]
     assert server.get("/none")[0] == 404

@@ -113,4 +113,27 @@ def test_a_tag_is_read_once_for_each_expression_and_strategy():
     verdicts = repository.judge(*(Question(f"v{major}.0.0", include="v1[.].*") for major in range(PAGE_TAGS)))
     assert verdicts[0].major == "v1.0.0"
     assert {verdict.major for verdict in verdicts[1:]} == {f"v{major}.0.0" for major in range(1, PAGE_TAGS)}
-    assert sum(counts) <= 3 * PAGE_TAGS
+    assert sum(counts) <= 3 * PAGE_TAGS + PAGE_TAGS, "and one for each running tag"
+
+
+@pytest.mark.parametrize(
+    ("tags", "running", "found", "latest"),
+    [
+        (["v1.0.0"], "v1.0.0", True, "v1.0.0"),
+        (["v1.0.0"], "v99.0.0", False, "v99.0.0"),
+        ([], "v1.0.0", False, "v1.0.0"),
+        (["v1.0.0", "v2.0.0"], "v1.0.1", False, "v1.0.1"),
+        (["v1.0.1"], "v1.0.0", True, "v1.0.1"),
+        (["v1.0.0-rc1"], "v1.0.0-rc.1", False, "v1.0.0-rc.1"),
+        ([f"v1.0.0-{word}" for word in ("RC", "Rc", "rC", "rc")], "v1.0.0-RC", True, "v1.0.0-RC"),
+    ],
+    ids=["listed", "not listed", "no tags", "a newer line", "withdrawn, with a patch", "another spelling", "spellings"],
+)
+def test_a_tag_that_its_repository_lacks_is_not_found_unless_a_patch_of_it_is_known(tags, running, found, latest):
+    (verdict,) = judge(dict.fromkeys(tags, UNKNOWN), Question(running))
+    assert (verdict.found, verdict.latest) == (found, latest)
+
+
+def test_an_expression_that_excludes_the_running_tag_does_not_hide_that_it_exists():
+    (verdict,) = judge({"v1.0.0": UNKNOWN}, Question("v1.0.0", exclude=".*"))
+    assert (verdict.found, verdict.latest) == (True, "v1.0.0")

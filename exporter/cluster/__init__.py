@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from exporter.cluster.aggregator import WorkloadAggregator
 from exporter.cluster.connection import (
     ApiError,
-    ClusterConfigurationError,
     Connection,
     UnreachableError,
     open_connection,
 )
+from exporter.cluster.credentials import ClusterConfigurationError
 from exporter.cluster.decode import MalformedError
 from exporter.cluster.reflector import (
     RECHECK_SECONDS,

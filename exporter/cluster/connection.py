@@ -8,7 +8,6 @@ tokens to use, and a service account's token is read from its file again every m
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,8 +17,10 @@ from typing import Any
 
 import aiohttp
 from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client import ApiClient
 
+from exporter.cluster import credentials
+from exporter.cluster.credentials import ClusterConfigurationError
 from exporter.cluster.decode import MalformedError, decode_failure
 from exporter.cluster.nesting import Message
 from exporter.limits import Limit
@@ -36,10 +37,6 @@ REREAD_SECONDS = (1.0, 60.0)
 LONGEST_MESSAGE = 500
 # Lines of a watch that are handled before other tasks run.
 LINES_TOGETHER = 200
-
-
-class ClusterConfigurationError(Exception):
-    """No cluster is configured: there is no kubeconfig, no such context, or no service account."""
 
 
 class UnreachableError(Exception):
@@ -109,21 +106,11 @@ class Connection:
                 first, most = REREAD_SECONDS
                 self._pause = min(max(first, self._pause * 2), most)
                 self._readable = now + self._pause
-            configuration = Configuration()
+            configuration = await credentials.read(kubeconfig=self._kubeconfig, context=self._context)
             configuration.connection_pool_maxsize = 0  # every watch keeps one open
             try:
-                if self._kubeconfig is None and self._context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
-                    config.load_incluster_config(client_configuration=configuration)
-                else:
-                    _look_for(self._kubeconfig)
-                    await config.load_kube_config(
-                        config_file=str(self._kubeconfig) if self._kubeconfig is not None else None,
-                        context=self._context,
-                        client_configuration=configuration,
-                        persist_config=False,
-                    )
                 client = ApiClient(configuration)
-            except (config.ConfigException, OSError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 raise ClusterConfigurationError(f"cannot read the cluster's configuration: {error}") from error
             before, self._session = self._session, _Session(client)
             self.credentials_generation += 1
@@ -231,7 +218,7 @@ class Connection:
             raise UnreachableError(f"cannot read the service account's token: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             kind = UntrustedError if _is_of_tls(error) else UnreachableError
-            raise kind(str(error)[:LONGEST_MESSAGE] or type(error).__name__) from error
+            raise kind(_described(error)[:LONGEST_MESSAGE]) from error
         finally:
             session.requests -= 1
             if session.retired:
@@ -252,20 +239,6 @@ async def open_connection(*, kubeconfig: Path | None = None, context: str | None
         yield connection
     finally:
         await connection.close()
-
-
-def _look_for(kubeconfig: Path | None) -> None:
-    """Say which kubeconfig is missing; the client's own error does not."""
-    if kubeconfig is not None:
-        if not kubeconfig.is_file():
-            raise ClusterConfigurationError(f"there is no kubeconfig {kubeconfig}")
-        return
-    named = os.environ.get("KUBECONFIG", "")
-    files = [Path(part) for part in named.split(os.pathsep) if part] or [Path("~/.kube/config").expanduser()]
-    if not any(file.is_file() for file in files):
-        raise ClusterConfigurationError(
-            f"there is no kubeconfig ({', '.join(map(str, files))}) and this is not a pod; name one with --kubeconfig"
-        )
 
 
 async def _retire(session: _Session) -> None:
@@ -301,6 +274,15 @@ async def _refusal(answer: Any) -> ApiError:
     asked = answer.headers.get("Retry-After", "")
     seconds = min(float(asked), MOST_RETRY_AFTER) if asked.isascii() and asked.isdecimal() and len(asked) < 10 else None
     return ApiError(answer.status, message[:LONGEST_MESSAGE] or "no reason given", retry_after=seconds)
+
+
+def _described(error: Exception) -> str:
+    """What went wrong, and whether it is the proxy's fault, which aiohttp's own texts do not say."""
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"cannot connect to the proxy {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy {error.request_info.real_url.host} answered with status {error.status}: {error.message}"
+    return str(error) or type(error).__name__
 
 
 def _is_of_tls(error: BaseException | None) -> bool:

@@ -168,6 +168,8 @@ def contents(name: str) -> Iterator[tuple[str, bytes]]:
     """
     try:
         if name == "-":
+            if sys.stdin is None:  # Python sets it to None if it was closed before the start
+                raise ManifestError("standard input is closed")
             yield "standard input", _read("standard input", sys.stdin.buffer)
         elif (folder := Path(name)).is_dir():
             files = sorted(file for file in folder.rglob("*") if file.suffix in _ENDINGS and file.is_file())

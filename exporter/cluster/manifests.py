@@ -1,8 +1,9 @@
 """What `helm template` or a folder's YAML would run: manifests instead of a cluster.
 
-The same structures and rules as for a cluster's objects; only the way in differs. Documents of other kinds are passed
-over. What is not a usable manifest is an error with its file, document, line and what to do: a gate in a pipeline that
-skips what it does not understand passes everything.
+The same structures and rules as for a cluster's objects; only the way in differs. Of a custom resource every pod
+template counts, wherever it is. Documents of other kinds are passed over. What is not a usable manifest is an error
+with its file, document, line and what to do: a gate in a pipeline that skips what it does not understand passes
+everything.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from exporter import kinds
 from exporter.cluster.decode import Object, PodMetadata
 from exporter.cluster.documents import ManifestError, contents, documents, hint, place
 from exporter.cluster.templates import merge, to_workloads
-from exporter.workloads import Workload, WorkloadKey, is_object_name
+from exporter.kinds import Kind
+from exporter.workloads import Workload, WorkloadKey, is_kind, is_object_name
 
-__all__ = ["ManifestError", "read"]
+__all__ = ["ManifestError", "contents", "read"]
 
 _log = logging.getLogger(__name__)
 
@@ -64,9 +66,11 @@ def _together(parts: list[Workload]) -> Workload:
 
 def _workloads(content: bytes, where: str, namespace: str) -> Iterator[Workload]:
     for number, (line, document) in enumerate(documents(content, where), 1):
+        if document is not None and not isinstance(document, dict):
+            raise ManifestError(f"{place(where, number, line)}: this is not a YAML mapping, as Kubernetes objects are")
         for thing in _objects(document):
             name = thing.get("kind")
-            if not isinstance(name, str) or name not in kinds.KINDS:
+            if not isinstance(name, str):
                 continue
             try:
                 yield from _parts(name, thing, namespace)
@@ -75,33 +79,69 @@ def _workloads(content: bytes, where: str, namespace: str) -> Iterator[Workload]
                 raise ManifestError(f"{place(where, number, line)}: {problem}") from error
 
 
-def _parts(name: str, thing: dict[str, Any], namespace: str) -> tuple[Workload, ...]:
-    """What an object says about workloads; nothing if it runs nothing, or if its kind is a foreign one of this name.
+def _parts(name: str, thing: dict[str, Any], namespace: str) -> Iterator[Workload]:
+    """What an object says about workloads; nothing if it runs nothing.
 
     Raises:
         ValueError: the API server would not accept it. TypeError, msgspec.ValidationError: likewise.
     """
     version = thing.get("apiVersion")
-    if version is None and "metadata" in thing:
-        raise ValueError("it has no apiVersion")
-    kind = kinds.find(name, str(version)) if version is not None else None
-    if kind is None:
-        return ()
+    if version is None:
+        if name in kinds.KINDS and "metadata" in thing:
+            raise ValueError("it has no apiVersion")
+        return
     metadata = dict(thing.get("metadata") or {})
     # Names that the API server makes up are not known yet.
     metadata["name"] = metadata.get("name") or str(metadata.get("generateName") or "").rstrip("-.")
     metadata["namespace"] = metadata.get("namespace") or namespace
-    thing = {**thing, "metadata": metadata}
-    annotations = msgspec.convert(thing, PodMetadata).metadata.annotations if not kind.template else None
-    workloads = to_workloads(kind, msgspec.convert(thing, Object), pod_annotations=annotations)
-    for workload in workloads:
-        _check(workload)
-    return workloads
+    if (kind := kinds.find(name, str(version))) is not None:
+        parts = [{**thing, "metadata": metadata}]
+    elif (kind := _custom(name, str(version))) is not None:
+        parts = [{"metadata": metadata, "spec": {"template": found}} for found in _pod_templates(thing)]
+    else:
+        return
+    for part in parts:
+        annotations = msgspec.convert(part, PodMetadata).metadata.annotations if not kind.template else None
+        for workload in to_workloads(kind, msgspec.convert(part, Object), pod_annotations=annotations):
+            _check(workload)
+            yield workload
+
+
+def _custom(name: str, version: str) -> Kind | None:
+    """A kind for custom resources of this name, with a template where most have theirs; None for built-in kinds."""
+    group = version.rpartition("/")[0]
+    return Kind(name=f"{name}.{group}", group=group, plural="", patchable=False) if "." in group else None
+
+
+def _pod_templates(thing: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every pod template in a custom resource: what has containers with images, and the metadata next to it."""
+    waiting = [value for key, value in reversed(thing.items()) if key not in ("metadata", "status")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(reversed(value))
+        elif not isinstance(value, dict):
+            continue
+        elif _is_pod_spec(value.get("spec")):
+            yield {key: value[key] for key in ("metadata", "spec") if key in value}
+        elif _is_pod_spec(value):
+            yield {"spec": value}
+        else:
+            waiting.extend(reversed(value.values()))
+
+
+def _is_pod_spec(value: Any) -> bool:
+    containers = value.get("containers") if isinstance(value, dict) else None
+    return isinstance(containers, list) and any(
+        isinstance(container, dict) and {"name", "image"} <= container.keys() for container in containers
+    )
 
 
 def _check(workload: Workload) -> None:
     """Refuse what the exporter would leave out, or could not judge, only because of its names."""
     key = workload.key
+    if not is_kind(key.kind):
+        raise ValueError(f"{key.kind!r} is not a kind")
     names = {
         "namespace": [key.namespace],
         "name": [key.name],

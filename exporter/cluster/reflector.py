@@ -23,11 +23,11 @@ import msgspec
 from exporter.cluster.aggregator import ObjectRef, WorkloadAggregator
 from exporter.cluster.connection import (
     ApiError,
-    ClusterConfigurationError,
     Connection,
     TooLargeError,
     UnreachableError,
 )
+from exporter.cluster.credentials import ClusterConfigurationError
 from exporter.cluster.decode import (
     IdentityMetadata,
     MalformedError,

@@ -9,9 +9,19 @@ from __future__ import annotations
 
 from exporter.config.document import ConfigurationError
 from exporter.config.globs import Globs
+from exporter.config.key import FILE_VARIABLE
 from exporter.config.loading import load, parse_option
 from exporter.config.model import Configuration
 from exporter.config.registries import REGISTRY_KEYS
 from exporter.config.schema import KEYS
 
-__all__ = ["KEYS", "REGISTRY_KEYS", "Configuration", "ConfigurationError", "Globs", "load", "parse_option"]
+__all__ = [
+    "FILE_VARIABLE",
+    "KEYS",
+    "REGISTRY_KEYS",
+    "Configuration",
+    "ConfigurationError",
+    "Globs",
+    "load",
+    "parse_option",
+]

@@ -43,12 +43,14 @@ class Node:
         where: the file, the environment variable or the option.
         line: from 1; None where the source has no lines.
         path: of the key, such as `registries.ghcr.io.allow`; empty at the top.
+        files: whether a file that the value names has to exist.
     """
 
     value: Any
     where: str
     line: int | None
     path: str = ""
+    files: bool = True
 
     def wrong(self, expected: str, *, found: str | None = None) -> NoReturn:
         """Refuse the value.
@@ -73,14 +75,15 @@ class Node:
             self.wrong("a mapping")
         for (name, line), value in self.value.items():
             shown = printable(name)
-            yield name, Node(value, self.where, line, f"{self.path}.{shown}" if self.path else shown)
+            path = f"{self.path}.{shown}" if self.path else shown
+            yield name, Node(value, self.where, line, path, self.files)
 
     def items(self) -> Iterator[Node]:
         """The items of a list."""
         if not isinstance(self.value, list):
             self.wrong("a list")
         for number, (value, line) in enumerate(self.value):
-            yield Node(value, self.where, line, f"{self.path}[{number}]")
+            yield Node(value, self.where, line, f"{self.path}[{number}]", self.files)
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from exporter.config.parsers import Parser
 
 ENVIRONMENT_PREFIX = "IMAGE_PATCH_"
+FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
+"""The environment variable that names the configuration file."""
 
 
 def show(value: Any) -> str:

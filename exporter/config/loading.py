@@ -14,7 +14,7 @@ from typing import Any
 
 from exporter.config.document import ConfigurationError, Node, printable, read, read_file
 from exporter.config.globs import Globs
-from exporter.config.key import ENVIRONMENT_PREFIX, Key
+from exporter.config.key import ENVIRONMENT_PREFIX, FILE_VARIABLE, Key
 from exporter.config.model import Configuration
 from exporter.config.schema import KEYS, STATE_FOLDER
 from exporter.config.suggest import closest
@@ -23,8 +23,13 @@ from exporter.registry import DEFAULT_ENTRIES
 _KEYS = {tuple(key.name.split(".")): key for key in KEYS}
 
 
-def load(path: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """The configuration of a file (None: there is none) and the environment.
+def load(path: Path | None, environment: Mapping[str, str], *, files: bool = True) -> Configuration:
+    """The configuration of a file and the environment.
+
+    Args:
+        path: of the file; None if there is none.
+        environment: variables by name.
+        files: whether the files that it names have to exist.
 
     Raises:
         ConfigurationError: something in it is wrong.
@@ -36,7 +41,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Configuration:
             key = _key(parts, node)
             if key is None or (node.value is None and node.line is not None):
                 continue  # a key without a value is not set
-            value = key.parse(node)
+            value = key.parse(replace(node, files=files))
         except ConfigurationError as error:
             errors.append(error)
             continue
@@ -106,7 +111,9 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[tuple[st
     services = [variable.removesuffix("SERVICE_HOST") for variable in environment if variable.endswith("_SERVICE_HOST")]
     foreign = tuple(service + suffix for service in services for suffix in ("SERVICE_", "PORT"))
     for variable in sorted(environment):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or (variable not in known and variable.startswith(foreign)):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == FILE_VARIABLE:
+            continue
+        if variable not in known and variable.startswith(foreign):
             continue
         where = f"environment variable {printable(variable)}"
         if variable not in known:

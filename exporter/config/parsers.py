@@ -6,6 +6,7 @@ Every parser is total: it accepts whatever YAML can hold and raises nothing else
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -42,6 +43,29 @@ def path(node: Node) -> Path:
         return Path(text(node)).expanduser()
     except RuntimeError:
         node.wrong("a path; the home directory that this one starts with is unknown")
+
+
+def file(node: Node) -> Path:
+    """A path to a file that can be read."""
+    named = path(node)
+    if node.files:
+        try:
+            with named.open("rb") as opened:
+                opened.read(1)
+        except OSError as error:
+            node.wrong("a file that can be read", found=f"{str(named)!r} ({error.strerror})")
+    return named
+
+
+def certificates(node: Node) -> Path:
+    """A path to a file with certificates (PEM)."""
+    named = file(node)
+    if node.files:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=named)
+        except ssl.SSLError:
+            node.wrong("a file with certificates (PEM)", found=f"{str(named)!r} without any that is valid")
+    return named
 
 
 def optional_path(node: Node) -> Path | None:

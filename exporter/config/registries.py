@@ -23,20 +23,20 @@ REGISTRY_KEYS = (
     _key("insecure", parsers.flag, "Use plain HTTP."),
     _key(
         "ca_file",
-        parsers.path,
+        parsers.certificates,
         "A file with certificates (PEM) to trust in addition to public certificate authorities.",
     ),
     _key(
         "username_file",
-        parsers.path,
+        parsers.file,
         "A file with the user name. It is read again for every use. Credentials apply to every repository under the "
         "entry's name, whoever's workload names it. To confine them, name the entry after a path prefix, such as "
         "`ghcr.io/mojaloop`; other repositories of the registry are then looked up without them.",
     ),
-    _key("password_file", parsers.path, "A file with the password or access token. It is read again for every use."),
+    _key("password_file", parsers.file, "A file with the password or access token. It is read again for every use."),
     _key(
         "docker_config_file",
-        parsers.path,
+        parsers.file,
         "Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`. Credentials apply as those "
         "of `username_file`.",
     ),

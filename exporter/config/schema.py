@@ -65,18 +65,19 @@ KEYS = (
     _key(
         "proxy",
         parsers.url,
-        "The URL of an HTTP proxy for registries, with credentials if it needs them. "
+        "The URL of an HTTP proxy for registries, with credentials if it needs them. `HTTPS_PROXY` does not apply to "
+        "registries, see Proxies. "
         "The proxy itself has to refuse private addresses.",
     ),
     _key(
         "ca_file",
-        parsers.path,
+        parsers.certificates,
         "A file with certificates (PEM) to trust in addition to public certificate authorities, for every registry "
         "whose entry has no `ca_file`.",
     ),
     _key(
         "kubernetes.kubeconfig",
-        parsers.path,
+        parsers.file,
         "A kubeconfig to reach the cluster with.",
         field="kubeconfig",
         unset="as kubectl",

@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 _USER_AGENT = f"mojaloop-image-patch-exporter/{__version__}"
 # So many names are checked within some 2 ms; more of them in a thread.
 _MANY = 10_000
+# Anybody who can create a workload can name any number of registries.
+_MOST_REFUSED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class RegistryClient:
             )
             for entry in self._entries
         }
+        # What was logged; the evaluations of workloads ask, in one thread.
+        self._refused: set[str] = set()
         self._large = asyncio.Semaphore(Limit.LARGE_LOOKUPS.most)
         timeout = httpx.Timeout(self._limits.read, connect=self._limits.connect, pool=None)
         self._http = httpx.AsyncClient(
@@ -118,8 +122,19 @@ class RegistryClient:
             instead: what the annotation `image` of its workload names, if it has one.
 
         Raises:
-            RegistryError: `registry_not_allowed`; or `private_address`, the host is a private address.
+            RegistryError: `registry_not_allowed`; or `private_address`, the host is a private address. What to add to
+                the configuration is logged once for each registry.
         """
+        try:
+            return self._lookup_repository(repository, instead)
+        except RegistryError as error:
+            registry = (instead or repository).registry
+            if registry not in self._refused and len(self._refused) < _MOST_REFUSED:
+                self._refused.add(registry)
+                _log.warning("%s", error)
+            raise
+
+    def _lookup_repository(self, repository: Repository, instead: Repository | None) -> Repository:
         found = self._entries.lookup_repository(instead or repository)
         entry = self._entries.of(found)
         host = urls.host(entry.base)

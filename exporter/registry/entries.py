@@ -121,7 +121,8 @@ class RegistryEntries:
                 return entry
             name = name.rpartition("/")[0]
         raise RegistryError(
-            f"the registry {repository.registry} is not allowed; add it to registries",
+            f"the registry {repository.registry} is not allowed; to allow it, add it to the configuration: "
+            f'registries: {{"{repository.registry}": {{allow: true}}}}',
             reason=Reason.REGISTRY_NOT_ALLOWED,
         )
 

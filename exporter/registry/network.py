@@ -101,6 +101,8 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         self._allowed = allowed
         self._resolve = resolve
         self._backend = httpcore.AnyIOBackend()
+        # Through a proxy only the proxy is connected to.
+        self._role = "the proxy " if allowed is None else ""
 
     async def connect_tcp(
         self,
@@ -120,23 +122,24 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             async with asyncio.timeout(timeout):
                 found = [ip_address(text.partition("%")[0]) for text in await self._resolve(host, port)]
         except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
+            raise httpcore.ConnectTimeout(f"{self._role}{host} was not resolved in time") from error
         except (OSError, ValueError) as error:
-            raise httpcore.ConnectError(f"{host} has no address") from error
+            raise httpcore.ConnectError(f"{self._role}{host} has no address") from error
         allowed = () if self._allowed is None else tuple(self._allowed(host))
         for address in found:
             if self._allowed is not None and not may_be_contacted(address, allowed=allowed):
                 raise PrivateAddressError(
                     f"{host} resolves to the private address {address}; add its network to allow_private"
                 )
-        failure: Exception = httpcore.ConnectError(f"{host} has no address")
+        failure: Exception = httpcore.ConnectError(f"{self._role}{host} has no address")
         for address in found:
             try:
                 stream = await self._backend.connect_tcp(
                     str(address), port, timeout=timeout, local_address=local_address, socket_options=socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
+                failure = type(error)(f"cannot connect to {self._role}{host}:{port}")
+                failure.__cause__ = error
             else:
                 return BoundedStream(stream)
         raise failure

@@ -21,7 +21,7 @@ from exporter.registry.auth import RegistryAuth
 from exporter.registry.budget import Budget
 from exporter.registry.entries import RegistryEntry
 from exporter.registry.errors import RegistryError, bad_answer
-from exporter.registry.transport import Limits
+from exporter.registry.transport import Limits, expects_https
 from exporter.telemetry import Telemetry
 
 _MOST_REDIRECTS = 3
@@ -149,7 +149,9 @@ class Session:
         if status == 200 or (status == 304 and "if-none-match" in answer.request.headers):
             return
         error = RegistryError(
-            f"{urls.host(answer.url)} answered with status {status}",
+            f"{urls.host(answer.url)} answered with status {status}"
+            # What servers of HTTPS say to plain HTTP: Go's 400, nginx's 400, Apache's 400.
+            + (expects_https(self.entry) if status == 400 and answer.url.scheme == "http" else ""),
             reason=_REASONS.get(status, Reason.UNREACHABLE if status >= 500 else Reason.BAD_ANSWER),
             retry_after=headers.retry_after(answer.headers, now=self.now()),
         )

@@ -114,7 +114,7 @@ class Transport(httpx.AsyncBaseTransport):
                     take=request.extensions["take"],
                 )
         except _FAILURES as error:
-            raise _mapped(error) from error
+            raise _mapped(error, entry) from error
         finally:
             self._telemetry.registry_duration.labels(entry.host).observe(time.monotonic() - began)
         passed_on = [(name, value) for name, value in headers.raw if name.lower() not in _NOT_PASSED_ON]
@@ -174,11 +174,31 @@ _FAILURES = (
 )
 
 
-def _mapped(error: Exception) -> RegistryError:
+# What OpenSSL says if the first bytes of a server are no TLS.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
+
+
+def _mapped(error: Exception, entry: RegistryEntry) -> RegistryError:
+    what = str(error)
     if isinstance(error, PrivateAddressError):
-        return RegistryError(str(error), reason=Reason.PRIVATE_ADDRESS)
+        return RegistryError(what, reason=Reason.PRIVATE_ADDRESS)
     if isinstance(error, (httpcore.ProtocolError, httpcore.UnsupportedProtocol)):
-        return bad_answer(f"invalid HTTP response: {error}")
+        return bad_answer(f"invalid HTTP response: {what}{expects_https(entry)}")
+    if isinstance(error, httpcore.ProxyError):
+        return RegistryError(f"the proxy answered with {what}", reason=Reason.UNREACHABLE)
     if isinstance(error, httpcore.TimeoutException):
-        return RegistryError(f"no answer in time ({type(error).__name__})", reason=Reason.UNREACHABLE)
-    return RegistryError(str(error) or type(error).__name__, reason=Reason.UNREACHABLE)
+        detail = what or type(error).__name__
+        return RegistryError(f"no answer in time ({detail})", reason=Reason.UNREACHABLE)
+    if any(sign in what for sign in _NO_TLS):
+        change = "set insecure: true" if entry.endpoint is None else "write http:// in endpoint"
+        hint = f"if {entry.name} is served by plain HTTP, {change} in its entry of registries"
+        return RegistryError(f"the answer is not TLS; {hint}", reason=Reason.UNREACHABLE)
+    return RegistryError(what or type(error).__name__, reason=Reason.UNREACHABLE)
+
+
+def expects_https(entry: RegistryEntry) -> str:
+    """What to do about an answer that is no registry's, if plain HTTP may be why; otherwise nothing."""
+    if entry.base.scheme != "http":
+        return ""
+    change = "remove insecure from" if entry.endpoint is None else "write https:// in endpoint in"
+    return f"; if {entry.name} is served by HTTPS, {change} its entry of registries"

@@ -1,7 +1,8 @@
 """For programs: the JSON of `check` and of `/api/v1/findings`. Its keys are an API, described in docs/findings.md.
 
 A workload's command can be long, and many of its containers share it. It is therefore in a list of its own, once for
-each workload, image and tag. Each object is encoded by itself, so that memory never holds the document twice.
+each workload, image and tag. Each object is encoded by itself, so that memory never holds the document twice. What is
+true of the document (`head`) is apart from its lists (`body`): the server renders the lists once for all requests.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from exporter import __version__
 from exporter.findings import NO_STATE, Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.reasons import Reason
 from exporter.workloads import ContainerType, WorkloadKey
@@ -75,14 +77,40 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """The findings of one moment."""
 
     format: int
+    generated: str
+    version: str
+    synced: bool
     findings: list[ContainerFinding]
     workloads: list[WorkloadFinding]
 
 
-def render_json(snapshot: Snapshot) -> bytes:
-    """A snapshot as a `Document` in UTF-8: an object on each line, in the order of the snapshot."""
+def render_json(snapshot: Snapshot, *, now: float) -> bytes:
+    """A snapshot as a `Document` in UTF-8: an object on each line, in the order of the snapshot.
+
+    Args:
+        snapshot: what to render.
+        now: epoch seconds.
+    """
+    return head(snapshot, now=now) + body(snapshot)
+
+
+def head(snapshot: Snapshot, *, now: float) -> bytes:
+    """The document up to its lists: when it was made, by which version, and whether the cluster is followed."""
+    # References and manifests have nothing to follow. In a cluster something always is: then `synced` is not empty.
+    facts = {
+        "format": FORMAT,
+        "generated": rfc3339(now),
+        "version": __version__,
+        "synced": all(snapshot.synced.values()),
+    }
     encode = msgspec.json.Encoder().encode
-    text = bytearray(b'{\n  "format": %d' % FORMAT)
+    return b"{" + b",".join(b'\n  "%s": %s' % (key.encode(), encode(value)) for key, value in facts.items())
+
+
+def body(snapshot: Snapshot) -> bytes:
+    """The lists of the document, up to its end."""
+    encode = msgspec.json.Encoder().encode
+    text = bytearray()
     for name, objects in (("findings", _containers(snapshot)), ("workloads", _workloads(snapshot))):
         text += f',\n  "{name}": ['.encode()
         separator = b"\n    "
@@ -123,7 +151,7 @@ def _container(finding: Finding, state: WorkloadState) -> ContainerFinding:
         latest_tag=newer(finding.latest_tag),
         patch_available=finding.patch_available,
         releases_behind=finding.releases_behind,
-        published=None if finding.published is None else _rfc3339(finding.published),
+        published=None if finding.published is None else rfc3339(finding.published),
         upgrades=Upgrades(minor=newer(finding.minor), major=newer(finding.major)),
         reason=finding.reason,
         reference=finding.reference,
@@ -155,5 +183,6 @@ def _manager(state: WorkloadState) -> ManagedBy | None:
     return None if manager is None else ManagedBy(manager=manager.name, source=manager.source)
 
 
-def _rfc3339(at: float) -> str:
+def rfc3339(at: float) -> str:
+    """A time in UTC, to the second."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -14,10 +16,29 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     """Shows progress while the context lasts; yields `show(what, done, total)`."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    before = sys.stderr
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
 
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total or None)
 
-        yield show
+        with _log_to(sys.stderr, instead_of=before):
+            yield show
+
+
+@contextlib.contextmanager
+def _log_to(stream: object, *, instead_of: object) -> Iterator[None]:
+    """Let log lines go above the bar: it replaces standard error, and log handlers hold the stream from before."""
+    moved = [
+        handler
+        for handler in logging.getLogger().handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is instead_of
+    ]
+    for handler in moved:
+        handler.setStream(stream)
+    try:
+        yield
+    finally:
+        for handler in moved:
+            handler.setStream(instead_of)

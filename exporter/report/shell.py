@@ -18,7 +18,8 @@ def render_commands(snapshot: Snapshot) -> str:
         lines.append("")
     unknown = sum(finding.reason is not None for finding in snapshot.findings)
     if unknown:
-        lines.append(f"# {unknown} of {len(snapshot.findings)} containers could not be judged.")
+        containers = "container" if len(snapshot.findings) == 1 else "containers"
+        lines.append(f"# {unknown} of {len(snapshot.findings)} {containers} could not be judged.")
     elif not lines:
         lines.append("# No container misses a patch.")
     return "\n".join(lines).rstrip("\n") + "\n"

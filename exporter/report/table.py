@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Mapping
 from typing import NamedTuple
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,35 +21,55 @@ _FEW = 3
 _LONGEST_LINE = 2000
 
 
-def write_table(snapshot: Snapshot, *, now: float) -> None:
-    """Write the table and the counts to standard output, as wide as the terminal or the reader needs."""
-    console = Console(markup=False, highlight=False)
-    shown = table(snapshot, now=now)
-    needed = console.measure(shown, options=console.options.update(max_width=_LONGEST_LINE)).maximum
-    if not console.is_terminal:
-        # Whoever pipes the table wants complete lines.
-        console.width = max(console.width, needed)
-    # A name that is broken in two is hard to read, and cannot be copied.
-    console.print(shown if needed <= console.width else table(snapshot, now=now, narrow=True))
-    console.print()
-    console.print(counts(snapshot), highlight=False, soft_wrap=not console.is_terminal)
-
-
-def table(snapshot: Snapshot, *, now: float, narrow: bool = False) -> RenderableType:
-    """A row for each image and tag: first those that miss a patch, the longest missed at the top; then what is up to
-    date; then what is unknown. Where a patch is missed every workload is named; elsewhere a few are enough.
+def render_table(snapshot: Snapshot, *, now: float) -> str:
+    """The table and the counts: within the width of a terminal, otherwise in complete lines.
 
     Args:
         snapshot: what to show.
         now: epoch seconds, for ages.
-        narrow: whether the terminal is too narrow for columns, so that a row takes several lines.
+    """
+    shown, output = table(snapshot, now=now), Console()
+    text = io.StringIO()
+    # In memory, so that whoever writes it notices what goes wrong.
+    console = Console(file=text, force_terminal=output.is_terminal, width=output.width, markup=False, highlight=False)
+    if not console.is_terminal:
+        # Whoever pipes the table wants complete lines.
+        needed = console.measure(shown, options=console.options.update(max_width=_LONGEST_LINE)).maximum
+        console.width = max(console.width, needed)
+    if snapshot.findings:
+        console.print(shown)
+        console.print()
+    console.print(counts(snapshot), soft_wrap=not console.is_terminal)
+    # A cell ends in blanks up to the width of its column.
+    return "".join(f"{line.rstrip(' ')}\n" for line in text.getvalue().splitlines())
+
+
+def table(snapshot: Snapshot, *, now: float) -> Table:
+    """A row for each image and tag: first those that miss a patch, the longest missed at the top; then what is up to
+    date; then what is unknown. Where a patch is missed every workload is named; elsewhere a few are enough.
+
+    Where it is wider than the terminal, its cells are wrapped, those of the widest columns first.
+
+    Args:
+        snapshot: what to show.
+        now: epoch seconds, for ages.
     """
     rows: dict[_Row, list[Finding]] = {}
     for finding in sorted(snapshot.findings, key=_rank):
         rows.setdefault(_row(finding, now), []).append(finding)
-    if narrow:
-        return Group(*(_stacked(row, findings) for row, findings in rows.items()))
-    return _columns(rows, placed=any(finding.workload.kind for finding in snapshot.findings))
+    placed = any(finding.workload.kind for finding in snapshot.findings)
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("IMAGE", "PATCH"):
+        shown.add_column(column, overflow="fold")
+    for column in ("BEHIND", "MISSED FOR"):
+        shown.add_column(column, justify="right", overflow="fold")
+    shown.add_column("NEWER LINE", overflow="fold")
+    if placed:
+        shown.add_column("WHERE", overflow="fold")
+    for row, findings in rows.items():
+        cells = [Text(row.image), Text(row.patch, _style(findings[0])), Text(row.behind), Text(row.age)]
+        shown.add_row(*cells, Text(row.newer, "yellow"), *([Text(_where(findings))] if placed else []))
+    return shown
 
 
 class _Row(NamedTuple):
@@ -65,7 +85,7 @@ class _Row(NamedTuple):
 def _row(finding: Finding, now: float) -> _Row:
     if finding.reason is not None:
         return _Row(_short(finding), f"unknown: {finding.reason.value.replace('_', ' ')}")
-    newer = _newer_line(finding) or ""
+    newer = finding.newer_line or ""
     if not finding.patch_available:
         return _Row(_short(finding), "none", newer=newer)
     return _Row(
@@ -73,43 +93,13 @@ def _row(finding: Finding, now: float) -> _Row:
     )
 
 
-def _columns(rows: Mapping[_Row, list[Finding]], *, placed: bool) -> Table:
-    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("IMAGE", "PATCH"):
-        shown.add_column(column, overflow="fold")
-    for column in ("BEHIND", "MISSED FOR"):
-        shown.add_column(column, justify="right")
-    shown.add_column("NEWER LINE", overflow="fold")
-    if placed:
-        shown.add_column("WHERE", overflow="fold")
-    for row, findings in rows.items():
-        cells = [Text(row.image), Text(row.patch, _style(findings[0])), Text(row.behind), Text(row.age)]
-        shown.add_row(*cells, Text(row.newer, "yellow"), *([Text(_where(findings))] if placed else []))
-    return shown
-
-
-def _stacked(row: _Row, findings: list[Finding]) -> Text:
-    """A row on several lines."""
-    details = [
-        f"{row.behind} behind" if row.behind else "",
-        f"missed for {row.age}" if row.age not in ("", "?") else "",
-        f"newer line {row.newer}" if row.newer else "",
-    ]
-    known = "; ".join(detail for detail in details if detail)
-    places = "".join(f"\n  {line}" for line in _where(findings).splitlines()) if findings[0].workload.kind else ""
-    missed = findings[0].patch_available
-    patch = "no patch" if row.patch == "none" else row.patch
-    return Text.assemble(
-        (row.image, "bold"),
-        " -> " if missed else " ",
-        (patch, _style(findings[0])),
-        f" ({known})" if known else "",
-        (places, "dim"),
-    )
-
-
 def _style(finding: Finding) -> str:
-    return "magenta" if finding.reason is not None else "bold red" if finding.patch_available else "green"
+    if finding.reason is not None:
+        return "magenta"
+    if finding.patch_available:
+        return "bold red"
+    # "0 patches" must never read as "secure".
+    return "green" if finding.newer_line is None else "yellow"
 
 
 def counts(snapshot: Snapshot) -> str:
@@ -117,7 +107,7 @@ def counts(snapshot: Snapshot) -> str:
     findings = snapshot.findings
     unknown = Counter(finding.reason.value.replace("_", " ") for finding in findings if finding.reason is not None)
     missing = sum(bool(finding.patch_available) for finding in findings)
-    superseded = sum(finding.patch_available is False and _newer_line(finding) is not None for finding in findings)
+    superseded = sum(finding.patch_available is False and finding.newer_line is not None for finding in findings)
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(unknown.items()))
     parts = [
         f"{_many(len(findings), 'container')} checked",
@@ -139,12 +129,6 @@ def _rank(finding: Finding) -> tuple[int, float, str, str, WorkloadKey]:
     return rank, since if rank == 0 else 0.0, finding.image, finding.tag, finding.workload
 
 
-def _newer_line(finding: Finding) -> str | None:
-    """The newest tag beyond the running line, or None."""
-    beyond = (tag for tag in (finding.major, finding.minor) if tag not in (None, finding.tag, finding.latest_tag))
-    return next(beyond, None)
-
-
 def _where(findings: list[Finding]) -> str:
     """The workloads of a row; only a few of many if nothing is to be done for them."""
     places = list(dict.fromkeys(finding.workload for finding in findings))
@@ -159,7 +143,7 @@ def _short(finding: Finding) -> str:
     """The image as people know it, without the prefixes of Docker Hub."""
     name = finding.image.removeprefix("docker.io/").removeprefix("library/")
     if not name:
-        return "(not judged)" if finding.reason is Reason.LIMIT_EXCEEDED else "(not an image reference)"
+        return finding.reference or ("(not judged)" if finding.reason is Reason.LIMIT_EXCEEDED else "(no image)")
     return f"{name}:{finding.tag}" if finding.tag else f"{name}@{finding.digest[:19]}..."
 
 

@@ -129,7 +129,7 @@ class Server:
         listener: from `listen`; closed at the end.
         telemetry: the exporter's own metrics.
         exposition: the page of the newest snapshot.
-        findings: the JSON of the newest snapshot; called in a thread.
+        findings: the JSON of the newest snapshot in parts, none before there is one; called in a thread.
         ready: whether everything that is watched has been listed once.
         bounds: what connections may cost.
     """
@@ -140,7 +140,7 @@ class Server:
         listener: socket.socket,
         telemetry: Telemetry,
         exposition: Callable[[], Page],
-        findings: Callable[[], bytes],
+        findings: Callable[[], Sequence[bytes]],
         ready: Callable[[], bool],
         bounds: Bounds | None = None,
     ) -> None:
@@ -208,7 +208,9 @@ class Server:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _found(self, _request: Request) -> Response:
-        return Body((await self._in_thread(self._findings),), media="application/json", headers=_HEADERS)
+        parts = await self._in_thread(self._findings)
+        # An empty list would read as if nothing missed a patch.
+        return Body(parts, media="application/json", headers=_HEADERS) if parts else _unlisted()
 
     async def _healthy(self, _request: Request) -> Response:
         return PlainTextResponse("healthy\n", headers=_HEADERS)
@@ -216,7 +218,7 @@ class Server:
     async def _readiness(self, _request: Request) -> Response:
         if self._ready():
             return PlainTextResponse("ready\n", headers=_HEADERS)
-        return PlainTextResponse("not ready: the cluster has not been listed yet\n", status_code=503, headers=_HEADERS)
+        return _unlisted()
 
     async def _landing(self, _request: Request) -> Response:
         links = "".join(f'<li><a href="{path}">{path}</a>: {escape(text)}</li>' for path, text in _PAGES.items())
@@ -231,6 +233,10 @@ class Server:
             f"<ul>{links}</ul></body></html>",
             headers=_HEADERS,
         )
+
+
+def _unlisted() -> Response:
+    return PlainTextResponse("not ready: the cluster has not been listed yet\n", status_code=503, headers=_HEADERS)
 
 
 def _without_bodies(app: ASGIApp, exceeded: Callable[[Limit], None]) -> ASGIApp:

@@ -87,10 +87,15 @@ class Exporter:
         return found[0] if found else None
 
     def findings(self) -> list[dict[str, Any]]:
-        return json.loads(self.get("/api/v1/findings")[2])["findings"]
+        return self._listed("findings")
 
     def workloads(self) -> list[dict[str, Any]]:
-        return json.loads(self.get("/api/v1/findings")[2])["workloads"]
+        return self._listed("workloads")
+
+    def _listed(self, key: str) -> list[dict[str, Any]]:
+        """A list of the findings; empty before the cluster has been listed."""
+        status, _, body = self.get("/api/v1/findings")
+        return json.loads(body)[key] if status == 200 else []
 
     def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
         """Wait until something holds, and say what it gave."""

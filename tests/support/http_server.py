@@ -116,7 +116,7 @@ def serving(containers: int = 1, *, bounds: Bounds | None = None) -> Iterator[Ru
         listener=listener,
         telemetry=telemetry,
         exposition=lambda: exposition,
-        findings=lambda: b'{"format":2}\n',
+        findings=lambda: (b'{"format":', b"2}\n") if running.ready else (),
         ready=lambda: running.ready,
         bounds=bounds,
     )
