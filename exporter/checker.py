@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from exporter.catalogue import Catalogue
 from exporter.commands import render
+from exporter.cron import Cron
 from exporter.evaluate import Ask, Evaluated, Evaluator, Item
 from exporter.evaluations import ROUND_SECONDS, Evaluations
 from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
@@ -52,13 +53,15 @@ class Settings:
 
     Attributes:
         strategy: for containers whose annotations name none.
-        interval: seconds between two lookups of a repository.
+        interval: seconds between two lookups of a repository, if there is no schedule.
+        schedule: when repositories are looked up.
         selects: whether a workload is judged at all.
         selects_image: whether containers of a repository (by its name) are.
     """
 
     strategy: Strategy = Strategy.PATCH
     interval: float = 3600.0
+    schedule: Cron | None = None
     selects: Callable[[WorkloadKey], bool] = lambda _: True
     selects_image: Callable[[str], bool] = lambda _: True
 
@@ -88,7 +91,12 @@ class Checker:
         )
         self._evaluations = Evaluations(self._evaluator.evaluate)
         self._poller = Poller(
-            catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
+            catalogue=catalogue,
+            registry=registry,
+            telemetry=telemetry,
+            clock=clock,
+            interval=settings.interval,
+            cron=settings.schedule,
         )
         # Workloads as they were evaluated: while a snapshot is made, the inventory may change.
         self._workloads: dict[WorkloadKey, Workload] = {}

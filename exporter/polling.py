@@ -1,4 +1,4 @@
-"""When repositories are looked up: each once an interval while it is in use, however many containers run it.
+"""When repositories are looked up: each as its timetable says while it is in use, however many containers run it.
 
 A failed lookup is retried after some seconds, then later and later; or when the registry says. What looks like the
 answer for good (404, 401) is retried less often than what looks like a fault, and at once for a new tag. A running tag
@@ -20,30 +20,23 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from exporter.catalogue import Catalogue, CatalogueError, IncompleteListError, TooLargeError
+from exporter.cron import Cron
 from exporter.images import Repository
 from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import Limits, RegistryClient, RegistryError
 from exporter.schedule import Elapsed, Schedule
 from exporter.telemetry import Telemetry
+from exporter.timetable import LOOKS_PERMANENT, Timetable, retry_wait, timetable
 
 _log = logging.getLogger(__name__)
 
-# After a failed lookup: the first wait, which grows with each further failure.
-_FIRST_RETRY_SECONDS = 10.0
-# A reason that looks permanent: the wait grows faster, and beyond the interval.
-_LOOKS_PERMANENT = frozenset(
-    {Reason.NOT_FOUND, Reason.UNAUTHORIZED, *(reason for reason in Reason if reason.permanent)}
-)
-_LONGEST_RETRY_SECONDS = 86400.0
-_LONGEST_RETRY_INTERVALS = 4
+# Of a retry.
 _JITTER = 0.1
 # Nobody waits for publish times: after a start they are spread out, so that scrapes do not wait for them.
 _DATE_PAUSE_SECONDS = 0.1
 # How often clocks are compared, and a catalogue that could not be written is tried again.
 _TICK_SECONDS = 60.0
-# A wall clock that is set back further than this is noticed; adjustments in small steps are not.
-_STEP_SECONDS = 60.0
 # Registries and exporters have clocks of their own.
 _FUTURE_SECONDS = 86400.0
 
@@ -72,6 +65,7 @@ class _Polled:
     Attributes:
         demand: what is needed of it.
         due: when its tags are looked up next, by the elapsed time.
+        regular: when that is by the clock, in epoch seconds; minus infinity unless it is a regular lookup.
         failures: how many lookups in a row failed.
         asked: the tags whose publish time was asked for since the last lookup.
         dates_due: when further publish times are asked for, by the elapsed time; None if nobody needs any.
@@ -80,6 +74,7 @@ class _Polled:
 
     demand: Demand
     due: float
+    regular: float = -math.inf
     failures: int = 0
     asked: set[str] = field(default_factory=set)
     dates_due: float | None = None
@@ -95,9 +90,10 @@ class Poller:
         telemetry: the exporter's own metrics.
         clock: epoch seconds.
         monotonic: seconds of a clock that nobody sets.
-        interval: seconds between two lookups of a repository.
+        interval: seconds between two lookups of a repository, if there is no schedule.
+        cron: the schedule.
         repositories: how many a namespace may use.
-        questions: how many a namespace may ask of one registry in an interval.
+        questions: how many a namespace may ask of one registry in an interval, or in an hour with a schedule.
 
     Attributes:
         changed: set after every lookup and every new publish time; whoever waits for it clears it.
@@ -113,6 +109,7 @@ class Poller:
         telemetry: Telemetry,
         clock: Callable[[], float],
         interval: float,
+        cron: Cron | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         repositories: int = Limit.REPOSITORIES.most,
         questions: int = Limit.QUESTIONS.most,
@@ -122,13 +119,14 @@ class Poller:
         self._telemetry = telemetry
         self._clock = clock
         self._monotonic = monotonic
-        self._interval = interval
+        self._timetable: Timetable = timetable(interval, cron, now=clock())
         self._repositories = repositories
         self._elapsed = Elapsed(clock=clock, monotonic=monotonic)
-        self._offset = clock() - monotonic()
+        pace = self._timetable.pace
         self._schedule = Schedule(
-            at_once=Limits().concurrency, most=questions, interval=interval, on_blocked=self._note_blocked
+            at_once=Limits().concurrency, most=questions, interval=pace, on_blocked=self._note_blocked
         )
+        telemetry.lookup_interval.set(self._timetable.longest)
         self._polled: dict[Repository, _Polled] = {}
         self._refused: set[Repository] = set()
         self._unreachable: set[str] = set()
@@ -140,6 +138,17 @@ class Poller:
         self.changed = asyncio.Event()
         self.failures: dict[Repository, Reason] = {}
         self.lookups: dict[Repository, float] = {}
+
+    def set_timetable(self, *, interval: float, cron: Cron | None) -> None:
+        """Look up by another interval or schedule from now on; what the last lookups were, still counts."""
+        changed = timetable(interval, cron, now=self._clock())
+        if changed == self._timetable:
+            return
+        self._timetable = changed
+        self._telemetry.lookup_interval.set(changed.longest)
+        self._schedule.interval = changed.pace
+        self._replan()
+        self._wake.set()
 
     def take_stale(self) -> set[Repository]:
         """The repositories whose answers may have changed since this was called last."""
@@ -187,15 +196,34 @@ class Poller:
 
     def _add(self, repository: Repository, demand: Demand, last: float | None) -> None:
         now, wall = self._elapsed(), self._clock()
-        due = now
+        self._polled[repository] = polled = _Polled(demand, now)
         if last is not None:
             # A lookup in the future was made while the clock was wrong: nobody knows how long ago it is.
             self.lookups[repository] = min(last, wall)
-            due += max(0.0, last + self._interval - wall) if last <= wall and not demand.lacking else 0.0
-        self._polled[repository] = polled = _Polled(demand, due)
+            if last <= wall and not demand.lacking:
+                self._plan(repository, polled)
+        due = polled.due
         if demand.undated:
             due = min(due, self._due_of_dates(polled, now))
         self._schedule.put(repository, namespaces=demand.namespaces, due=due)
+
+    def _plan(self, repository: Repository, polled: _Polled) -> None:
+        """Plan the next regular lookup, from the last one."""
+        polled.regular = self._timetable.due(repository, self.lookups[repository])
+        polled.due = self._elapsed() + max(0.0, polled.regular - self._clock())
+
+    def _replan(self) -> None:
+        """Plan every lookup again, as the timetable or the clock changed.
+
+        What is not regular, such as a retry, stays as it is; it comes at the latest when a regular lookup would.
+        """
+        now, wall = self._elapsed(), self._clock()
+        for repository, polled in self._polled.items():
+            if polled.regular > -math.inf:
+                self._plan(repository, polled)
+            polled.due = min(polled.due, now + self._timetable.due(repository, wall) - wall)
+            dates = math.inf if polled.dates_due is None else polled.dates_due
+            self._schedule.reschedule(repository, min(polled.due, dates))
 
     def _due_of_dates(self, polled: _Polled, now: float) -> float:
         if polled.dates_due is None:
@@ -217,9 +245,9 @@ class Poller:
         now = self._elapsed()
         new = not (demand.running <= before.running and demand.namespaces <= before.namespaces)
         failure = self.failures.get(repository)
-        if (new and failure in _LOOKS_PERMANENT) or (failure is None and demand.lacking - before.lacking):
+        if (new and failure in LOOKS_PERMANENT) or (failure is None and demand.lacking - before.lacking):
             # Somebody may have corrected what was wrong, or published the tag since the last lookup.
-            polled.due = now
+            polled.due, polled.regular = now, -math.inf
             self._schedule.expedite(repository, now)
         if demand.undated - polled.asked:
             self._schedule.expedite(repository, self._due_of_dates(polled, now))
@@ -243,44 +271,46 @@ class Poller:
 
     async def _attend(self, repository: Repository, polled: _Polled) -> None:
         """Use the turn of a repository."""
-        if self._elapsed() >= polled.due and self._schedule.charge(repository, self._elapsed()):
+        if self._is_due(polled) and self._schedule.charge(repository, self._elapsed()):
             polled.asked.clear()
             error = await self.look_up(repository, polled.demand.running)
-            polled.failures = polled.failures + 1 if error else 0
-            wait = self._interval if error is None else self._retry_after(error, polled.failures)
-            # The jitter spreads load and guards nothing.
-            polled.due = self._elapsed() + wait * random.uniform(1, 1 + _JITTER)  # noqa: S311
-        due = polled.due
+            if error is None:
+                polled.failures = 0
+                self._plan(repository, polled)
+            else:
+                polled.failures += 1
+                wait = max(retry_wait(self._timetable.pace, error.reason, polled.failures), error.retry_after or 0.0)
+                # The jitter spreads load and guards nothing.
+                wait *= random.uniform(1, 1 + _JITTER)  # noqa: S311
+                polled.due, polled.regular = self._elapsed() + wait, -math.inf
+        blocked = False
         while undated := polled.demand.undated - polled.asked:
-            if not self._schedule.charge(repository, self._elapsed()):
-                due = self._elapsed()
+            if blocked := not self._schedule.charge(repository, self._elapsed()):
                 break
             polled.asked.add(tag := min(undated))
             await self.look_up_dates(repository, {tag})
         polled.dates_due = None
         polled.task = None
-        self._schedule.finish(repository, due=due)
+        self._schedule.finish(repository, due=self._elapsed() if blocked else polled.due)
         self._wake.set()
 
-    def _retry_after(self, error: RegistryError, failures: int) -> float:
-        growth, longest = 2.0, self._interval
-        if error.reason in _LOOKS_PERMANENT:
-            growth = 4.0
-            longest = max(longest, min(_LONGEST_RETRY_INTERVALS * longest, _LONGEST_RETRY_SECONDS))
-        backoff = min(longest, _FIRST_RETRY_SECONDS * growth ** min(failures - 1, 20))
-        return max(backoff, error.retry_after or 0.0)
+    def _is_due(self, polled: _Polled) -> bool:
+        """Whether its tags are to be looked up now; a clock that is a little slow makes a regular lookup wait."""
+        if (early := polled.regular - self._clock()) > 0:
+            polled.due = self._elapsed() + early
+        return self._elapsed() >= polled.due
 
     def _notice_step(self) -> None:
         """Correct the times of lookups after the wall clock was set back: what it said before was wrong."""
-        offset = self._clock() - self._monotonic()
-        back, self._offset = self._offset - offset, offset
-        if back < _STEP_SECONDS:
+        back = self._elapsed.set_back()
+        if not back:
             return
         now = self._clock()
         _log.warning("the clock was set back by %.0f s", back)
         for repository, at in self.lookups.items():
             if at > now:
                 self.lookups[repository] = min(at - back, now)
+        self._replan()
         self.changed.set()
 
     def _note_blocked(self, registry: str, namespace: str) -> None:

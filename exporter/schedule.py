@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from exporter.images import Repository
 
+# A wall clock that is set back further than this is noticed; adjustments in small steps are not.
+_STEP_SECONDS = 60.0
 # How long a namespace waits that has asked all that it may, before it is looked at again.
 _BLOCKED_SECONDS = 1.0
 # Times that no longer hold stay in the heap until they come, or until there are so many more than needed.
@@ -30,6 +32,7 @@ class Elapsed:
         self._clock = clock
         self._monotonic = monotonic
         self._seen = clock(), monotonic()
+        self._offset = self._seen[0] - self._seen[1]
         self._total = 0.0
 
     def __call__(self) -> float:
@@ -38,6 +41,12 @@ class Elapsed:
         self._total += max(wall - self._seen[0], steady - self._seen[1], 0.0)
         self._seen = wall, steady
         return self._total
+
+    def set_back(self) -> float:
+        """Seconds that the wall clock was set back since this was asked last; 0 if they are few."""
+        offset = self._clock() - self._monotonic()
+        back, self._offset = self._offset - offset, offset
+        return back if back >= _STEP_SECONDS else 0.0
 
 
 @dataclass(slots=True)
@@ -75,7 +84,7 @@ class Schedule:
     Args:
         at_once: turns of one registry at a time.
         most: questions of one namespace to one registry in an interval.
-        interval: seconds.
+        interval: seconds in which `most` questions may be asked; it may be changed at any time.
         on_blocked: called when a namespace has asked all that it may.
     """
 
@@ -84,7 +93,7 @@ class Schedule:
         # One turn of a registry is left to the others, however long the lookups of a namespace take.
         self._share = max(1, at_once - 1)
         self._most = float(most)
-        self._interval = interval
+        self.interval = interval
         self._on_blocked = on_blocked
         self._entries: dict[Repository, _Entry] = {}
         # Repositories by the time when they are due; an entry that has another time by now is ignored.
@@ -122,6 +131,13 @@ class Schedule:
         elif entry.due > at:
             entry.due = at
             self._sleep(repository, at)
+
+    def reschedule(self, repository: Repository, due: float) -> None:
+        """Make a repository due at another time; if it is being looked up, `finish` says when it is due."""
+        entry = self._entries[repository]
+        if entry.turn is None:
+            entry.due = due
+            self._sleep(repository, due)
 
     def begin(self, now: float) -> list[Repository]:
         """The repositories that have a turn from now on; `finish` ends it."""
@@ -227,7 +243,7 @@ class Schedule:
         return namespaces[name]
 
     def _refill(self, budget: _Budget, now: float) -> None:
-        budget.left = min(self._most, budget.left + (now - budget.at) * self._most / self._interval)
+        budget.left = min(self._most, budget.left + (now - budget.at) * self._most / self.interval)
         budget.at = now
 
     def _forget_idle(self, now: float) -> None:

@@ -50,6 +50,12 @@ class Telemetry:
             ["registry"],
             registry=self.registry,
         )
+        self.lookup_interval = Gauge(
+            "mojaloop_exporter_lookup_interval_seconds",
+            "The longest time between two regular lookups of a repository: the interval, or the longest gap of the "
+            "schedule in a year.",
+            registry=self.registry,
+        )
         self.watch_restarts = Counter(
             "mojaloop_exporter_kubernetes_watch_restarts",
             "Watches that ended and were started again.",
