@@ -276,8 +276,7 @@ def _show(parsed: argparse.Namespace) -> int:
     from exporter import show  # noqa: PLC0415 - as in _check
 
     try:
-        sys.stdout.write(show.text(parsed.what, parsed.name))
-        sys.stdout.flush()
+        write_text(show.text(parsed.what, parsed.name))
     except show.UnknownNameError as error:
         raise UsageError(str(error)) from error
     return 0
