@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 PATTERNS = {
     r"beside": "in addition to, next to",
     r"anew": "again",
-    r"(?:or|and)? ?else(?=[.;)])": "otherwise",
-    r"(?<!there )is no (?!longer|more|need|way)(?=\w)": "is not a",
+    r"(?<!thing )(?<!body )(?<!one )(?<!where )(?<!what )(?<!who )(?<!how )else(?=[.;)])": "otherwise",
+    r"(?<!there )is no (?!longer|more|need|way|such)(?=\w)": "is not a",
     r"goes before": "overrides",
     r"may not (?:list|watch|get)": "not permitted to",
     r"told to end": "shutting down",
@@ -35,7 +35,7 @@ PATTERNS = {
     r"takes? a default away": "disables a default",
     r"the way back": "rollback",
     r"route to nowhere": "null receiver",
-    r"(?:as|is|are) whole|(?:a|the) whole (?!number)": "complete, all of",
+    r"(?:as|is|are|it|them) whole": "complete, all of",
     r"(?:is|are|was|were|while) away": "unavailable",
     r"that is all there is to": "(leave it out)",
 }
