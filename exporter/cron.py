@@ -14,6 +14,7 @@ and a change by half an hour (Lord Howe) loses times.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -60,7 +61,7 @@ class Cron:
         # Every day on which it fires has the same times, if no clock is changed.
         times = [hour * 3600 + minute * 60 for hour in sorted(parsed.hours) for minute in sorted(parsed.minutes)]
         self._last = divmod(times[-1] // 60, 60)
-        self._longest_in_a_day = float(max((b - a for a, b in zip(times, times[1:], strict=False)), default=0))
+        self._longest_in_a_day = float(max((b - a for a, b in itertools.pairwise(times)), default=0))
         if self.after(_REFERENCE) == math.inf:
             raise CronError(f"{text!r} never fires")
 

@@ -15,19 +15,20 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from exporter.catalogue import Catalogue, CatalogueError, IncompleteListError, TooLargeError
+from exporter.catalogue import Catalogue
 from exporter.cron import Cron
 from exporter.images import Repository
 from exporter.limits import Limit
+from exporter.lookups import Lookups
 from exporter.reasons import Reason
-from exporter.registry import Limits, RegistryClient, RegistryError
+from exporter.registry import Limits, RegistryClient
 from exporter.schedule import Elapsed, Schedule
 from exporter.telemetry import Telemetry
 from exporter.timetable import LOOKS_PERMANENT, Timetable, retry_wait, timetable
+from exporter.workloads import OPERATOR
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +38,6 @@ _JITTER = 0.1
 _DATE_PAUSE_SECONDS = 0.1
 # How often clocks are compared, and a catalogue that could not be written is tried again.
 _TICK_SECONDS = 60.0
-# Registries and exporters have clocks of their own.
-_FUTURE_SECONDS = 86400.0
 
 
 @dataclass(slots=True)
@@ -81,24 +80,16 @@ class _Polled:
     task: asyncio.Task[None] | None = None
 
 
-class Poller:
-    """Looks repositories up and stores the answers in the catalogue.
+class Poller(Lookups):
+    """Looks repositories up when they are due.
 
     Args:
-        catalogue: where answers are stored.
-        registry: what is asked.
-        telemetry: the exporter's own metrics.
-        clock: epoch seconds.
+        catalogue, registry, telemetry, clock: as `Lookups` has them.
         monotonic: seconds of a clock that nobody sets.
         interval: seconds between two lookups of a repository, if there is no schedule.
         cron: the schedule.
-        repositories: how many a namespace may use.
-        questions: how many a namespace may ask of one registry in an interval, or in an hour with a schedule.
-
-    Attributes:
-        changed: set after every lookup and every new publish time; whoever waits for it clears it.
-        failures: why the last lookup of a repository failed, where it did.
-        lookups: the last successful lookup of each repository in use, epoch seconds.
+        repositories: how many a namespace may use. What the operator names (`workloads.OPERATOR`) has no limit.
+        questions: how many a namespace may ask of one registry in an interval, or in an hour with a schedule; likewise.
     """
 
     def __init__(
@@ -114,10 +105,7 @@ class Poller:
         repositories: int = Limit.REPOSITORIES.most,
         questions: int = Limit.QUESTIONS.most,
     ) -> None:
-        self._catalogue = catalogue
-        self._registry = registry
-        self._telemetry = telemetry
-        self._clock = clock
+        super().__init__(catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock)
         self._monotonic = monotonic
         self._timetable: Timetable = timetable(interval, cron, now=clock())
         self._repositories = repositories
@@ -129,31 +117,13 @@ class Poller:
         telemetry.lookup_interval.set(self._timetable.longest)
         self._polled: dict[Repository, _Polled] = {}
         self._refused: set[Repository] = set()
-        self._unreachable: set[str] = set()
         self._dates_due = -math.inf
-        self._in_use: Mapping[str, Collection[str]] = {}
-        self._stale: set[Repository] = set()
         self._wake = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
-        self.changed = asyncio.Event()
-        self.failures: dict[Repository, Reason] = {}
-        self.lookups: dict[Repository, float] = {}
 
-    def set_timetable(self, *, interval: float, cron: Cron | None) -> None:
-        """Look up by another interval or schedule from now on; what the last lookups were, still counts."""
-        changed = timetable(interval, cron, now=self._clock())
-        if changed == self._timetable:
-            return
-        self._timetable = changed
-        self._telemetry.lookup_interval.set(changed.longest)
-        self._schedule.interval = changed.pace
-        self._replan()
-        self._wake.set()
-
-    def take_stale(self) -> set[Repository]:
-        """The repositories whose answers may have changed since this was called last."""
-        stale, self._stale = self._stale, set()
-        return stale
+    def expect(self, demands: Mapping[Repository, Demand]) -> None:
+        """Note which repositories are in use: the catalogue forgets others first."""
+        self._in_use = {str(repository): tuple(demand.namespaces) for repository, demand in demands.items()}
 
     async def follow(self, demands: Mapping[Repository, Demand], group: asyncio.TaskGroup) -> None:
         """Look these repositories up from now on, in tasks of the group, and no others."""
@@ -171,15 +141,33 @@ class Poller:
             self._serving = group.create_task(self._serve(group), name="poller")
         self._wake.set()
 
-    def expect(self, demands: Mapping[Repository, Demand]) -> None:
-        """Note which repositories are in use: the catalogue forgets others first."""
-        self._in_use = {str(repository): tuple(demand.namespaces) for repository, demand in demands.items()}
+    def set_timetable(self, *, interval: float, cron: Cron | None) -> None:
+        """Look up by another interval or schedule from now on; what the last lookups were, still counts."""
+        changed = timetable(interval, cron, now=self._clock())
+        if changed == self._timetable:
+            return
+        self._timetable = changed
+        self._telemetry.lookup_interval.set(changed.longest)
+        self._schedule.set_interval(changed.pace)
+        self._replan()
+        self._wake.set()
+
+    def retry(self) -> None:
+        """Look up again what failed: the configuration of registries changed. Rate limits go on."""
+        now = self._elapsed()
+        for repository, polled in self._polled.items():
+            if self.failures.get(repository, Reason.RATE_LIMITED) is not Reason.RATE_LIMITED:
+                polled.failures, polled.due = 0, now
+                self._schedule.expedite(repository, now)
+        self._wake.set()
 
     def _admit(self, demands: Mapping[Repository, Demand]) -> set[Repository]:
         """The repositories that are looked up; where a namespace uses too many, the first ones stay."""
         admitted, counts = set(demands), Counter[str]()
         if len(demands) > self._repositories:
             for repository in sorted(demands, key=lambda one: (one not in self._polled, str(one))):
+                if OPERATOR in demands[repository].namespaces:
+                    continue
                 # What several use counts for the one that uses fewest.
                 namespace = min(demands[repository].namespaces, key=counts.__getitem__, default="")
                 counts[namespace] += 1
@@ -215,13 +203,14 @@ class Poller:
     def _replan(self) -> None:
         """Plan every lookup again, as the timetable or the clock changed.
 
-        What is not regular, such as a retry, stays as it is; it comes at the latest when a regular lookup would.
+        A retry comes at the latest when a regular lookup would, unless the registry limits requests.
         """
         now, wall = self._elapsed(), self._clock()
         for repository, polled in self._polled.items():
             if polled.regular > -math.inf:
                 self._plan(repository, polled)
-            polled.due = min(polled.due, now + self._timetable.due(repository, wall) - wall)
+            elif self.failures.get(repository) is not Reason.RATE_LIMITED:
+                polled.due = min(polled.due, now + self._timetable.due(repository, wall) - wall)
             dates = math.inf if polled.dates_due is None else polled.dates_due
             self._schedule.reschedule(repository, min(polled.due, dates))
 
@@ -316,81 +305,3 @@ class Poller:
     def _note_blocked(self, registry: str, namespace: str) -> None:
         self._telemetry.exceeded(Limit.QUESTIONS)
         _log.warning("%s: namespace %s has asked all that it may in an interval; its lookups wait", registry, namespace)
-
-    async def look_up(self, repository: Repository, running: AbstractSet[str]) -> RegistryError | None:
-        """Look a repository up once; a failure keeps the last answer, and is returned.
-
-        Args:
-            repository: where to look.
-            running: its tags that run: a complete list holds one of those that were known before.
-        """
-        try:
-            etag = await self._catalogue.etag(repository)
-            async with self._registry.listing(repository, etag=etag) as answer:
-                if answer.not_modified:
-                    stored = await self._catalogue.confirm(repository)
-                else:
-                    stored = await self._catalogue.store(
-                        repository, answer.names, running=running, etag=answer.etag, in_use=self._in_use
-                    )
-        except RegistryError as error:
-            self._note_failure(repository, error)
-            return self._failed(repository, error)
-        except IncompleteListError as error:
-            _log.warning("%s; the last answer is kept", error)
-            self._telemetry.registry_failures.labels(repository.registry, Reason.BAD_ANSWER.value).inc()
-            return self._failed(repository, RegistryError(str(error), reason=Reason.BAD_ANSWER))
-        except TooLargeError as error:
-            _log.warning("%s; the last answer is kept", error)
-            self._telemetry.exceeded(error.limit)
-            return self._failed(repository, RegistryError(str(error), reason=Reason.LIMIT_EXCEEDED))
-        except CatalogueError as error:
-            _log.error("%s: the tags could not be stored: %s", repository, error)
-            return self._failed(repository, RegistryError(str(error), reason=Reason.PENDING))
-        self.failures.pop(repository, None)
-        if repository.registry in self._unreachable:
-            self._unreachable.remove(repository.registry)
-            _log.info("%s answers again", repository.registry)
-        self.lookups[repository] = stored.looked_up
-        if stored.changed:
-            self._stale.add(repository)
-        self.changed.set()
-        return None
-
-    def _note_failure(self, repository: Repository, error: RegistryError) -> None:
-        """Log a failed lookup; of a registry that cannot be reached, the first one until it answers again."""
-        if error.reason is not Reason.UNREACHABLE:
-            _log.warning("%s: %s (%s)", repository, error, error.reason)
-        elif repository.registry not in self._unreachable:
-            self._unreachable.add(repository.registry)
-            more = "; its other repositories are not logged until it answers"
-            _log.warning("%s: %s (%s)%s", repository, error, error.reason, more)
-        else:
-            _log.debug("%s: %s (%s)", repository, error, error.reason)
-
-    def _failed(self, repository: Repository, error: RegistryError) -> RegistryError:
-        self.failures[repository] = error.reason
-        self.changed.set()
-        return error
-
-    async def look_up_dates(self, repository: Repository, undated: AbstractSet[str]) -> None:
-        """Ask when tags were published. A registry that does not know is not asked again.
-
-        A time in the future is not recorded: either this clock is behind, or the time is wrong. It is asked for again
-        after the next lookup.
-        """
-        for tag in sorted(undated):
-            try:
-                published = await self._registry.created(repository, tag)
-            except RegistryError as error:
-                if error.reason is not Reason.NOT_FOUND:
-                    _log.info("%s:%s: its publish time is not known yet: %s", repository, tag, error)
-                    continue
-                published = None
-            if published is not None and published > self._clock() + _FUTURE_SECONDS:
-                _log.info("%s:%s: its publish time is in the future", repository, tag)
-                continue
-            await self._catalogue.record_published(repository, tag, published)
-            self._stale.add(repository)
-        if repository in self._stale:
-            self.changed.set()

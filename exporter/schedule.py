@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from exporter.images import Repository
+from exporter.workloads import OPERATOR
 
 # A wall clock that is set back further than this is noticed; adjustments in small steps are not.
 _STEP_SECONDS = 60.0
@@ -83,8 +84,9 @@ class Schedule:
 
     Args:
         at_once: turns of one registry at a time.
-        most: questions of one namespace to one registry in an interval.
-        interval: seconds in which `most` questions may be asked; it may be changed at any time.
+        most: questions of one namespace to one registry in an interval. What the operator names
+            (`workloads.OPERATOR`) has no limit.
+        interval: seconds in which `most` questions may be asked.
         on_blocked: called when a namespace has asked all that it may.
     """
 
@@ -93,13 +95,17 @@ class Schedule:
         # One turn of a registry is left to the others, however long the lookups of a namespace take.
         self._share = max(1, at_once - 1)
         self._most = float(most)
-        self.interval = interval
+        self._interval = interval
         self._on_blocked = on_blocked
         self._entries: dict[Repository, _Entry] = {}
         # Repositories by the time when they are due; an entry that has another time by now is ignored.
         self._sleeping: list[tuple[float, int, Repository]] = []
         self._registries: dict[str, dict[str, _Namespace]] = {}
         self._count = 0
+
+    def set_interval(self, interval: float) -> None:
+        """Change the interval in which budgets fill up."""
+        self._interval = interval
 
     def put(self, repository: Repository, *, namespaces: Collection[str], due: float) -> None:
         """Add a repository."""
@@ -178,7 +184,7 @@ class Schedule:
     def _may_ask(self, registry: str, name: str, now: float) -> bool:
         namespace = self._registries[registry][name]
         self._refill(namespace.budget, now)
-        blocked = namespace.budget.left < 1
+        blocked = namespace.budget.left < 1 and name != OPERATOR
         if blocked and not namespace.blocked:
             self._on_blocked(registry, name)
         namespace.blocked = blocked
@@ -243,7 +249,7 @@ class Schedule:
         return namespaces[name]
 
     def _refill(self, budget: _Budget, now: float) -> None:
-        budget.left = min(self._most, budget.left + (now - budget.at) * self._most / self.interval)
+        budget.left = min(self._most, budget.left + (now - budget.at) * self._most / self._interval)
         budget.at = now
 
     def _forget_idle(self, now: float) -> None:
@@ -260,4 +266,4 @@ class Schedule:
 
 def _users(namespaces: Collection[str]) -> tuple[str, ...]:
     """What is in no namespace, such as a reference on the command line, is in one without a name."""
-    return tuple(namespaces) or ("",)
+    return tuple(namespaces) or (OPERATOR,)

@@ -319,7 +319,7 @@ async def test_a_publish_time_in_the_future_is_asked_for_again_after_the_next_lo
     clock, monotonic = Clock(), Clock()
     async with polling(clock=clock, monotonic=monotonic) as (registry, poller), following() as group:
         registry.published = Clock.now + 3 * 86400
-        demands = {LEDGER: Demand({"v1.0.0"}, {"v1.0.1"}, {"hub"})}
+        demands = {LEDGER: Demand({"v1.0.0"}, {"v1.0.1"}, namespaces={"hub"})}
         await settled(poller, {LEDGER: Demand({"v1.0.0"}, namespaces={"hub"})}, group, poller.take_stale)
         await settled(poller, demands, group, lambda: registry.dates)
         await settled(poller, {**demands, **invented(1)}, group, lambda: poller.failures)
@@ -332,10 +332,15 @@ async def test_a_publish_time_in_the_future_is_asked_for_again_after_the_next_lo
 async def test_dates_count_as_questions():
     async with polling(questions=30) as (registry, poller), following() as group:
         undated = {f"v1.1.{patch}" for patch in range(100)}
-        await settled(poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"})}, group, lambda: len(registry.dates) == 29)
+        await settled(
+            poller, {LEDGER: Demand({"v1.0.0"}, undated, namespaces={"hub"})}, group, lambda: len(registry.dates) == 29
+        )
         other = {Repository("docker.io", "mojaloop/other"): Demand({"v1.0.0"}, namespaces={"other"})}
         await settled(
-            poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"}), **other}, group, lambda: len(poller.lookups) == 2
+            poller,
+            {LEDGER: Demand({"v1.0.0"}, undated, namespaces={"hub"}), **other},
+            group,
+            lambda: len(poller.lookups) == 2,
         )
         assert len(registry.dates) == 29
 
@@ -379,11 +384,11 @@ async def quiet(poller):
 @contextlib.asynccontextmanager
 async def scheduled(host, *, cron=WEEKDAYS, directory=None, demands=FOLLOWED, **more):
     """A poller with a schedule that follows the demands, after what is due at once."""
-    async with polling(directory, host.wall, monotonic=host.steady, cron=cron, **more) as (registry, poller):
-        async with following() as group:
-            await poller.follow(demands, group)
-            await quiet(poller)
-            yield registry, poller
+    parts = polling(directory, host.wall, monotonic=host.steady, cron=cron, **more)
+    async with parts as (registry, poller), following() as group:
+        await poller.follow(demands, group)
+        await quiet(poller)
+        yield registry, poller
 
 
 @pytest.mark.parametrize(
@@ -499,15 +504,15 @@ async def test_a_timetable_that_changes_is_in_force_at_once():
         assert Counter(registry.asked[asked:]) == {LEDGER: 1, other: 1}
         poller.set_timetable(interval=60.0, cron=Cron("*/10 * * * *"))
         assert telemetry.registry.get_sample_value("mojaloop_exporter_lookup_interval_seconds") == 600.0
-        asked = len(registry.asked)
         await host.until(poller, "2026-02-02T13:32+01:00")
-        assert Counter(registry.asked[asked:]) == {LEDGER: 3, other: 3}
+        assert Counter(registry.asked[-6:]) == {LEDGER: 3, other: 3}
+        assert host.shown(registry.tag_lists[-6::2]) == ["Mon 02 13:10", "Mon 02 13:20", "Mon 02 13:30"]
 
 
 async def test_a_retry_comes_at_the_latest_when_a_new_timetable_would_look_up():
     host = Host("2026-02-02T12:00+01:00")
     async with scheduled(host, demands={}) as (registry, poller), following() as group:
-        registry.failures = [RegistryError("busy", reason=Reason.RATE_LIMITED, retry_after=3000.0)]
+        registry.failures = [RegistryError("busy", reason=Reason.UNREACHABLE, retry_after=3000.0)]
         await poller.follow(FOLLOWED, group)
         await quiet(poller)
         poller.set_timetable(interval=INTERVAL, cron=Cron("*/10 * * * *"))

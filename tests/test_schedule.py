@@ -153,7 +153,7 @@ def test_another_interval_is_in_force_at_once():
     schedule, _ = scheduled(most=100, interval=1000.0)
     fill(schedule, "hub", 500)
     assert ask_all(schedule, 0.0) == {"hub": 100}
-    schedule.interval = 100.0
+    schedule.set_interval(100.0)
     assert ask_all(schedule, 50.0) == {"hub": 50}
 
 

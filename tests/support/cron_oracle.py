@@ -1,5 +1,6 @@
 """Cron's rules, minute by minute: slow, and written without the code under test."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -38,7 +39,7 @@ def fire_times(fields, clock):
     """The moments among `clock` (as `minutes` has them) at which a schedule fires, but for the first one."""
     by_the_clock = any(fields[part][0].startswith("*") for part in (0, 1))
     fired = []
-    for (_, before), (moment, shown) in zip(clock, clock[1:], strict=False):
+    for (_, before), (moment, shown) in itertools.pairwise(clock):
         if by_the_clock:
             fires = matches(fields, shown)
         else:
@@ -86,8 +87,8 @@ def _field(least, most, names=()):
     return st.one_of(*forms)
 
 
-_MONTHS = dict(zip("JAN feb Mar APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), range(1, 13), strict=True))
-_DAYS = dict(zip("sun MON TUE WED THU FRI Sat".split(), range(7), strict=True))
+_MONTHS = {"JAN": 1, "feb": 2, "Mar": 3, "APR": 4, "JUN": 6, "OCT": 10, "DEC": 12}
+_DAYS = {"sun": 0, "MON": 1, "TUE": 2, "WED": 3, "THU": 4, "FRI": 5, "Sat": 6}
 # cronsim counts 7 as a Sunday too, also in the values of `*`.
 _weekday = _field(0, 7, _DAYS).map(lambda field: (field[0], {value % 7 for value in field[1]}))
 # Most examples are about hours in which clocks change.
