@@ -18,9 +18,11 @@ import itertools
 import math
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+DEFAULT_ZONE = ZoneInfo("UTC")
 _FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _LONGEST_TEXT = 200
 _ONE_WITH_STEP = re.compile(r"\b(\w+)-\1/")
@@ -52,7 +54,7 @@ class Cron:
 
     __slots__ = ("_at_times", "_last", "_longest_in_a_day", "text", "zone")
 
-    def __init__(self, text: str, zone: tzinfo = UTC) -> None:
+    def __init__(self, text: str, zone: tzinfo = DEFAULT_ZONE) -> None:
         self.text = text
         self.zone = zone
         parsed = _parse(text)
@@ -104,7 +106,7 @@ class Cron:
     def _particular(self, begin: datetime) -> datetime | None:
         """Local times in order are moments in order: the first moment that is later."""
         for local in CronSim(self.text, begin.astimezone(self.zone).replace(tzinfo=None)):
-            moment = _first(local, self.zone)
+            moment = first_moment(local, self.zone)
             if moment > begin:
                 return moment
         return None
@@ -162,7 +164,7 @@ def _exists(aware: datetime) -> bool:
     return aware.astimezone(UTC).astimezone(aware.tzinfo).replace(tzinfo=None) == aware.replace(tzinfo=None)
 
 
-def _first(local: datetime, zone: tzinfo) -> datetime:
+def first_moment(local: datetime, zone: tzinfo) -> datetime:
     """The moment when clocks first show a local time, or the moment of the change that skips it."""
     while not _exists(aware := local.replace(tzinfo=zone, fold=0)):
         local += _MINUTE
