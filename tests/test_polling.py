@@ -346,9 +346,14 @@ async def test_a_publish_time_in_the_future_is_asked_for_again_after_the_next_lo
 async def test_dates_count_as_questions():
     async with polling(questions=30) as (registry, poller), following() as group:
         undated = {f"v1.1.{patch}" for patch in range(100)}
-        await settled(poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"})}, group, lambda: len(registry.dates) == 29)
+        await settled(
+            poller, {LEDGER: Demand({"v1.0.0"}, undated, namespaces={"hub"})}, group, lambda: len(registry.dates) == 29
+        )
         other = {Repository("docker.io", "mojaloop/other"): Demand({"v1.0.0"}, namespaces={"other"})}
         await settled(
-            poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"}), **other}, group, lambda: len(poller.lookups) == 2
+            poller,
+            {LEDGER: Demand({"v1.0.0"}, undated, namespaces={"hub"}), **other},
+            group,
+            lambda: len(poller.lookups) == 2,
         )
         assert len(registry.dates) == 29
