@@ -68,7 +68,7 @@ def test_a_new_list_changes_what_differs_and_leaves_the_cluster_alone(inventory)
     assert inventory.repositories == frozenset()
     inventory.changed.clear()
     watch_list.replace([newer, quoting])
-    assert not inventory.changed.is_set(), "an equal list is no change"
+    assert not inventory.changed.is_set(), "an equal list changes nothing"
     watch_list.replace([])
     assert {key.name for key in inventory.take_changes()} == {"central-ledger", "quoting"}
     assert dict(inventory.workloads()) == {KEY: other}
