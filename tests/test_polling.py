@@ -11,6 +11,7 @@ from exporter.polling import Demand, Poller
 from exporter.reasons import Reason
 from exporter.registry import RegistryError, TagList
 from exporter.telemetry import Telemetry
+from exporter.workloads import OPERATOR
 
 pytestmark = pytest.mark.anyio
 LEDGER = Repository("docker.io", "mojaloop/central-ledger")
@@ -346,9 +347,60 @@ async def test_a_publish_time_in_the_future_is_asked_for_again_after_the_next_lo
 async def test_dates_count_as_questions():
     async with polling(questions=30) as (registry, poller), following() as group:
         undated = {f"v1.1.{patch}" for patch in range(100)}
-        await settled(poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"})}, group, lambda: len(registry.dates) == 29)
+        await settled(
+            poller, {LEDGER: Demand({"v1.0.0"}, undated, namespaces={"hub"})}, group, lambda: len(registry.dates) == 29
+        )
         other = {Repository("docker.io", "mojaloop/other"): Demand({"v1.0.0"}, namespaces={"other"})}
         await settled(
-            poller, {LEDGER: Demand({"v1.0.0"}, undated, {"hub"}), **other}, group, lambda: len(poller.lookups) == 2
+            poller,
+            {LEDGER: Demand({"v1.0.0"}, undated, namespaces={"hub"}), **other},
+            group,
+            lambda: len(poller.lookups) == 2,
         )
         assert len(registry.dates) == 29
+
+
+async def test_what_the_operator_names_has_no_limit():
+    telemetry = Telemetry()
+    named = {Repository("docker.io", f"mojaloop/s-{n}"): Demand(namespaces={OPERATOR}) for n in range(40)}
+    async with polling(telemetry=telemetry, questions=5, repositories=5) as (registry, poller), following() as group:
+        await settled(poller, {**named, **invented(10)}, group, lambda: named.keys() <= poller.lookups.keys())
+        await settled(poller, {**named, **invented(10)}, group, lambda: len(registry.asked) == 45)
+        assert list(poller.failures.values()).count(Reason.LIMIT_EXCEEDED) == 5, "others are limited as before"
+
+
+async def test_a_shorter_interval_holds_at_once_and_a_longer_one_from_the_next_lookup_on():
+    clock, monotonic = Clock(), Clock()
+
+    def pass_by(seconds):
+        clock.now += seconds
+        monotonic.now += seconds
+
+    async with polling(clock=clock, monotonic=monotonic) as (registry, poller), following() as group:
+        await settled(poller, FOLLOWED, group, lambda: len(registry.tag_lists) == 1)
+        pass_by(1000)
+        poller.set_interval(2000.0)
+        await settled(poller, {**FOLLOWED, **invented(1)}, group, lambda: poller.failures)
+        assert registry.asked.count(LEDGER) == 1
+        pass_by(1000)
+        await settled(poller, FOLLOWED, group, lambda: registry.asked.count(LEDGER) == 2)
+        poller.set_interval(60.0)
+        poller.set_interval(100 * INTERVAL)
+        pass_by(61)
+        await settled(poller, FOLLOWED, group, lambda: registry.asked.count(LEDGER) == 3)
+        pass_by(50 * INTERVAL)
+        await settled(poller, {**FOLLOWED, **invented(1)}, group, lambda: poller.failures)
+        assert registry.asked.count(LEDGER) == 3
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"), [(Reason.UNAUTHORIZED, True), (Reason.UNREACHABLE, True), (Reason.RATE_LIMITED, False)]
+)
+async def test_with_other_entries_of_registries_what_failed_is_tried_again_at_once(reason, again):
+    async with polling() as (registry, poller), following() as group:
+        registry.failures = [RegistryError("no", reason=reason)]
+        await settled(poller, FOLLOWED, group, lambda: poller.failures)
+        poller.retry()
+        # The invented image is asked for after everything that is due.
+        await settled(poller, {**FOLLOWED, **invented(1)}, group, lambda: len(registry.asked) == 2 + again)
+        assert registry.asked.count(LEDGER) == 1 + again
