@@ -5,8 +5,10 @@ Outputs escape for themselves: what is returned here may hold names and referenc
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import quote
 
 from exporter.findings import Finding
 from exporter.reasons import Reason
@@ -14,6 +16,7 @@ from exporter.workloads import WorkloadKey
 
 WATCHED = "Image"
 """The kind of what the configuration watches without a cluster; its namespace is empty."""
+_MOJALOOP = re.compile(r"docker\.io/mojaloop/([a-z0-9._-]+)")
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
@@ -136,6 +139,15 @@ def running(finding: Finding) -> str:
     if finding.tag:
         return f"{name}:{finding.tag}"
     return f"{name}@{finding.digest[:19]}..." if finding.digest else name
+
+
+def changes_url(image: str, tag: str, newer: str) -> str:
+    """A page with what changed between two tags; empty for images that are not Mojaloop's.
+
+    Mojaloop's repositories on Docker Hub have the names of those on GitHub, and images the tags of their releases.
+    """
+    found = _MOJALOOP.fullmatch(image)
+    return f"https://github.com/mojaloop/{found[1]}/compare/{quote(tag)}...{quote(newer)}" if found else ""
 
 
 def workload(key: WorkloadKey) -> str:
