@@ -14,6 +14,7 @@ from exporter.findings import Finding
 from exporter.reasons import Reason
 from exporter.workloads import WorkloadKey
 
+PROJECT = "https://github.com/mojaloop/mojaloop-image-patch-exporter"
 WATCHED = "Image"
 """The kind of what the configuration watches without a cluster; its namespace is empty."""
 _MOJALOOP = re.compile(r"docker\.io/mojaloop/([a-z0-9._-]+)")
@@ -56,9 +57,14 @@ class Explanation(NamedTuple):
     what_to_do: str
 
 
-def explain(reason: Reason) -> Explanation:
+def reason(value: Reason) -> str:
+    """A reason as a word or two: `floating tag`."""
+    return value.value.replace("_", " ")
+
+
+def explain(value: Reason) -> Explanation:
     """A reason in words."""
-    return _EXPLANATIONS[reason]
+    return _EXPLANATIONS[value]
 
 
 _EXPLANATIONS = {
@@ -139,6 +145,21 @@ def running(finding: Finding) -> str:
     if finding.tag:
         return f"{name}:{finding.tag}"
     return f"{name}@{finding.digest[:19]}..." if finding.digest else name
+
+
+def describe(finding: Finding) -> str:
+    """What is known of a finding, in one sentence or two, without its place and without ages."""
+    image, newer = running(finding), finding.newer_line
+    if finding.reason is not None:
+        what, what_to_do = explain(finding.reason)
+        return f"{image} cannot be judged ({reason(finding.reason)}). {what} {what_to_do}"
+    if finding.patch_available:
+        behind = many(finding.releases_behind or 0, "patch release")
+        also = "" if newer is None else f" A newer line exists: {newer}."
+        return f"{image} misses {behind}; the newest is {finding.latest_tag}.{also}"
+    if newer is not None:
+        return f"{image} misses no patch release, but {newer} supersedes its line, which may get no more fixes."
+    return f"{image} is up to date."
 
 
 def changes_url(image: str, tag: str, newer: str) -> str:
