@@ -26,7 +26,8 @@ def render(content: Content) -> str:
         lines += [_line((*_COLUMNS, "Where") if placed else _COLUMNS)]
         lines += [_line(["---", "---", "--:", "--:", "---", *(["---"] if placed else [])])]
     for row, findings in found.items():
-        places = "<br>".join(_text(place) for place in where(findings))
+        named, more = where(findings)
+        places = "<br>".join([*map(code, named), *([more] if more else [])])
         lines.append(_line([*_cells(row), *([places] if placed else [])]))
     reasons = dict.fromkeys(finding.reason for finding in content.findings if finding.reason is not None)
     if reasons:
@@ -54,11 +55,6 @@ def code(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return f"`{text}`"
     return f"<code>{_numbered(text)}</code>"
-
-
-def _text(text: str) -> str:
-    """A workload in plain text. Its names have no other characters than these unless somebody wants to do harm."""
-    return _numbered(printable(text))
 
 
 def _numbered(text: str) -> str:

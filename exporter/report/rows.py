@@ -49,14 +49,16 @@ def _row(finding: Finding, now: float) -> Row:
     return Row(image, state, str(finding.latest_tag), str(finding.releases_behind), age, newer)
 
 
-def where(findings: list[Finding]) -> list[str]:
-    """The workloads of a row, each once; only a few of many if nothing is to be done for them."""
+def where(findings: list[Finding]) -> tuple[list[str], str]:
+    """The workloads of a row, each once; only a few of many if nothing is to be done for them.
+
+    Returns:
+        The workloads that are named, and how many more there are, in words; empty if there are none.
+    """
     places = list(dict.fromkeys(finding.workload for finding in findings if finding.workload.kind))
     shown = places if findings[0].patch_available or len(places) <= _FEW else places[: _FEW - 1]
-    lines = [words.workload(key) for key in shown]
-    if len(shown) < len(places):
-        lines.append(f"and {words.many(len(places) - len(shown), 'more workload')}")
-    return lines
+    more = len(places) - len(shown)
+    return [words.workload(key) for key in shown], f"and {words.many(more, 'more workload')}" if more else ""
 
 
 def counts(snapshot: Snapshot) -> str:

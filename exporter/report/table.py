@@ -58,5 +58,9 @@ def table(content: Content) -> Table:
         shown.add_column("WHERE", overflow="fold")
     for row, findings in rows(content.findings, now=content.now).items():
         cells = [Text(row.image), Text(row.patch, _STYLES[row.state]), Text(row.behind), Text(row.age)]
-        shown.add_row(*cells, Text(row.newer, "yellow"), *([Text("\n".join(where(findings)))] if placed else []))
+        shown.add_row(*cells, Text(row.newer, "yellow"), *([Text(_lines(*where(findings)))] if placed else []))
     return shown
+
+
+def _lines(places: list[str], more: str) -> str:
+    return "\n".join([*places, more] if more else places)

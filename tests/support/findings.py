@@ -1,5 +1,7 @@
 """Findings, and a snapshot with one of each kind."""
 
+from hypothesis import strategies as st
+
 from exporter.commands import render
 from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.reasons import Reason
@@ -67,3 +69,47 @@ SNAPSHOT = snapshot(
 def content(shown, **more):
     """What a format renders."""
     return select(shown, now=NOW, **more)
+
+
+SCRIPT = "<script>alert(1)</script>"
+HOSTILE = [
+    SCRIPT,
+    "<img src=x onerror=alert(1)>",
+    "</style></code></td></table><h1>x",
+    "a|b`c\\|d``e*f*_g_~~h~~",
+    "[x](javascript:alert(1)) ![y](http://192.0.2.1/z) <http://192.0.2.1> www.example.com @everyone #1 :smile:",
+    "\u202egnp.exe\u202c\u2066x",
+    "שלום עולם",
+    "\x1b[2J\x1b]0;title\x07",
+    "a\r\nb\n\n| c | d |\n---",
+    "'\"`$(reboot)`;&&\\",
+    '=HYPERLINK("http://192.0.2.1")',
+    "+1", "-1+1", "@SUM(A1)", "\t=1", " =1", "\uff1d1",
+    "]]><!--&lt;&#0;",
+    "\ud800lone",
+    "\x00\ufffe\uffff",
+    "{{ 7 * 7 }}{% x %}",
+    "x" * 253,
+    "- a: b # c",
+]  # fmt: skip
+"""Texts that mean something to a reader of some format."""
+TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=253))
+
+
+@st.composite
+def hostile_findings(draw):
+    """Findings whose names anybody wrote, also where the grammars of Kubernetes would refuse them.
+
+    A finding with an image has a reference and tags that match the grammar: `evaluate` and the catalogue see to that.
+    """
+    name = draw(TEXTS)
+    key = WorkloadKey(draw(TEXTS), draw(st.sampled_from(["Deployment", "Image", "", SCRIPT])), name)
+    more = {"key": key, "name": draw(TEXTS)}
+    if draw(st.booleans()):
+        return finding(**more, latest=draw(st.sampled_from(["v1.0.0", "v1.0.2"])))
+    return finding(**more, reason=Reason.INVALID_REFERENCE, reference=draw(TEXTS), image="", tag="")
+
+
+HOSTILE_SNAPSHOTS = st.lists(hostile_findings(), max_size=4).map(
+    lambda found: snapshot(found, {f.workload: WorkloadState(manager=Manager("helm", f.container)) for f in found})
+)
