@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from exporter.findings import Finding
 from exporter.reasons import Reason
-from exporter.workloads import WorkloadKey
+from exporter.workloads import IMAGE_KIND, WorkloadKey
 
 PROJECT = "https://github.com/mojaloop/mojaloop-image-patch-exporter"
-WATCHED = "Image"
+WATCHED = IMAGE_KIND
 """The kind of what the configuration watches without a cluster; its namespace is empty."""
 _MOJALOOP = re.compile(r"docker\.io/mojaloop/([a-z0-9._-]+)")
 _HOUR = 3600
@@ -148,7 +148,7 @@ def running(finding: Finding) -> str:
 
 
 def describe(finding: Finding) -> str:
-    """What is known of a finding, in one sentence or two, without its place and without ages."""
+    """What is known about a finding, in one sentence or two, without its place and without ages."""
     image, newer = running(finding), finding.newer_line
     if finding.reason is not None:
         what, what_to_do = explain(finding.reason)
@@ -175,7 +175,7 @@ def workload(key: WorkloadKey) -> str:
     """Where something runs: `mojaloop deployment/ledger`, `watched image NAME`; empty for a reference by itself."""
     if not key.kind:
         return ""
-    if key.kind == WATCHED and not key.namespace:
+    if key.is_image:
         return f"watched image {key.name}"
     return " ".join(part for part in (key.namespace, f"{key.kind.lower()}/{key.name}") if part)
 

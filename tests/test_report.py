@@ -19,7 +19,7 @@ from exporter.report.json_output import ContainerFinding, Document, WorkloadFind
 from exporter.report.progress import progress
 from exporter.report.rows import counts
 from exporter.report.table import table
-from exporter.workloads import Manager, WorkloadKey, reference_key, source
+from exporter.workloads import Manager, WorkloadKey, image_key, reference_key, source
 from tests.support.findings import CURRENT, INVALID, LEDGER, MISSED, NOW, SNAPSHOT, UNKNOWN, content, finding, snapshot
 
 
@@ -317,6 +317,22 @@ def test_a_log_line_does_not_run_into_the_bar(monkeypatch):
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue()).replace("\r", "\n").splitlines()
     assert "busy" in [line.strip() for line in lines]
     assert "done" in lines
+
+
+def test_a_watched_image_is_in_no_namespace():
+    watched = snapshot(findings=(finding(key=image_key("ledger"), name=""), CURRENT))
+    lines = shown(watched).splitlines()
+    assert [line.partition("v2.0.0")[2].strip() for line in lines[1:]] == [
+        "watched image ledger",
+        "mojaloop deployment/other",
+    ]
+    assert commands(watched).startswith("# Image/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2\n")
+    assert "kubectl" not in commands(watched)
+    found, _ = to_json(watched)["findings"]
+    (workload,) = to_json(watched)["workloads"]
+    for document in (found, workload):
+        assert (document["namespace"], document["workload_kind"], document["workload"]) == ("", "Image", "ledger")
+    assert found["container"] == ""
 
 
 def test_markup_in_a_name_is_text():

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from exporter.findings import Finding
 from exporter.images import InvalidReferenceError, parse
 from exporter.report.content import Content
-from exporter.words import WATCHED
 
 _HEAD = """\
 # A kustomize component with the newest patch of each image. Save it as image-patches/kustomization.yaml, and name the
@@ -72,7 +71,7 @@ def _left_out(references: Iterable[str], judged: Counter[str]) -> Iterable[str]:
 
 
 def _is_deployed(finding: Finding) -> bool:
-    return finding.workload.kind != WATCHED
+    return not finding.workload.is_image
 
 
 def _name(finding: Finding) -> str:
