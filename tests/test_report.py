@@ -4,23 +4,39 @@ import io
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
 from rich.console import Console
 
 from exporter import __version__
 from exporter.findings import Snapshot, WorkloadState
+from exporter.logs import printable
 from exporter.reasons import Reason
 from exporter.report import FORMATS, render, shell
+from exporter.report.content import MATCHES, SORTS
 from exporter.report.destination import OutputError, write_text
 from exporter.report.json_output import ContainerFinding, Document, WorkloadFinding, render_json
 from exporter.report.progress import progress
 from exporter.report.rows import counts
 from exporter.report.table import table
 from exporter.workloads import Manager, WorkloadKey, image_key, reference_key, source
-from tests.support.findings import CURRENT, INVALID, LEDGER, MISSED, NOW, SNAPSHOT, UNKNOWN, content, finding, snapshot
+from tests.support.findings import (
+    CURRENT,
+    HOSTILE_SNAPSHOTS,
+    INVALID,
+    LEDGER,
+    MISSED,
+    NOW,
+    SNAPSHOT,
+    UNKNOWN,
+    content,
+    finding,
+    snapshot,
+)
 
 
 def commands(shown):
@@ -111,6 +127,17 @@ def test_every_key_is_documented():
     for part in (Document, ContainerFinding, WorkloadFinding):
         for key in part.__struct_fields__:
             assert re.search(rf"^\| `{key}` \| \S.* \|$", page, re.MULTILINE), f"{part.__name__}.{key}"
+
+
+def test_every_format_option_and_rule_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "reports.md").read_text()
+    formats = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page, re.MULTILINE)
+    assert formats == list(FORMATS)
+    assert {*re.findall(r"`--sort (\w+)`", page)} == set(SORTS)
+    (only,) = re.findall(r"^\| `--only (.*?) \|", page, re.MULTILINE)
+    assert set(re.findall(r"\w+", only)) == set(MATCHES)
+    defaults = {name for name, format_ in FORMATS.items() if format_.sort == "age"}
+    assert defaults == {"table", "markdown", "html"}, "as the page says"
 
 
 def test_the_json_where_there_is_nothing_to_say():
@@ -333,6 +360,20 @@ def test_a_watched_image_is_in_no_namespace():
     for document in (found, workload):
         assert (document["namespace"], document["workload_kind"], document["workload"]) == ("", "Image", "ledger")
     assert found["container"] == ""
+
+
+@given(HOSTILE_SNAPSHOTS)
+@settings(max_examples=40)
+def test_no_name_controls_a_terminal_or_ends_a_comment(hostile):
+    lines = render(content(hostile, sort="age"), "table").removesuffix("\n").split("\n")
+    assert all(printable(line) == line for line in lines)
+    comments = [line for line in commands(replace(hostile, patches=without_commands(hostile))).split("\n") if line]
+    assert all(line.startswith("# ") for line in comments)
+
+
+def without_commands(shown):
+    """Commands are made of names that were checked before."""
+    return tuple(replace(patch, patch_command="", rollback_command="") for patch in shown.patches)
 
 
 def test_markup_in_a_name_is_text():

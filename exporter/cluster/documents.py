@@ -87,7 +87,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         """Resolve merge keys (`<<`).
 
         What they repeat is dropped at once, because each level of them would multiply it. Keys that are numbers become
-        text, as they do in Kubernetes: Python's hash of numbers is no secret, and keys can be made to collide.
+        text, as they do in Kubernetes: Python's hash of numbers is not secret, and keys can be made to collide.
         """
         before = node.value
         super().flatten_mapping(node)

@@ -38,7 +38,7 @@ class Upgrades(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one container."""
+    """What is known about one container."""
 
     namespace: str
     workload_kind: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exporter import words
+from exporter.logs import printable
 from exporter.report.content import Content
 
 
@@ -12,9 +13,10 @@ def render(content: Content) -> str:
     for patch in content.patches.values():
         path = words.path(patch.workload)
         place = f"{path}: " if path else ""
-        lines.append(f"# {place}{patch.image} {patch.tag} -> {patch.latest_tag}")
+        # A line break in a name would end the comment, and begin a command.
+        lines.append(f"# {printable(place)}{patch.image} {patch.tag} -> {patch.latest_tag}")
         if patch.advice:
-            lines.append(f"# {patch.advice}")
+            lines.append(f"# {printable(patch.advice)}")
         if patch.patch_command:
             lines.append(patch.patch_command)
         lines.append("")

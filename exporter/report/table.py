@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from exporter.findings import Finding
+from exporter.logs import printable
 from exporter.report.content import Content
 from exporter.report.rows import counts, rows, where
 from exporter.words import State
@@ -57,10 +59,16 @@ def table(content: Content) -> Table:
     if placed:
         shown.add_column("WHERE", overflow="fold")
     for row, findings in rows(content.findings, now=content.now).items():
-        cells = [Text(row.image), Text(row.patch, _STYLES[row.state]), Text(row.behind), Text(row.age)]
-        shown.add_row(*cells, Text(row.newer, "yellow"), *([Text(_lines(*where(findings)))] if placed else []))
+        cells = [_text(row.image), _text(row.patch, _STYLES[row.state]), Text(row.behind), Text(row.age)]
+        shown.add_row(*cells, _text(row.newer, "yellow"), *([_where(findings)] if placed else []))
     return shown
 
 
-def _lines(places: list[str], more: str) -> str:
-    return "\n".join([*places, more] if more else places)
+def _text(text: str, style: str = "") -> Text:
+    """A text that anybody may have written: nothing in it controls the terminal."""
+    return Text(printable(text), style)
+
+
+def _where(findings: list[Finding]) -> Text:
+    named, more = where(findings)
+    return Text("\n".join([*map(printable, named), *([more] if more else [])]))
