@@ -138,6 +138,13 @@ class Page:
             )
         return self
 
+    def watched(self, values: str, *, workload: str = "central-ledger", **more: Any) -> Page:
+        """A watched image, which no command patches; `more` is what `container` accepts."""
+        more = {"advice": "Set the image where it runs.", **more}
+        return self.container(
+            values, kind="Image", namespace="", container="", workload=workload, patch="", rollback="", **more
+        )
+
     def unknown(
         self,
         values: str,
