@@ -170,15 +170,24 @@ class Page:
         )
 
     def upgrade(
-        self, values: str, *, workload: str = "ledger", tag: str = "v1.0.0", latest: str = "v1.1.0", image: str = IMAGE
+        self,
+        values: str,
+        *,
+        workload: str = "ledger",
+        tag: str = "v1.0.0",
+        latest: str = "v1.1.0",
+        image: str = IMAGE,
+        kind: str = "Deployment",
+        namespace: str = "mojaloop",
+        container: str = "main",
     ) -> Page:
         return self.add(
             "mojaloop_image_upgrade_available",
             values,
-            namespace="mojaloop",
-            workload_kind="Deployment",
+            namespace=namespace,
+            workload_kind=kind,
             workload=workload,
-            container="main",
+            container=container,
             container_type="container",
             image=image,
             tag=tag,
