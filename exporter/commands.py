@@ -122,7 +122,7 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
         source = named.format(manager.source) if manager.source else unnamed
         return f"{who} reverts a patch: set the image to {new} in the sources of {source}."
     if key.kind == "Image":
-        return f"Set the image to {new} where it runs, then name {new} in the watch list."
+        return f"Set the image to {new} where it runs, then in the watch list."
     if key.kind == "Job":
         return f"A Job's template is immutable: create {key.name} again with {new}, or change what creates it."
     if key.kind == "Pod":

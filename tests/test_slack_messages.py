@@ -188,8 +188,7 @@ WATCHED = {"workload_kind": "Image", "namespace": ""}
 
 def watched_alert(name, *, image="central-ledger", tag="v19.12.3", **labels):
     """An alert about a watched image as the rules write it."""
-    new = f"mojaloop/{image}:v19.12.8"
-    advice = f"Set the image to {new} where it runs, then name {new} in the watch list."
+    advice = f"Set the image to mojaloop/{image}:v19.12.8 where it runs, then in the watch list."
     alert = patch_alert(name, image=image, tag=tag, command=False, advice=advice, **WATCHED, **labels)
     return _without_namespace(
         alert,
@@ -225,8 +224,7 @@ async def test_watched_images_have_an_advice_and_no_stray_slash(tmp_path, cluste
         tag = "v19.12.3" if len(names) == 1 else f"{name}:v19.12.3"
         expected += [
             f"*{name}* {tag}, 5 patch releases behind v19.12.8, the first published at least 38 days ago.",
-            f"Set the image to mojaloop/{name}:v19.12.8 where it runs, "
-            f"then name mojaloop/{name}:v19.12.8 in the watch list.",
+            f"Set the image to mojaloop/{name}:v19.12.8 where it runs, then in the watch list.",
         ]
     assert message["text"].splitlines()[: len(expected)] == expected
     assert "kubectl" not in message["text"]
