@@ -176,6 +176,27 @@ def test_what_others_ask_about_what_the_operator_names_is_theirs_to_pay():
     assert all(schedule.charge(shared, now) for _ in range(100)), "it is the operator's alone"
 
 
+def test_another_interval_is_in_force_at_once():
+    schedule, _ = scheduled(most=100, interval=1000.0)
+    fill(schedule, "hub", 500)
+    assert ask_all(schedule, 0.0) == {"hub": 100}
+    schedule.set_interval(100.0)
+    assert ask_all(schedule, 50.0) == {"hub": 50}
+
+
+def test_a_repository_is_due_at_another_time():
+    schedule, _ = scheduled()
+    fill(schedule, "hub", 1)
+    (one,) = schedule.begin(0.0)
+    schedule.reschedule(one, 5.0)
+    assert schedule.begin(10.0) == [], "while it is looked up, the end of that says when"
+    schedule.finish(one, due=100.0)
+    schedule.reschedule(one, 200.0)
+    assert (schedule.begin(150.0), schedule.wait(150.0)) == ([], 50.0)
+    schedule.reschedule(one, 160.0)
+    assert schedule.begin(160.0) == [one]
+
+
 def test_a_question_in_a_turn_is_refused_where_there_is_nothing_left():
     schedule, _ = scheduled(most=2)
     fill(schedule, "hub", 1)
