@@ -288,9 +288,9 @@ def test_the_watch_list_of_the_environment_replaces_that_of_the_file(tmp_path):
         ("quay.io/a/b:v1.0.0", "c"),
     ]
     assert not loaded.kubernetes
-    with pytest.raises(ConfigurationError, match=r"IMAGE_PATCH_WATCH, line 1: watch\[0\]: 'A:1'"):
+    with pytest.raises(ConfigurationError, match=r"IMAGE_PATCH_WATCH, line 1: watch\[0\]: 'A': 'A' is not"):
         load(None, {"IMAGE_PATCH_WATCH": "['A:1']"})
-    with pytest.raises(ConfigurationError, match="IMAGE_PATCH_KUBERNETES_ENABLED: kubernetes.enabled: found false"):
+    with pytest.raises(ConfigurationError, match=r"IMAGE_PATCH_KUBERNETES_ENABLED: kubernetes\.enabled: found false"):
         read(tmp_path, "watch: [nginx:1.27.0]", IMAGE_PATCH_WATCH="[]", IMAGE_PATCH_KUBERNETES_ENABLED="false")
 
 
