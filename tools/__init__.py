@@ -26,9 +26,10 @@ BUILT = {
     "promtool3": "github.com/prometheus/prometheus/cmd/promtool",
     "prometheus-operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator",
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
+    "compose": "tools/compose",
 }
-# What has a module of its own, because it needs another version of a library.
-APART = {"actionlint": Path(__file__).parent / "actionlint"}
+# What has a module of its own: it needs another version of a library, or shares no library with the others.
+APART = {name: Path(__file__).parent / name for name in ("actionlint", "compose")}
 # Debian's packages, and the binary that each gives us.
 DEBIAN = {
     "docker-registry": "docker-registry",
