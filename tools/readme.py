@@ -49,9 +49,11 @@ def own() -> str:
 
 def configuration() -> str:
     """The keys of the configuration file, and of an entry under `registries`."""
-    keys = ((f"`{key.name}`", f"`{key.variable}`", str(key.default), key.help) for key in KEYS)
+    keys = (
+        (f"`{key.name}`", f"`{key.variable}`", str(key.default), "yes" if key.live else "no", key.help) for key in KEYS
+    )
     entries = ((f"`{key.name}`", str(key.default), key.help) for key in REGISTRY_KEYS)
-    above = table(("key", "environment variable", "default", "what"), keys)
+    above = table(("key", "environment variable", "default", "live", "what"), keys)
     return "\n".join((above, "", _ENTRIES, "", table(("key", "default", "what"), entries)))
 
 

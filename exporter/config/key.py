@@ -48,6 +48,7 @@ class Key:
         parse: from what was written to the value.
         unset: what happens if the key is not set, in the README's column of defaults.
         show: from the value to what `parse` parses to it.
+        live: whether a change of the file applies while the exporter runs; otherwise it needs a restart.
     """
 
     name: str
@@ -57,6 +58,14 @@ class Key:
     parse: Parser
     unset: str = "none"
     show: Callable[[Any], str] = show
+    live: bool = False
+
+    def of(self, model: Any) -> Any:
+        """What a configuration, or an entry of a registry, has as the value of this key."""
+        value = getattr(model, self.field)
+        # One field holds the patterns of two keys.
+        last = self.name.rpartition(".")[2]
+        return getattr(value, last) if last in ("include", "exclude") else value
 
     @property
     def default(self) -> str:

@@ -11,6 +11,7 @@ from exporter.config.key import Key, default_of, show
 from exporter.config.model import Configuration
 from exporter.config.parsers import Parser
 from exporter.config.registries import parse_registries
+from exporter.config.watch import parse_watch
 from exporter.registry import RegistryEntry
 
 STATE_FOLDER = "mojaloop-image-patch-exporter"
@@ -24,6 +25,7 @@ def _key(
     field: str | None = None,
     unset: str = "none",
     show: Callable[[Any], str] = show,
+    live: bool = False,
 ) -> Key:
     """A key that sets a field of `Configuration`, by default the one of its name."""
     head, _, last = name.partition(".")
@@ -31,7 +33,7 @@ def _key(
     value = default_of(Configuration, field)
     if isinstance(value, globs.Globs):
         value = getattr(value, last)
-    return Key(name=name, field=field, value=value, help=help_, parse=parse, unset=unset, show=show)
+    return Key(name=name, field=field, value=value, help=help_, parse=parse, unset=unset, show=show, live=live)
 
 
 def _names(entries: tuple[RegistryEntry, ...]) -> str:
@@ -52,15 +54,25 @@ KEYS = (
         unset=f"$XDG_STATE_HOME/{STATE_FOLDER}",
     ),
     _key(
+        "watch",
+        parse_watch,
+        "Images to watch without a cluster, or in addition to what runs in one: a list of references, or of mappings "
+        "with `reference`, `name` and `strategy` ([docs/watching.md](docs/watching.md)). Filters such as "
+        "`images.exclude` do not apply to them.",
+        live=True,
+    ),
+    _key(
         "strategy",
         parsers.strategy,
         "How far `mojaloop_image_patch_available` looks: `patch` (or `bugfix`), `minor` or `major`.",
+        live=True,
     ),
     _key(
         "interval",
         parsers.interval,
         "The time between two lookups of a repository, at least `1m`.",
         show=parsers.show_interval,
+        live=True,
     ),
     _key(
         "proxy",
@@ -68,12 +80,20 @@ KEYS = (
         "The URL of an HTTP proxy for registries, with credentials if it needs them. `HTTPS_PROXY` does not apply to "
         "registries, see Proxies. "
         "The proxy itself has to refuse private addresses.",
+        live=True,
     ),
     _key(
         "ca_file",
         parsers.certificates,
         "A file with certificates (PEM) to trust in addition to public certificate authorities, for every registry "
         "whose entry has no `ca_file`.",
+        live=True,
+    ),
+    _key(
+        "kubernetes.enabled",
+        parsers.flag,
+        "Whether to watch a cluster. With `false` no kubeconfig is read, and `watch` must name an image.",
+        field="kubernetes",
     ),
     _key(
         "kubernetes.kubeconfig",
@@ -112,24 +132,33 @@ KEYS = (
         globs.images,
         "Images, as globs over the repository with its registry, such as `docker.io/mojaloop/*`.",
         unset="all",
+        live=True,
     ),
-    _key("images.exclude", globs.images, "Images to leave out, as globs over the repository with its registry."),
+    _key(
+        "images.exclude",
+        globs.images,
+        "Images to leave out, as globs over the repository with its registry.",
+        live=True,
+    ),
     _key(
         "registries",
         parse_registries,
         "What may be done with each registry, see below. Entries are merged into the default ones.",
         show=_names,
+        live=True,
     ),
     _key(
         "log.level",
         parsers.one_of("debug", "info", "warning", "error"),
         "`debug`, `info`, `warning` or `error`.",
         field="log_level",
+        live=True,
     ),
     _key(
         "log.format",
         parsers.one_of("text", "json"),
         "`text` or `json`. An event is one line.",
         field="log_format",
+        live=True,
     ),
 )

@@ -56,7 +56,7 @@ _HEADERS = {
 _PAGES = {
     "/metrics": "metrics, as text and OpenMetrics",
     "/api/v1/findings": "findings, as JSON",
-    "/-/ready": "whether the cluster has been listed",
+    "/-/ready": "whether everything that is watched has been listed",
     "/-/healthy": "whether the process lives",
 }
 
@@ -236,7 +236,7 @@ class Server:
 
 
 def _unlisted() -> Response:
-    return PlainTextResponse("not ready: the cluster has not been listed yet\n", status_code=503, headers=_HEADERS)
+    return PlainTextResponse("not ready: what is watched has not been listed yet\n", status_code=503, headers=_HEADERS)
 
 
 def _without_bodies(app: ASGIApp, exceeded: Callable[[Limit], None]) -> ASGIApp:
