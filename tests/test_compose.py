@@ -17,13 +17,14 @@ from tools.install import VERSIONS
 
 SERVICES = ("alertmanager", "exporter", "grafana", "prometheus")
 # https://grafana.com/docs/grafana/v12.4/administration/provisioning/
-DATASOURCE_KEYS = set(
-    "name type access orgId uid url user database basicAuth basicAuthUser withCredentials isDefault jsonData"
-    " secureJsonData version editable".split()
-)
-PROVIDER_KEYS = set(
-    "name orgId folder folderUid type disableDeletion updateIntervalSeconds allowUiUpdates options".split()
-)
+DATASOURCE_KEYS = {
+    "name", "type", "access", "orgId", "uid", "url", "user", "database", "basicAuth", "basicAuthUser",
+    "withCredentials", "isDefault", "jsonData", "secureJsonData", "version", "editable",
+}  # fmt: skip
+PROVIDER_KEYS = {
+    "name", "orgId", "folder", "folderUid", "type", "disableDeletion", "updateIntervalSeconds", "allowUiUpdates",
+    "options",
+}  # fmt: skip
 
 
 @pytest.fixture
