@@ -1,4 +1,5 @@
-{{/* The exporter's configuration file: `config` as it stands, and where the chart mounts credentials and certificates. */}}
+{{/* The exporter's configuration file: `config` as it is, and what the chart sets itself: the API's port, and where
+     credentials and certificates are mounted. */}}
 {{- define "image-patch.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- range $registry, $secret := .Values.registrySecrets -}}
@@ -8,7 +9,19 @@
 {{- if or .Values.caBundle.configMap .Values.caBundle.secret -}}
   {{- $config = mustMerge $config (dict "ca_file" "/etc/ca-bundle/ca.crt") -}}
 {{- end -}}
+{{- if .Values.api.port -}}
+  {{- $config = mustMerge $config (dict "api" (dict "listen" ":9878")) -}}
+{{- end -}}
+{{- if .Values.api.existingSecret -}}
+  {{- $config = mustMerge $config (dict "api" (dict "token_file" "/etc/api-token/token")) -}}
+{{- end -}}
 {{- toYaml $config -}}
+{{- end }}
+
+{{/* What needs new pods when it changes. The other keys apply to a running exporter, which reads its file again when the
+     kubelet has updated it, about a minute later. */}}
+{{- define "image-patch.restartConfig" -}}
+{{- omit (include "image-patch.config" . | fromYaml) "ca_file" "images" "interval" "log" "proxy" "registries" "strategy" "watch" | toYaml -}}
 {{- end }}
 
 {{/* What the exporter has to list and watch, as rules of a role: for the kinds of the configuration and nothing else. */}}

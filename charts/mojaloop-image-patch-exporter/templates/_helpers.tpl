@@ -54,6 +54,11 @@ app.kubernetes.io/part-of: mojaloop
 {{- mustMergeOverwrite (include "image-patch.labels" $root | fromYaml) $root.Values.prometheusOperator.labels (last .) | toYaml -}}
 {{- end }}
 
+{{/* Whether a cluster is watched. Without one the exporter needs no rights and no account's token. */}}
+{{- define "image-patch.cluster" -}}
+{{- if dig "kubernetes" "enabled" true .Values.config }}yes{{ end -}}
+{{- end }}
+
 {{- define "image-patch.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "image-patch.fullname" .) .Values.serviceAccount.name -}}
@@ -129,7 +134,10 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- include "image-patch.refuse" "serviceMonitor.enabled and podMonitor.enabled: every container would be scraped twice; enable one of them" -}}
 {{- end -}}
-{{- if not .Values.rbac.clusterWide -}}
+{{- if and (not (include "image-patch.cluster" .)) (not .Values.config.watch) -}}
+{{- include "image-patch.refuse" "config.kubernetes.enabled is false, and config.watch is empty: there is nothing to watch. List images under config.watch" -}}
+{{- end -}}
+{{- if and (include "image-patch.cluster" .) (not .Values.rbac.clusterWide) -}}
   {{- if not $include -}}
   {{- include "image-patch.refuse" "rbac.clusterWide is false, and config.namespaces.include is empty: name the namespaces to watch there" -}}
   {{- end -}}
@@ -162,6 +170,25 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- end -}}
 {{- if and .Values.grafanaOperator.enabled (not .Values.dashboards.enabled) -}}
 {{- include "image-patch.refuse" "grafanaOperator.enabled needs dashboards.enabled: its objects refer to the dashboards' ConfigMaps" -}}
+{{- end -}}
+{{- if and .Values.api.port (eq (int .Values.api.port) (int .Values.service.port)) -}}
+{{- include "image-patch.refuse" "api.port and service.port are the same: give the API a port of its own, or leave api.port empty" -}}
+{{- end -}}
+{{- range $value, $exposed := dict "ingress" .Values.ingress "route" .Values.route -}}
+  {{- if $exposed.enabled -}}
+    {{- if not $.Values.api.port -}}
+    {{- include "image-patch.refuse" (printf "%s.enabled needs api.port: without a port of its own for the API, the metrics would be exposed too" $value) -}}
+    {{- end -}}
+    {{- if and $.Values.networkPolicy.enabled (not $.Values.networkPolicy.apiFrom) -}}
+    {{- include "image-patch.refuse" (printf "%s.enabled and networkPolicy.enabled: name the pods of the controller under networkPolicy.apiFrom, which is empty, so that the policy lets them in" $value) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- include "image-patch.refuse" "ingress.enabled needs ingress.hosts: name the host, such as [{host: patches.example.org}]" -}}
+{{- end -}}
+{{- if and .Values.route.enabled (not .Values.route.parentRefs) -}}
+{{- include "image-patch.refuse" "route.enabled needs route.parentRefs: name the Gateway, such as [{name: public, namespace: gateways}]" -}}
 {{- end -}}
 {{- if and .Values.caBundle.configMap .Values.caBundle.secret -}}
 {{- include "image-patch.refuse" "caBundle.configMap and caBundle.secret: give one of them" -}}
