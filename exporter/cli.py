@@ -280,7 +280,10 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def _demo(parsed: argparse.Namespace) -> int:
     from exporter.demo.script import run  # noqa: PLC0415 - as in _check
 
-    return asyncio.run(run(_start(parsed), any_port=parsed.listen is None))
+    loaded = _configuration(parsed)
+    # The story says what the exporter finds; its warnings would interrupt it.
+    logs.configure("error", loaded.log_format)
+    return asyncio.run(run(loaded, any_port=parsed.listen is None))
 
 
 def _show(parsed: argparse.Namespace) -> int:

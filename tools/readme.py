@@ -16,9 +16,8 @@ from exporter.limits import Limit
 from exporter.report.json_output import schema
 from exporter.telemetry import Telemetry
 
-README = Path(__file__).parent.parent / "README.md"
-SECURITY = README.parent / "docs" / "security.md"
-SCHEMA = README.parent / "docs" / "findings.schema.json"
+DOCS = Path(__file__).parent.parent / "docs"
+SCHEMA = DOCS / "findings.schema.json"
 _ENTRIES = (
     "An entry under `registries` is named after the registry in image references (`ghcr.io`), or a path prefix in it "
     "(`ghcr.io/hub/mirror`). The entry with the longest matching name applies. It has these keys:"
@@ -65,8 +64,9 @@ def limits() -> str:
 
 # The generated parts of each file: by the name in its comments, what renders it.
 PARTS = {
-    README: {"metrics": metrics, "own metrics": own, "configuration": configuration},
-    SECURITY: {"limits": limits},
+    DOCS / "metrics.md": {"metrics": metrics, "own metrics": own},
+    DOCS / "configuration.md": {"configuration": configuration},
+    DOCS / "security.md": {"limits": limits},
 }
 
 

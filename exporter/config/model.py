@@ -1,4 +1,4 @@
-"""The configuration as the exporter uses it. Its defaults are the only ones; the README's are rendered from them."""
+"""The configuration as the exporter uses it. Defaults are set here only; docs/configuration.md shows them."""
 
 from __future__ import annotations
 

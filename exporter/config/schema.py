@@ -1,4 +1,4 @@
-"""Every key of the configuration, once: the loader and the README's tables are made from this."""
+"""Every key of the configuration, once: the loader and docs/configuration.md are made from this."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ KEYS = (
         "watch",
         parse_watch,
         "Images to watch without a cluster, or in addition to what runs in one: a list of references, or of mappings "
-        "with `reference`, `name` and `strategy` ([docs/watching.md](docs/watching.md)). Filters such as "
+        "with `reference`, `name` and `strategy` ([watching.md](watching.md)). Filters such as "
         "`images.exclude` do not apply to them.",
         live=True,
     ),
@@ -78,7 +78,7 @@ KEYS = (
         "proxy",
         parsers.url,
         "The URL of an HTTP proxy for registries, with credentials if it needs them. `HTTPS_PROXY` does not apply to "
-        "registries, see Proxies. "
+        "registries, see [permissions.md](permissions.md#proxies). "
         "The proxy itself has to refuse private addresses.",
         live=True,
     ),
@@ -113,8 +113,8 @@ KEYS = (
         "kubernetes.kinds",
         parsers.kinds,
         "The kinds to watch, each of which is required. By default ReplicationController, Rollout and "
-        "DeploymentConfig are optional (see Permissions). Pods of a kind that is left out are not judged, unless it is "
-        "one of these three.",
+        "DeploymentConfig are optional (see [permissions.md](permissions.md)). Pods of a kind that is left out are not "
+        "judged, unless it is one of these three.",
         field="kinds",
         unset=", ".join(KINDS),
     ),
