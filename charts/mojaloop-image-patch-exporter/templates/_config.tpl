@@ -21,7 +21,8 @@
 {{/* What needs new pods when it changes. The other keys apply to a running exporter, which reads its file again when the
      kubelet has updated it, about a minute later. */}}
 {{- define "image-patch.restartConfig" -}}
-{{- omit (include "image-patch.config" . | fromYaml) "ca_file" "images" "interval" "log" "proxy" "registries" "strategy" "watch" | toYaml -}}
+{{- $config := include "image-patch.config" . | fromYaml -}}
+{{- omit $config "ca_file" "images" "interval" "log" "proxy" "registries" "strategy" "watch" | toYaml -}}
 {{- end }}
 
 {{/* What the exporter has to list and watch, as rules of a role: for the kinds of the configuration and nothing else. */}}
