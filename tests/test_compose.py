@@ -89,8 +89,17 @@ def test_the_versions_are_those_of_this_repository(services):
     tags = {name: service["image"].rpartition(":")[2] for name, service in services.items()}
     assert tags["exporter"] == f"v{exporter.__version__}"
     assert tags["prometheus"] == f"v{VERSIONS['github.com/prometheus/common/version.Version']}", "the tested one"
-    assert services["exporter"]["build"]["context"] == str(ROOT)
-    assert (ROOT / services["exporter"]["build"]["dockerfile"]).is_file()
+
+
+def test_the_exporter_runs_as_its_dockerfile_says(services):
+    service = services["exporter"]
+    assert service["build"]["context"] == str(ROOT)
+    dockerfile = (ROOT / service["build"]["dockerfile"]).read_text()
+    assert f"\nUSER {service['user']}\n" in dockerfile
+    (state,) = mounts(service, "volume")
+    assert f" --owner=65532 --group=65532 --mode=0700 {state}\n" in dockerfile, "an empty volume gets this owner"
+    python = service["healthcheck"]["test"][1]
+    assert f'"{python.removesuffix("python")}mojaloop-image-patch-exporter"' in dockerfile
 
 
 # What they read and write.
