@@ -115,6 +115,7 @@ def test_a_missing_patch_reaches_slack_and_resolves_when_the_list_names_the_new_
     found = findings_in(message.text)
     assert found.keys() == {"central-ledger"}
     assert found["central-ledger"].command is None, "nothing runs in a cluster"
+    assert f"Set the image to {NEWER} where it runs" in found["central-ledger"].advice
     assert "v19.13.1, 1 patch release behind v19.13.2" in found["central-ledger"].line
     assert firing(machine) == {"central-ledger"}
 
