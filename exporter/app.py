@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 
-from exporter import __version__, logs
+from exporter import __version__, logs, windows
 from exporter.catalogue import Catalogue
 from exporter.checker import Checker
 from exporter.cluster import Cluster, Connection, open_connection
@@ -145,6 +145,7 @@ async def exporting(
         )
         checker.on_snapshot = publisher.publish
         watch_list.replace(configuration.watch)
+        windows.publish(configuration.calendar(), telemetry, clock=time.time)
         server = Server(
             listener=listener,
             telemetry=telemetry,
@@ -158,7 +159,7 @@ async def exporting(
                 cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
                 runs["cluster"] = cluster.run()
             if source is not None:
-                apply = partial(_apply, checker=checker, watch_list=watch_list)
+                apply = partial(_apply, checker=checker, watch_list=watch_list, telemetry=telemetry)
                 runs["reload"] = Reloader(source, configuration, apply=apply, telemetry=telemetry).run()
             parts = [group.create_task(run, name=name) for name, run in runs.items()]
             try:
@@ -169,11 +170,17 @@ async def exporting(
 
 
 async def _apply(
-    configuration: Configuration, changed: Collection[str], *, checker: Checker, watch_list: WatchList
+    configuration: Configuration,
+    changed: Collection[str],
+    *,
+    checker: Checker,
+    watch_list: WatchList,
+    telemetry: Telemetry,
 ) -> None:
     """Use the keys that apply without a restart (`Key.live`)."""
     if not {"log.level", "log.format"}.isdisjoint(changed):
         logs.configure(configuration.log_level, configuration.log_format)
+    windows.publish(configuration.calendar(), telemetry, clock=time.time)
     renewed = not {"registries", "proxy", "ca_file"}.isdisjoint(changed)
     await checker.configure(
         configuration.settings(), entries=configuration.registries if renewed else None, proxy=configuration.proxy

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from exporter.images import Repository
 from exporter.workloads import OPERATOR
 
+# A wall clock that is set back further than this is noticed; adjustments in small steps are not.
+_STEP_SECONDS = 60.0
 # How long a namespace waits that has asked all that it may, before it is looked at again.
 _BLOCKED_SECONDS = 1.0
 # Times that no longer hold stay in the heap until they come, or until there are so many more than needed.
@@ -31,6 +33,7 @@ class Elapsed:
         self._clock = clock
         self._monotonic = monotonic
         self._seen = clock(), monotonic()
+        self._offset = self._seen[0] - self._seen[1]
         self._total = 0.0
 
     def __call__(self) -> float:
@@ -39,6 +42,12 @@ class Elapsed:
         self._total += max(wall - self._seen[0], steady - self._seen[1], 0.0)
         self._seen = wall, steady
         return self._total
+
+    def set_back(self) -> float:
+        """Seconds that the wall clock was set back since this was asked last; 0 if they are few."""
+        offset = self._clock() - self._monotonic()
+        back, self._offset = self._offset - offset, offset
+        return back if back >= _STEP_SECONDS else 0.0
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class Schedule:
         at_once: turns of one registry at a time.
         most: questions of one namespace to one registry in an interval. What the operator names
             (`workloads.OPERATOR`) has no limit.
-        interval: seconds.
+        interval: seconds in which `most` questions may be asked.
         on_blocked: called when a namespace has asked all that it may.
     """
 
@@ -128,6 +137,13 @@ class Schedule:
         elif entry.due > at:
             entry.due = at
             self._sleep(repository, at)
+
+    def reschedule(self, repository: Repository, due: float) -> None:
+        """Make a repository due at another time; if it is being looked up, `finish` says when it is due."""
+        entry = self._entries[repository]
+        if entry.turn is None:
+            entry.due = due
+            self._sleep(repository, due)
 
     def begin(self, now: float) -> list[Repository]:
         """The repositories that have a turn from now on; `finish` ends it."""

@@ -149,6 +149,27 @@ def test_what_a_namespace_asks_of_a_registry_in_an_interval_is_limited_for_it_al
     assert ask_all(schedule, 1e6) == {"hostile": 100}, "what is not used does not add up"
 
 
+def test_another_interval_is_in_force_at_once():
+    schedule, _ = scheduled(most=100, interval=1000.0)
+    fill(schedule, "hub", 500)
+    assert ask_all(schedule, 0.0) == {"hub": 100}
+    schedule.set_interval(100.0)
+    assert ask_all(schedule, 50.0) == {"hub": 50}
+
+
+def test_a_repository_is_due_at_another_time():
+    schedule, _ = scheduled()
+    fill(schedule, "hub", 1)
+    (one,) = schedule.begin(0.0)
+    schedule.reschedule(one, 5.0)
+    assert schedule.begin(10.0) == [], "while it is looked up, the end of that says when"
+    schedule.finish(one, due=100.0)
+    schedule.reschedule(one, 200.0)
+    assert (schedule.begin(150.0), schedule.wait(150.0)) == ([], 50.0)
+    schedule.reschedule(one, 160.0)
+    assert schedule.begin(160.0) == [one]
+
+
 def test_a_question_in_a_turn_is_refused_where_there_is_nothing_left():
     schedule, _ = scheduled(most=2)
     fill(schedule, "hub", 1)
