@@ -22,7 +22,8 @@
      kubelet has updated it, about a minute later. */}}
 {{- define "image-patch.restartConfig" -}}
 {{- $config := include "image-patch.config" . | fromYaml -}}
-{{- omit $config "ca_file" "images" "interval" "log" "proxy" "registries" "strategy" "watch" | toYaml -}}
+{{- $config = omit $config "ca_file" "freezes" "images" "interval" "log" "proxy" "registries" "schedule" -}}
+{{- omit $config "strategy" "timezone" "watch" "windows" | toYaml -}}
 {{- end }}
 
 {{/* What the exporter has to list and watch, as rules of a role: for the kinds of the configuration and nothing else. */}}
