@@ -26,7 +26,7 @@
 {{- omit $config "strategy" "timezone" "watch" "windows" | toYaml -}}
 {{- end }}
 
-{{/* What the exporter has to list and watch, as rules of a role: for the kinds of the configuration and nothing else. */}}
+{{/* The rules of a role: to list and watch the kinds of the configuration, and nothing else. */}}
 {{- define "image-patch.roleRules" -}}
 {{- $all := list "Deployment" "StatefulSet" "DaemonSet" "ReplicaSet" "CronJob" "Job" "Pod" "ReplicationController" "Rollout" "DeploymentConfig" -}}
 {{- $kinds := dig "kubernetes" "kinds" $all .Values.config -}}

@@ -1,4 +1,4 @@
-{{/* The pod, of the Deployment and of the StatefulSet. */}}
+{{/* The pod of the Deployment or StatefulSet. */}}
 {{- define "image-patch.pod" -}}
 metadata:
   annotations:
@@ -143,7 +143,7 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* Where a pod may run and how it looks up names, of the exporter and of the test. */}}
+{{/* Scheduling and DNS of the exporter's pods and of the test's pod. */}}
 {{- define "image-patch.placement" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:
