@@ -39,6 +39,7 @@ DEBIAN = {
     "prometheus-alertmanager": "amtool",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "chromium": "chromium",
 }
 # Those of the demo.
 DEMO = ("prometheus", "prometheus-alertmanager")
