@@ -26,6 +26,7 @@ from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
 from exporter.polling import Demand, Poller
+from exporter.query import Query
 from exporter.reasons import Reason
 from exporter.registry import RegistryClient
 from exporter.telemetry import Telemetry
@@ -78,6 +79,7 @@ class Checker:
     ) -> None:
         self._inventory = inventory
         self._catalogue = catalogue
+        self._registry = registry
         self._telemetry = telemetry
         self._selects = settings.selects
         self._evaluator = Evaluator(
@@ -104,6 +106,20 @@ class Checker:
         self._judged = asyncio.Event()
         self.snapshot = Snapshot()
         self.on_snapshot: Callable[[Snapshot], Awaitable[None]] = _nowhere
+
+    def query(self, *, guarded: bool) -> Query:
+        """What answers questions about the images that are watched.
+
+        Args:
+            guarded: whether only those may ask who may know the tags of private repositories.
+        """
+        return Query(
+            evaluator=lambda: self._evaluator,
+            catalogue=self._catalogue,
+            poller=self._poller,
+            registry=self._registry,
+            guarded=guarded,
+        )
 
     async def run(self) -> None:
         """Follow the inventory and the registries until cancelled."""

@@ -146,6 +146,10 @@ class Poller:
         stale, self._stale = self._stale, set()
         return stale
 
+    def uses(self, repository: Repository) -> bool:
+        """Whether somebody needs a repository, so that it is looked up as far as limits permit."""
+        return str(repository) in self._in_use
+
     async def follow(self, demands: Mapping[Repository, Demand], group: asyncio.TaskGroup) -> None:
         """Look these repositories up from now on, in tasks of the group, and no others."""
         self.expect(demands)
