@@ -237,8 +237,8 @@ def _item(evaluator: Evaluator, reference: str, strategy: Strategy) -> Item:
     if item is None:
         raise _unwatched(str(parsed.repository))
     if (reason := item.finding.reason) in _UNVERSIONED:
-        what = f"the tag {item.finding.tag}" if item.finding.tag else "a digest"
-        raise RefusedError(Refusal.NOT_A_VERSION, f"{what} is not a version that has patches", reason=reason)
+        what = item.finding.tag or "a digest"
+        raise RefusedError(Refusal.NOT_A_VERSION, f"{what} is not a version such as v1.2.3", reason=reason)
     if item.ask is None:
         raise _unwatched(str(parsed.repository))
     return item

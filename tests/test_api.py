@@ -161,7 +161,7 @@ REFUSED = [
     ("/api/v1/images/", 404, "no-such-path", "openapi.json"),
     ("/api/v1//images", 404, "no-such-path", "openapi.json"),
     ("/api/v1/../v1/images", 404, "no-such-path", "openapi.json"),
-    ("/api/v1/findings?x=1", 400, "invalid-parameter", "unknown"),
+    (f"{TAGS_OF}mojaloop/ledger&strategy=minor", 400, "invalid-parameter", "there are repository"),
     (f"{IMAGE}a:v1.0.0" + "&a=b" * 100, 400, "invalid-parameter", "more than 20"),
 ]
 

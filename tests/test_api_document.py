@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -116,3 +117,11 @@ def test_generated_requests_find_no_answer_outside_the_document(exporter, operat
 
     ask()
     assert mode is GenerationMode.NEGATIVE or answered & {200, 204}, "some requests are answered"
+
+
+def test_every_problem_has_its_heading_and_status_in_the_documentation():
+    text = (Path(__file__).parent.parent / "docs" / "api.md").read_text()
+    found = re.findall(r"^### ([a-z-]+)\n([0-9]{3})\. ", text, re.MULTILINE)
+    assert found == [(kind.name, str(kind.status)) for kind in KINDS]
+    for operation in OPERATIONS:
+        assert re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), operation.path) in text

@@ -95,7 +95,7 @@ class Api(BaseRoute):
     def _problem(self, error: ProblemError) -> Reply:
         headers = error.headers + (_RETRY_AFTER if error.kind.status == 503 else ())
         return Reply(
-            parts=(self._encode(error.document()),),
+            parts=(self._encode(error.document()), b"\n"),
             status=error.kind.status,
             media=problems.MEDIA.encode(),
             headers=headers,

@@ -39,6 +39,8 @@ class Handlers:
         self._query = query
         self._findings = FindingsDocument(snapshot, clock=clock)
         self._tags: Kept[Reply] = Kept(_KEPT_BYTES, size=lambda reply: sum(map(len, reply.parts)))
+        # One list at a time is made: each takes megabytes until it is rendered.
+        self._listing = asyncio.Lock()
         self._openapi: Reply | None = None
         self._encode = msgspec.json.Encoder().encode
         # One, so that what many clients ask for at once is rendered once.
@@ -53,12 +55,15 @@ class Handlers:
         """The known tags of a repository."""
         repository = self._query.repository(asked.given["repository"])
         stamp = self._query.stamp(repository)
-        reply = self._tags.get(repository, stamp)
-        if reply is None:
-            listing = await self._query.tags(repository)
-            looked_up = self._query.looked_up(repository)
-            reply = Reply.of(self._encode(repository_tags(repository, listing, looked_up=looked_up)))
-            self._tags.put(repository, stamp, reply)
+        if (reply := self._tags.get(repository, stamp)) is not None:
+            return reply
+        async with self._listing:
+            stamp = self._query.stamp(repository)
+            if (reply := self._tags.get(repository, stamp)) is None:
+                listing = await self._query.tags(repository)
+                looked_up = self._query.looked_up(repository)
+                reply = Reply.of(self._encode(repository_tags(repository, listing, looked_up=looked_up)))
+                self._tags.put(repository, stamp, reply)
         return reply
 
     async def newest(self, asked: Asked) -> Reply:
@@ -171,6 +176,7 @@ OPERATIONS = (
         "`/metrics` does not have.",
         answer=Document,
         handle=Handlers.findings,
+        lenient=True,
         problems=(problems.INVALID_PARAMETER, problems.NOT_LISTED),
     ),
     Operation(
@@ -180,6 +186,7 @@ OPERATIONS = (
         description="The description of the API (OpenAPI 3.1). It is answered without a token, too.",
         answer=None,
         handle=Handlers.openapi,
+        lenient=True,
         problems=(problems.INVALID_PARAMETER,),
         public=True,
     ),

@@ -46,6 +46,8 @@ class Reply:
     @classmethod
     def of(cls, body: bytes) -> Reply:
         """An answer with a strong validator."""
+        # Terminals want a line.
+        body += b"\n"
         return cls(parts=(body,), etag=strong_etag(body))
 
 
