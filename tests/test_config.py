@@ -128,6 +128,8 @@ def test_every_key_is_read():
     *_, hub, other = loaded.registries
     assert loaded == Configuration(
         listen=("::1", 9878),
+        api_listen=("::1", 9879),
+        api_token_file=Path("/etc/api/token"),
         state_dir=None,
         watch=(
             WatchedImage(reference=parse("mojaloop/central-ledger:v19.13.1"), name="central-ledger"),
@@ -167,6 +169,7 @@ def test_every_key_is_read():
         username_file=Path("/etc/registries/username"),
         password_file=Path("/etc/registries/password"),
         allow_annotations=True,
+        expose_tags=True,
         api="dockerhub",
         token_hosts=("auth.hub.example", "auth.hub.example:8443"),
         mirror_of="docker.io",
@@ -429,6 +432,7 @@ def test_any_tree_of_known_words_is_a_configuration_or_an_error_that_says_so(tmp
 
 
 NAMED = {
+    "api.token_file": "api: {{token_file: {}}}",
     "ca_file": "ca_file: {}",
     "kubernetes.kubeconfig": "kubernetes: {{kubeconfig: {}}}",
     "registries.ghcr.io.ca_file": "registries: {{ghcr.io: {{ca_file: {}}}}}",
