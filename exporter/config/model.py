@@ -76,8 +76,8 @@ class Configuration:
         return self.namespaces.exact
 
     def selects(self, key: WorkloadKey) -> bool:
-        """Whether a workload is judged; what the watch list names always is."""
-        return key.is_image or (self.namespaces.takes(key.namespace) and self.workloads.takes(str(key)))
+        """Whether a workload is judged; what the watch list or the command line names always is."""
+        return not key.namespace or (self.namespaces.takes(key.namespace) and self.workloads.takes(str(key)))
 
     def settings(self) -> Settings:
         """What the checker needs to know."""
