@@ -17,7 +17,7 @@ from exporter.images import parse
 from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
 from exporter.versions import STRATEGY_NAMES, Strategy
 from exporter.watchlist import WatchedImage
-from exporter.workloads import WorkloadKey
+from exporter.workloads import WorkloadKey, reference_key
 
 DATA = Path(__file__).parent / "data" / "config"
 BAD = sorted((DATA / "bad").glob("*.yaml"))
@@ -199,6 +199,12 @@ def test_every_key_is_read():
 def test_exact_names_that_are_not_excluded_are_watched_one_by_one(tmp_path, include, exclude, watched):
     loaded = read(tmp_path, f"namespaces: {{include: {include}, exclude: {exclude}}}")
     assert loaded.watched_namespaces == watched
+
+
+def test_filters_do_not_apply_to_what_is_named(tmp_path):
+    loaded = read(tmp_path, "namespaces: {include: [hub]}")
+    keys = reference_key(0), WorkloadKey("", "Image", "ledger"), WorkloadKey("other", "Deployment", "ledger")
+    assert [loaded.selects(key) for key in keys] == [True, True, False]
 
 
 @pytest.mark.parametrize(
