@@ -28,6 +28,7 @@ from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
 from exporter.polling import Demand, Poller
+from exporter.query import Query
 from exporter.reasons import Reason
 from exporter.registry import RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
@@ -141,6 +142,20 @@ class Checker:
         # What a workload asks depends on all of this. Answers that are known are kept.
         self._extra = frozenset(), frozenset()
         self._inventory.note_all()
+
+    def query(self, *, guarded: bool) -> Query:
+        """What answers questions about the images that are watched.
+
+        Args:
+            guarded: whether only those may ask who may know the tags of private repositories.
+        """
+        return Query(
+            evaluator=lambda: self._evaluator,
+            catalogue=self._catalogue,
+            poller=self._poller,
+            registry=self._registry,
+            guarded=guarded,
+        )
 
     async def run(self) -> None:
         """Follow the inventory and the registries until cancelled."""

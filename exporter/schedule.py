@@ -19,6 +19,8 @@ from exporter.workloads import OPERATOR
 _STEP_SECONDS = 60.0
 # How long a namespace waits that has asked all that it may, before it is looked at again.
 _BLOCKED_SECONDS = 1.0
+# How long a repository waits for the turn of another namespace, after what the operator's turn does not pay for.
+_SHARED_SECONDS = 10.0
 # Times that no longer hold stay in the heap until they come, or until there are so many more than needed.
 _MOST_OUTDATED = 500
 
@@ -52,12 +54,21 @@ class Elapsed:
 
 @dataclass(slots=True)
 class _Entry:
-    """A repository: who uses it, and when it is due. `turn` is the namespace in whose turn it is being looked up."""
+    """A repository: who uses it, and when it is due.
+
+    Attributes:
+        turn: the namespace in whose turn it is being looked up.
+        again: whether it is due again after that.
+        asked: whether a question was asked in this turn.
+        pause: not due before, after this turn.
+    """
 
     namespaces: tuple[str, ...]
     due: float
     turn: str | None = None
     again: bool = False
+    asked: bool = False
+    pause: float = 0.0
 
 
 @dataclass(slots=True)
@@ -176,7 +187,7 @@ class Schedule:
         repository = next(iter(namespace.waiting))
         entry = self._entries[repository]
         self._unqueue(repository, entry)
-        entry.turn = name
+        entry.turn, entry.asked, entry.pause = name, False, 0.0
         self._count += 1
         namespace.running, namespace.served = namespace.running + 1, self._count
         return repository
@@ -191,10 +202,18 @@ class Schedule:
         return not blocked
 
     def charge(self, repository: Repository, now: float) -> bool:
-        """Count a question to the namespace in whose turn it is asked; False if it may not be asked now."""
+        """Count a question to the namespace in whose turn it is asked; False if it may not be asked now.
+
+        What the operator names is looked up without a limit. If other namespaces use it too, a turn has one such
+        question: what they need in addition, such as the publish times of many tags, is asked in their own turns.
+        """
         entry = self._entries.get(repository)
         if entry is None or entry.turn is None:
             return True
+        if entry.turn == OPERATOR and entry.asked and len(entry.namespaces) > 1:
+            entry.pause = now + _SHARED_SECONDS
+            return False
+        entry.asked = True
         if not self._may_ask(repository.registry, entry.turn, now):
             return False
         self._registries[repository.registry][entry.turn].budget.left -= 1
@@ -206,6 +225,7 @@ class Schedule:
         if entry.turn is not None:
             self._registries[repository.registry][entry.turn].running -= 1
         entry.turn = None
+        due = max(due, entry.pause)
         if entry.again:
             entry.again, due = False, 0.0
         entry.due = due

@@ -16,6 +16,7 @@ from exporter.polling import Demand, Poller
 from exporter.reasons import Reason
 from exporter.registry import RegistryError, TagList
 from exporter.telemetry import Telemetry
+from exporter.workloads import OPERATOR
 
 pytestmark = pytest.mark.anyio
 LEDGER = Repository("docker.io", "mojaloop/central-ledger")
@@ -343,6 +344,28 @@ async def test_dates_count_as_questions():
             lambda: len(poller.lookups) == 2,
         )
         assert len(registry.dates) == 29
+
+
+async def test_what_the_operator_names_has_no_limit():
+    telemetry = Telemetry()
+    named = {Repository("docker.io", f"mojaloop/s-{n}"): Demand(namespaces={OPERATOR}) for n in range(40)}
+    async with polling(telemetry=telemetry, questions=5, repositories=5) as (registry, poller), following() as group:
+        await settled(poller, {**named, **invented(10)}, group, lambda: named.keys() <= poller.lookups.keys())
+        await settled(poller, {**named, **invented(10)}, group, lambda: len(registry.asked) == 45)
+        assert list(poller.failures.values()).count(Reason.LIMIT_EXCEEDED) == 5, "others are limited as before"
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"), [(Reason.UNAUTHORIZED, True), (Reason.UNREACHABLE, True), (Reason.RATE_LIMITED, False)]
+)
+async def test_with_other_entries_of_registries_what_failed_is_tried_again_at_once(reason, again):
+    async with polling() as (registry, poller), following() as group:
+        registry.failures = [RegistryError("no", reason=reason)]
+        await settled(poller, FOLLOWED, group, lambda: poller.failures)
+        poller.retry()
+        # The invented image is asked for after everything that is due.
+        await settled(poller, {**FOLLOWED, **invented(1)}, group, lambda: len(registry.asked) == 2 + again)
+        assert registry.asked.count(LEDGER) == 1 + again
 
 
 BERLIN = ZoneInfo("Europe/Berlin")
