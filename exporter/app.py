@@ -27,9 +27,10 @@ from exporter.config import Configuration
 from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
 from exporter.lean import share_one_heap
+from exporter.page import STALE_SECONDS, routes
 from exporter.registry import RegistryClient
 from exporter.report import json_output
-from exporter.server import Server, listen
+from exporter.server import MakePage, Server, listen
 from exporter.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
@@ -135,6 +136,7 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
             exposition=publisher.exposition,
             findings=publisher.findings,
             ready=publisher.ready,
+            page=page_of(configuration, publisher),
         )
         async with asyncio.TaskGroup() as group:
             parts = [
@@ -147,6 +149,15 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
             finally:
                 for part in parts:
                     part.cancel()
+
+
+def page_of(configuration: Configuration, publisher: SnapshotPublisher) -> MakePage | None:
+    """What makes the page of the findings; None if it is switched off."""
+    if not configuration.page_enabled:
+        return None
+    # With a long interval, no lookup for some hours is as it should be.
+    stale = max(STALE_SECONDS, 2 * configuration.interval)
+    return lambda in_thread, links: routes(publisher, in_thread=in_thread, links=links, stale_seconds=stale)
 
 
 async def watch_event_loop(telemetry: Telemetry, *, window: float = _LAG_WINDOW_SECONDS) -> None:

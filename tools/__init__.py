@@ -36,6 +36,7 @@ DEBIAN = {
     "prometheus-alertmanager": "amtool",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "chromium": "chromium",
 }
 # Those of the demo.
 DEMO = ("prometheus", "prometheus-alertmanager")

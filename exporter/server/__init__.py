@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from typing import Any, Protocol, TypeVar
@@ -59,6 +59,12 @@ _PAGES = {
     "/-/ready": "whether the cluster has been listed",
     "/-/healthy": "whether the process lives",
 }
+
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs work in the server's thread."""
+MakePage = Callable[[InThread, Mapping[str, str]], Iterable[Route]]
+"""From that, and from the other paths with what each of them has, to the routes of a page at `/`."""
 
 
 class Page(Protocol):
@@ -131,6 +137,7 @@ class Server:
         exposition: the page of the newest snapshot.
         findings: the JSON of the newest snapshot in parts, none before there is one; called in a thread.
         ready: whether everything that is watched has been listed once.
+        page: makes the routes of the page at `/`. None: a list of the other paths is there.
         bounds: what connections may cost.
     """
 
@@ -142,6 +149,7 @@ class Server:
         exposition: Callable[[], Page],
         findings: Callable[[], Sequence[bytes]],
         ready: Callable[[], bool],
+        page: MakePage | None = None,
         bounds: Bounds | None = None,
     ) -> None:
         self._listener = listener
@@ -150,7 +158,7 @@ class Server:
         self._findings = findings
         self._ready = ready
         routes = [
-            Route("/", self._landing),
+            *(page(self._in_thread, _PAGES) if page is not None else (Route("/", self._landing),)),
             Route("/metrics", self._metrics),
             Route("/api/v1/findings", self._found),
             Route("/-/healthy", self._healthy),
