@@ -136,7 +136,8 @@ def _containers(findings: Sequence[Finding]) -> str:
         return ""
     shown = names if len(names) <= FEW else names[: FEW - 1]
     more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
-    return ", ".join(shown) + more
+    noun = "container" if len(names) == 1 else "containers"
+    return f"{noun} {', '.join(shown)}{more}" if names else ""
 
 
 def _lines(row: Row, repository: re.Match[str] | None) -> list[Line]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from exporter.collector import Exposition
 from exporter.findings import Finding, Snapshot
 from exporter.limits import Limit
-from exporter.server import Server, listen
+from exporter.server import MakePage, Server, listen
 from exporter.server.connections import Bounds
 from exporter.telemetry import Telemetry
 from exporter.workloads import ContainerType, WorkloadKey
@@ -109,8 +109,8 @@ def closed(client: socket.socket) -> bool:
 
 
 @contextlib.contextmanager
-def serving(containers: int = 1, *, bounds: Bounds | None = None) -> Iterator[Running]:
-    """A server whose page has so many containers."""
+def serving(containers: int = 1, *, bounds: Bounds | None = None, page: MakePage | None = None) -> Iterator[Running]:
+    """A server whose page of metrics has so many containers."""
     telemetry, listener, exposition = Telemetry(), listen("127.0.0.1", 0), Exposition(snapshot(containers))
     server = Server(
         listener=listener,
@@ -118,6 +118,7 @@ def serving(containers: int = 1, *, bounds: Bounds | None = None) -> Iterator[Ru
         exposition=lambda: exposition,
         findings=lambda: (b'{"format":', b"2}\n") if running.ready else (),
         ready=lambda: running.ready,
+        page=page,
         bounds=bounds,
     )
     running = Running(listener.getsockname()[1], telemetry, server)
