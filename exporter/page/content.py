@@ -98,7 +98,8 @@ def make_content(snapshot: Snapshot, table: Table, view: View, *, now: float, st
         stale_seconds: the age from which the tags of a repository count as old.
     """
     selected = select(table, view)
-    start = min(view.start, max(0, len(selected) - 1) // ROWS * ROWS)
+    # Rows that went away leave the last page.
+    start = view.start if view.start < len(selected) else max(0, len(selected) - 1) // ROWS * ROWS
     shown = _page(selected[start : start + ROWS])
     end = start + len(shown)
     return Content(
