@@ -48,7 +48,7 @@ bench: venv ## speed and memory, by hand
 dashboards: venv ## write Grafana's dashboards as JSON
 	$(BIN)/python -m grafana.generate
 
-readme: venv ## the README's tables, from the code
+readme: venv ## the generated tables of the documentation
 	$(BIN)/python -m tools.readme
 
 chart: tools ## the chart's README, from its values

@@ -14,11 +14,14 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 
-from exporter import __version__
+from starlette.routing import Route
+
+from exporter import __version__, logs
 from exporter.catalogue import Catalogue
 from exporter.checker import Checker
 from exporter.cluster import Cluster, Connection, open_connection
@@ -29,9 +32,11 @@ from exporter.inventory import Inventory, ScopeState
 from exporter.lean import share_one_heap
 from exporter.page import STALE_SECONDS, routes
 from exporter.registry import RegistryClient
+from exporter.reload import ConfigurationSource, Reloader
 from exporter.report import json_output
-from exporter.server import MakePage, Server, listen
+from exporter.server import PATHS, Server, listen
 from exporter.telemetry import Telemetry
+from exporter.watchlist import WatchList
 
 _log = logging.getLogger(__name__)
 
@@ -101,10 +106,16 @@ class SnapshotPublisher:
         return json_output.head(snapshot, now=self._clock()), known[1]
 
 
-async def serve(configuration: Configuration) -> None:
-    """Run the exporter until SIGTERM or SIGINT."""
+async def serve(configuration: Configuration, source: ConfigurationSource) -> None:
+    """Run the exporter until SIGTERM or SIGINT; SIGHUP loads the configuration file again.
+
+    Args:
+        configuration: what to do.
+        source: where it came from.
+    """
     share_one_heap()
-    async with exporting(configuration) as (address, _):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, source.requested.set)
+    async with exporting(configuration, source) as (address, _):
         _log.info("version %s answers at %s", __version__, address)
         # What is allocated by now stays; the garbage collector need not look at it again and again.
         gc.collect()
@@ -114,22 +125,29 @@ async def serve(configuration: Configuration) -> None:
 
 
 @contextlib.asynccontextmanager
-async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
+async def exporting(
+    configuration: Configuration, source: ConfigurationSource | None = None
+) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
     """Run the exporter while the context lasts; yields its address and what it publishes.
+
+    Args:
+        configuration: what to do.
+        source: where it came from, to follow its changes; None follows none.
 
     A part that fails cancels the other parts and the body of the context. An exporter that goes on without a part
     reports stale values.
     """
     telemetry, inventory = Telemetry(), Inventory()
-    publisher = SnapshotPublisher(inventory)
+    telemetry.config_loaded(time.time())
+    publisher, watch_list = SnapshotPublisher(inventory), WatchList(inventory)
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(contextlib.closing(listen(*configuration.listen)))
-        connection = await opened.enter_async_context(connect(configuration))
+        connection = await opened.enter_async_context(connect(configuration)) if configuration.kubernetes else None
         checker = await opened.enter_async_context(
             open_checker(configuration, telemetry=telemetry, inventory=inventory)
         )
         checker.on_snapshot = publisher.publish
-        cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
+        watch_list.replace(configuration.watch)
         server = Server(
             listener=listener,
             telemetry=telemetry,
@@ -139,11 +157,14 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
             page=page_of(configuration, publisher),
         )
         async with asyncio.TaskGroup() as group:
-            parts = [
-                group.create_task(run(), name=name)
-                for name, run in (("cluster", cluster.run), ("checker", checker.run), ("server", server.run))
-            ]
-            parts.append(group.create_task(watch_event_loop(telemetry), name="event loop"))
+            runs = {"checker": checker.run(), "server": server.run(), "event loop": watch_event_loop(telemetry)}
+            if connection is not None:
+                cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
+                runs["cluster"] = cluster.run()
+            if source is not None:
+                apply = partial(_apply, checker=checker, watch_list=watch_list)
+                runs["reload"] = Reloader(source, configuration, apply=apply, telemetry=telemetry).run()
+            parts = [group.create_task(run, name=name) for name, run in runs.items()]
             try:
                 yield _address(listener), publisher
             finally:
@@ -151,13 +172,27 @@ async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, Sn
                     part.cancel()
 
 
-def page_of(configuration: Configuration, publisher: SnapshotPublisher) -> MakePage | None:
-    """What makes the page of the findings; None if it is switched off."""
+def page_of(configuration: Configuration, publisher: SnapshotPublisher) -> list[Route] | None:
+    """The routes of the page of the findings; None if it is switched off."""
     if not configuration.page_enabled:
         return None
     # With a long interval, no lookup for some hours is as it should be.
     stale = max(STALE_SECONDS, 2 * configuration.interval)
-    return lambda in_thread, links: routes(publisher, in_thread=in_thread, links=links, stale_seconds=stale)
+    return routes(publisher, links=PATHS, stale_seconds=stale)
+
+
+async def _apply(
+    configuration: Configuration, changed: Collection[str], *, checker: Checker, watch_list: WatchList
+) -> None:
+    """Use the keys that apply without a restart (`Key.live`)."""
+    if not {"log.level", "log.format"}.isdisjoint(changed):
+        logs.configure(configuration.log_level, configuration.log_format)
+    renewed = not {"registries", "proxy", "ca_file"}.isdisjoint(changed)
+    await checker.configure(
+        configuration.settings(), entries=configuration.registries if renewed else None, proxy=configuration.proxy
+    )
+    # Last, so that a new image of a new registry is looked up there.
+    watch_list.replace(configuration.watch)
 
 
 async def watch_event_loop(telemetry: Telemetry, *, window: float = _LAG_WINDOW_SECONDS) -> None:

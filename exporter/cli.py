@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from exporter import __version__, config, logs
@@ -16,6 +17,7 @@ from exporter.app import CommandError, serve
 from exporter.catalogue import CatalogueError
 from exporter.cluster import ClusterConfigurationError, ClusterError
 from exporter.config import Configuration, ConfigurationError
+from exporter.reload import ConfigurationSource
 from exporter.report import FORMATS, OutputError, write_text
 from exporter.server import ListenError
 from exporter.versions import STRATEGY_NAMES
@@ -94,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--kubeconfig", type=Path, metavar="FILE", help="how to reach the cluster from outside")
     shared.add_argument("--context", metavar="NAME", help="a context of the kubeconfig")
 
-    serve = commands.add_parser("serve", parents=[shared], help="watch a cluster and publish metrics")
+    serve = commands.add_parser(
+        "serve", parents=[shared], help="watch a cluster, or a list of images, and publish metrics"
+    )
     serve.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
     serve.add_argument("--state-dir", metavar="DIR", help="the folder for the tags known so far")
     serve.set_defaults(run=_serve)
@@ -180,9 +184,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _configuration(parsed: argparse.Namespace) -> Configuration:
-    """The configuration; arguments take precedence over it."""
-    loaded = config.load(getattr(parsed, "config", None), os.environ)
+def _configuration(parsed: argparse.Namespace, content: bytes | None = None) -> Configuration:
+    """The configuration; arguments take precedence over it.
+
+    Args:
+        parsed: the arguments.
+        content: of the configuration file, if it was read already.
+    """
+    loaded = config.load(getattr(parsed, "config", None), os.environ, content=content)
     names = ("kubeconfig", "context", "listen", "strategy", "state_dir")
     given = {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
     for name in ("listen", "strategy", "state_dir"):
@@ -191,9 +200,9 @@ def _configuration(parsed: argparse.Namespace) -> Configuration:
     return replace(loaded, **given)
 
 
-def _start(parsed: argparse.Namespace) -> Configuration:
-    """The configuration, and logging as it says."""
-    loaded = _configuration(parsed)
+def _start(parsed: argparse.Namespace, content: bytes | None = None) -> Configuration:
+    """The configuration, and logging as it says; the arguments are those of `_configuration`."""
+    loaded = _configuration(parsed, content)
     logs.configure(loaded.log_level, loaded.log_format)
     return loaded
 
@@ -210,9 +219,11 @@ def _note_proxy(loaded: Configuration) -> None:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    loaded = _start(parsed)
+    content = None if parsed.config is None else config.content_of(parsed.config)
+    loaded = _start(parsed, content)
     _note_proxy(loaded)
-    asyncio.run(serve(loaded))
+    load = partial(_configuration, parsed)
+    asyncio.run(serve(loaded, ConfigurationSource(parsed.config, load, content)))
     return 0
 
 
@@ -269,15 +280,17 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def _demo(parsed: argparse.Namespace) -> int:
     from exporter.demo.script import run  # noqa: PLC0415 - as in _check
 
-    return asyncio.run(run(_start(parsed), any_port=parsed.listen is None))
+    loaded = _configuration(parsed)
+    # The story says what the exporter finds; its warnings would interrupt it.
+    logs.configure("error", loaded.log_format)
+    return asyncio.run(run(loaded, any_port=parsed.listen is None))
 
 
 def _show(parsed: argparse.Namespace) -> int:
     from exporter import show  # noqa: PLC0415 - as in _check
 
     try:
-        sys.stdout.write(show.text(parsed.what, parsed.name))
-        sys.stdout.flush()
+        write_text(show.text(parsed.what, parsed.name))
     except show.UnknownNameError as error:
         raise UsageError(str(error)) from error
     return 0

@@ -93,7 +93,7 @@ class Limit(Enum):
     CATALOGUE_BYTES = (
         "catalogue_bytes",
         64 * 2**20,
-        "bytes of the catalogue",
+        "bytes of the catalogue, without the repositories that `watch` names",
         "repositories that are not in use are forgotten, then the largest one of the namespace that takes most",
     )
 

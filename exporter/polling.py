@@ -26,6 +26,7 @@ from exporter.reasons import Reason
 from exporter.registry import Limits, RegistryClient, RegistryError
 from exporter.schedule import Elapsed, Schedule
 from exporter.telemetry import Telemetry
+from exporter.workloads import OPERATOR
 
 _log = logging.getLogger(__name__)
 
@@ -96,8 +97,8 @@ class Poller:
         clock: epoch seconds.
         monotonic: seconds of a clock that nobody sets.
         interval: seconds between two lookups of a repository.
-        repositories: how many a namespace may use.
-        questions: how many a namespace may ask of one registry in an interval.
+        repositories: how many a namespace may use. What the operator names (`workloads.OPERATOR`) has no limit.
+        questions: how many a namespace may ask of one registry in an interval, likewise.
 
     Attributes:
         changed: set after every lookup and every new publish time; whoever waits for it clears it.
@@ -162,6 +163,31 @@ class Poller:
             self._serving = group.create_task(self._serve(group), name="poller")
         self._wake.set()
 
+    def set_interval(self, interval: float) -> None:
+        """Look repositories up so often from now on; what is overdue by then is looked up now."""
+        if interval == self._interval:
+            return
+        self._interval = interval
+        self._schedule.set_interval(interval)
+        now, wall = self._elapsed(), self._clock()
+        for repository, polled in self._polled.items():
+            failure = self.failures.get(repository)
+            since = self.lookups.get(repository, wall) if failure is None else wall
+            due = now + max(0.0, since + interval - wall)
+            if polled.due > due and failure is not Reason.RATE_LIMITED:
+                polled.due = due
+                self._schedule.expedite(repository, due)
+        self._wake.set()
+
+    def retry(self) -> None:
+        """Look up again what failed: the configuration of registries changed. Rate limits go on."""
+        now = self._elapsed()
+        for repository, polled in self._polled.items():
+            if self.failures.get(repository, Reason.RATE_LIMITED) is not Reason.RATE_LIMITED:
+                polled.failures, polled.due = 0, now
+                self._schedule.expedite(repository, now)
+        self._wake.set()
+
     def expect(self, demands: Mapping[Repository, Demand]) -> None:
         """Note which repositories are in use: the catalogue forgets others first."""
         self._in_use = {str(repository): tuple(demand.namespaces) for repository, demand in demands.items()}
@@ -171,6 +197,8 @@ class Poller:
         admitted, counts = set(demands), Counter[str]()
         if len(demands) > self._repositories:
             for repository in sorted(demands, key=lambda one: (one not in self._polled, str(one))):
+                if OPERATOR in demands[repository].namespaces:
+                    continue
                 # What several use counts for the one that uses fewest.
                 namespace = min(demands[repository].namespaces, key=counts.__getitem__, default="")
                 counts[namespace] += 1

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from exporter.images import Repository
+from exporter.workloads import OPERATOR
 
 # How long a namespace waits that has asked all that it may, before it is looked at again.
 _BLOCKED_SECONDS = 1.0
@@ -74,7 +75,8 @@ class Schedule:
 
     Args:
         at_once: turns of one registry at a time.
-        most: questions of one namespace to one registry in an interval.
+        most: questions of one namespace to one registry in an interval. What the operator names
+            (`workloads.OPERATOR`) has no limit.
         interval: seconds.
         on_blocked: called when a namespace has asked all that it may.
     """
@@ -91,6 +93,10 @@ class Schedule:
         self._sleeping: list[tuple[float, int, Repository]] = []
         self._registries: dict[str, dict[str, _Namespace]] = {}
         self._count = 0
+
+    def set_interval(self, interval: float) -> None:
+        """Change the interval in which budgets fill up."""
+        self._interval = interval
 
     def put(self, repository: Repository, *, namespaces: Collection[str], due: float) -> None:
         """Add a repository."""
@@ -162,7 +168,7 @@ class Schedule:
     def _may_ask(self, registry: str, name: str, now: float) -> bool:
         namespace = self._registries[registry][name]
         self._refill(namespace.budget, now)
-        blocked = namespace.budget.left < 1
+        blocked = namespace.budget.left < 1 and name != OPERATOR
         if blocked and not namespace.blocked:
             self._on_blocked(registry, name)
         namespace.blocked = blocked
@@ -244,4 +250,4 @@ class Schedule:
 
 def _users(namespaces: Collection[str]) -> tuple[str, ...]:
     """What is in no namespace, such as a reference on the command line, is in one without a name."""
-    return tuple(namespaces) or ("",)
+    return tuple(namespaces) or (OPERATOR,)

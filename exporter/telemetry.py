@@ -110,6 +110,31 @@ class Telemetry:
         for source in ("registry", "cluster"):
             self.unexpected_errors.labels(source)
 
+        self.config_last_reload_successful = Gauge(
+            "mojaloop_exporter_config_last_reload_successful",
+            "0 if the configuration file was invalid or unreadable when it was loaded last; the one before stays in "
+            "force. Otherwise 1.",
+            registry=self.registry,
+        )
+        self.config_last_reload_success = Gauge(
+            "mojaloop_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded successfully, at the start or while running.",
+            registry=self.registry,
+        )
+        self.config_reloads = Counter(
+            "mojaloop_exporter_config_reloads",
+            "Times that the configuration file was loaded again, by result.",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("success", "failure"):
+            self.config_reloads.labels(result)
+
+    def config_loaded(self, at: float) -> None:
+        """Note that the configuration was loaded, at epoch seconds."""
+        self.config_last_reload_successful.set(1)
+        self.config_last_reload_success.set(at)
+
     def exceeded(self, limit: Limit) -> None:
         """Count input that was refused because it exceeded a limit."""
         self.limits_exceeded.labels(limit.label).inc()

@@ -1,4 +1,4 @@
-"""As a pod with a service account, and no more rights than the README asks for."""
+"""As a pod with a service account, and no more rights than docs/permissions.md asks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.workloads import body, owner
 
 pytestmark = pytest.mark.anyio
 
-# By group, what is listed and watched, and what is read one by one as well: the README's "Permissions".
+# By group, what is listed and watched, and what is read one by one as well: docs/permissions.md.
 LISTED = {
     "": ["pods", "replicationcontrollers"],
     "apps": ["deployments", "statefulsets", "daemonsets", "replicasets"],
@@ -43,7 +43,7 @@ class Account:
         kube.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "exporter"}})
 
     def may(self, *namespaces: str, without: str = "") -> None:
-        """Give it the README's rights in some namespaces, by a ClusterRole that is bound there."""
+        """Give it these rights in some namespaces, by a ClusterRole that is bound there."""
         listed, read = (
             [
                 {"apiGroups": [group], "resources": [name for name in names if name != without], "verbs": verbs}

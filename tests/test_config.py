@@ -13,8 +13,10 @@ from exporter.checker import Settings
 from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, load, parse_option
 from exporter.config.document import read as read_yaml
 from exporter.config.parsers import show_interval, show_listen
+from exporter.images import parse
 from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
 from exporter.versions import STRATEGY_NAMES, Strategy
+from exporter.watchlist import WatchedImage
 from exporter.workloads import WorkloadKey
 
 DATA = Path(__file__).parent / "data" / "config"
@@ -53,9 +55,7 @@ IN_YAML = {"kubernetes.kinds": "[{}]", "registries": "{{{}: }}"}
 @pytest.mark.parametrize("key", [*KEYS, *REGISTRY_KEYS], ids=lambda key: key.name)
 def test_the_documented_default_is_the_value_that_the_code_uses(key):
     model = Configuration() if key in KEYS else RegistryEntry(name="quay.io")
-    used = getattr(model, key.field)
-    if isinstance(used, Globs):
-        used = getattr(used, key.name.rpartition(".")[2])
+    used = key.of(model)
     assert key.value == used
     if used in (None, ()):
         assert key.default == key.unset
@@ -129,10 +129,20 @@ def test_every_key_is_read():
     assert loaded == Configuration(
         listen=("::1", 9878),
         state_dir=None,
+        watch=(
+            WatchedImage(reference=parse("mojaloop/central-ledger:v19.13.1"), name="central-ledger"),
+            WatchedImage(
+                reference=parse(f"hub.example:5000/mojaloop/quoting-service:v1.0.0@sha256:{'0123456789abcdef' * 4}"),
+                name="quoting",
+                strategy=Strategy.MINOR,
+            ),
+            WatchedImage(reference=parse("mojaloop/sdk-scheme-adapter")),
+        ),
         strategy=Strategy.PATCH,
         interval=5400.0,
         proxy="http://hub:s3cret@proxy.example:3128",
         ca_file=Path("/etc/ca-bundle/ca.crt"),
+        kubernetes=False,
         kubeconfig=Path("/etc/kube/config"),
         context="hub",
         kinds=("Deployment", "Pod"),

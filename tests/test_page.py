@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.page import _FILES
+from exporter.page.access import with_bearer
 from exporter.page.rendering import Renderer
 from tests.support.http_server import serving
 from tests.support.page import NOW, Shown, found, hub, missing, page, snapshot
@@ -182,3 +186,42 @@ print(*(name for name in ("jinja2", "exporter.page.rendering", "exporter.page.ro
 def test_the_page_costs_nothing_until_it_is_requested():
     done = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+# The API's token
+
+
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        (b"Bearer t0ken", b"Bearer t0ken"),
+        (b"Basic " + base64.b64encode(b"anybody:t0ken"), b"Bearer t0ken"),
+        (b"basic   " + base64.b64encode(b":t0:ken"), b"Bearer t0:ken"),
+        (b"Basic " + base64.b64encode(b"no colon"), b"Bearer "),
+        (b"Basic not base64!", b"Basic not base64!"),
+        (b"Basic", b"Bearer "),
+        (b"", b""),
+    ],
+)
+def test_a_password_is_read_as_a_bearer_token(sent, received):
+    others = (b"accept", b"Basic x")
+    assert with_bearer([others, (b"authorization", sent)]) == [others, (b"authorization", received)]
+
+
+@given(st.binary())
+def test_no_header_is_an_error(value):
+    with_bearer([(b"authorization", value), (b"authorization", b"Basic " + value)])
+
+
+def test_with_a_token_the_page_asks_for_it_as_a_password(shown):
+    def may_read(headers):
+        return [value for name, value in headers if name == b"authorization"] == [b"Bearer t0ken"]
+
+    with page(shown, may_read=may_read) as running:
+        status, headers, body = running.get("/")
+        assert (status, b"token as the password" in body) == (401, True)
+        assert headers["www-authenticate"].startswith("Basic realm=")
+        assert headers["content-security-policy"] == POLICY
+        assert running.get("/", Authorization="Basic " + base64.b64encode(b"a:wrong").decode())[0] == 401
+        for sent in ("Basic " + base64.b64encode(b"a:t0ken").decode(), "Bearer t0ken"):
+            assert b"<table" in running.get("/", Authorization=sent)[2]

@@ -126,7 +126,7 @@ def test_the_other_pages(server):
     server.ready = False
     status, headers, body = server.get("/api/v1/findings")
     assert (status, headers["content-type"].partition(";")[0], body) == (
-        503, "text/plain", b"not ready: the cluster has not been listed yet\n",
+        503, "text/plain", b"not ready: what is watched has not been listed yet\n",
     )  # fmt: skip
     server.ready = True
     assert server.get("/-/healthy")[0] == 200

@@ -36,6 +36,16 @@ def test_the_command_prints_a_file_as_it_is(arguments):
     assert command(*arguments) == (0, (ROOT / FILES[arguments]).read_text(), "")
 
 
+def test_a_full_disk_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "exporter", "show", "rules"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    message = "mojaloop-image-patch-exporter: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
 @pytest.mark.parametrize(("arguments", "path"), FILES.items())
 def test_every_name_has_its_file(arguments, path):
     assert show.text(*arguments) == (ROOT / path).read_text()

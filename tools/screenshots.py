@@ -36,7 +36,7 @@ async def take(folder: Path) -> None:
     async with stand_ins() as there, async_playwright() as playwright:
         configuration = replace(config.load(there.config, {}), listen=("127.0.0.1", 0), state_dir=None)
         async with exporting(configuration) as (address, publisher), asyncio.timeout(_PATIENCE_SECONDS):
-            while not (publisher.complete() and publisher.dated()):
+            while not (publisher.complete() and publisher.dated()):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.1)
             browser = await playwright.chromium.launch(executable_path=chromium)
             await _picture(browser, address, folder / "page-light.png", color_scheme="light", viewport=_WIDE)
@@ -52,10 +52,9 @@ async def _picture(browser: Browser, address: str, path: Path, **settings: Any) 
     await page.locator("summary").first.click()
     await page.mouse.move(0, 0)
     await page.evaluate("document.activeElement.blur()")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=path, animations="disabled")
+    picture = await page.screenshot(path=path, animations="disabled")
     await page.close()
-    print(f"screenshots: {path.name}, {path.stat().st_size / 1000:.0f} kB")
+    print(f"screenshots: {path.name}, {len(picture) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

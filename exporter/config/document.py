@@ -108,11 +108,11 @@ def printable(name: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def read_file(path: Path) -> Node:
-    """The document of a file.
+def content_of(path: Path) -> bytes:
+    """What a file holds.
 
     Raises:
-        ConfigurationError: it cannot be read, is too large, or is not valid YAML.
+        ConfigurationError: it cannot be read, or is too large.
     """
     try:
         with path.open("rb") as opened:
@@ -121,6 +121,15 @@ def read_file(path: Path) -> Node:
         raise ConfigurationError(f"{path}: {error.strerror}; expected a readable file") from error
     if len(content) > _LARGEST_FILE:
         raise ConfigurationError(f"{path}: larger than {_LARGEST_FILE} bytes")
+    return content
+
+
+def read_content(content: bytes, path: Path) -> Node:
+    """The document that a file holds.
+
+    Raises:
+        ConfigurationError: it is not valid YAML.
+    """
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from exporter.config.document import ConfigurationError, Node, printable, read, read_file
+from exporter.config.document import ConfigurationError, Node, content_of, printable, read, read_content
 from exporter.config.globs import Globs
 from exporter.config.key import ENVIRONMENT_PREFIX, FILE_VARIABLE, Key
 from exporter.config.model import Configuration
@@ -23,20 +23,24 @@ from exporter.registry import DEFAULT_ENTRIES
 _KEYS = {tuple(key.name.split(".")): key for key in KEYS}
 
 
-def load(path: Path | None, environment: Mapping[str, str], *, files: bool = True) -> Configuration:
+def load(
+    path: Path | None, environment: Mapping[str, str], *, files: bool = True, content: bytes | None = None
+) -> Configuration:
     """The configuration of a file and the environment.
 
     Args:
         path: of the file; None if there is none.
         environment: variables by name.
         files: whether the files that it names have to exist.
+        content: of the file, if it was read already (`document.content_of`).
 
     Raises:
         ConfigurationError: something in it is wrong.
     """
     values: dict[str, Any] = {}
+    without_cluster: Node | None = None
     errors: list[ConfigurationError] = []
-    for parts, node in [*(() if path is None else _from_file(path)), *_from_environment(environment)]:
+    for parts, node in [*(() if path is None else _from_file(path, content)), *_from_environment(environment)]:
         try:
             key = _key(parts, node)
             if key is None or (node.value is None and node.line is not None):
@@ -48,6 +52,12 @@ def load(path: Path | None, environment: Mapping[str, str], *, files: bool = Tru
         if parts[-1] in ("include", "exclude"):
             value = replace(values.get(key.field, Globs()), **{parts[-1]: value})
         values[key.field] = value
+        if key.field == "kubernetes":
+            without_cluster = None if value else node
+    if without_cluster is not None and not errors and not values.get("watch"):
+        without_cluster.wrong(
+            "at least one image under watch, or kubernetes.enabled: true, so that there is anything to do"
+        )
     if errors:
         # Errors of the file come before those of the environment, which have no line.
         raise min(errors, key=lambda error: error.line or math.inf)
@@ -57,6 +67,11 @@ def load(path: Path | None, environment: Mapping[str, str], *, files: bool = Tru
         entries = values.get("registries", DEFAULT_ENTRIES)
         values["registries"] = tuple(replace(entry, ca_file=entry.ca_file or common) for entry in entries)
     return Configuration(**values)
+
+
+def differing(before: Configuration, after: Configuration) -> tuple[Key, ...]:
+    """The keys whose values differ."""
+    return tuple(key for key in KEYS if key.of(before) != key.of(after))
 
 
 def parse_option(name: str, text: str) -> Any:
@@ -92,8 +107,8 @@ def _key(parts: tuple[str, ...], node: Node) -> Key | None:
     return node.refuse(f"unknown key{closest('.'.join(parts), siblings)}")
 
 
-def _from_file(path: Path) -> Iterator[tuple[tuple[str, ...], Node]]:
-    root = read_file(path)
+def _from_file(path: Path, content: bytes | None) -> Iterator[tuple[tuple[str, ...], Node]]:
+    root = read_content(content_of(path) if content is None else content, path)
     if root.value is None:  # an empty file, or comments alone
         return
     groups = {known[0] for known in _KEYS if len(known) > 1}

@@ -1,4 +1,4 @@
-"""The configuration as the exporter uses it. Its defaults are the only ones; the README's are rendered from them."""
+"""The configuration as the exporter uses it. Defaults are set here only; docs/configuration.md shows them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from exporter.checker import Settings
 from exporter.config.globs import Globs
 from exporter.registry import DEFAULT_ENTRIES, RegistryEntry
 from exporter.versions import Strategy
+from exporter.watchlist import WatchedImage
 from exporter.workloads import WorkloadKey
 
 # The checker has defaults of its own, for whoever uses it without a configuration.
@@ -23,10 +24,12 @@ class Configuration:
     Attributes:
         listen: a host (empty: all addresses) and a port.
         state_dir: where the known tags are kept over a restart; None keeps them in memory. `load` has a default for it.
+        watch: images to watch in addition to what runs in the cluster; no filter applies to them.
         strategy: of containers whose annotations name none.
         interval: seconds between two lookups of a repository.
         proxy: the URL of an HTTP proxy for registries.
         ca_file: further trusted certificates (PEM), which `load` puts into entries without a `ca_file` of their own.
+        kubernetes: whether a cluster is watched; without one, `watch` names at least one image.
         kubeconfig, context: how to reach the cluster; None is what kubectl would use.
         kinds: kinds to watch, each required; none: every kind, the optional ones where they are installed.
         namespaces, workloads, images: what is judged.
@@ -37,10 +40,12 @@ class Configuration:
 
     listen: tuple[str, int] = ("0.0.0.0", 9877)
     state_dir: Path | None = None
+    watch: tuple[WatchedImage, ...] = ()
     strategy: Strategy = _CHECKER.strategy
     interval: float = _CHECKER.interval
     proxy: str | None = None
     ca_file: Path | None = None
+    kubernetes: bool = True
     kubeconfig: Path | None = None
     context: str | None = None
     kinds: tuple[str, ...] = ()
@@ -58,8 +63,8 @@ class Configuration:
         return self.namespaces.exact
 
     def selects(self, key: WorkloadKey) -> bool:
-        """Whether a workload is judged."""
-        return self.namespaces.takes(key.namespace) and self.workloads.takes(str(key))
+        """Whether a workload is judged; what the watch list names always is."""
+        return key.is_image or (self.namespaces.takes(key.namespace) and self.workloads.takes(str(key)))
 
     def settings(self) -> Settings:
         """What the checker needs to know."""

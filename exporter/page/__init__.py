@@ -4,7 +4,7 @@ The page is HTML that the server renders: it can be read, filtered, sorted and p
 the same page again with `If-None-Match`, and replaces what changed.
 
 Nothing is imported, read or kept for the page until it is requested: most hubs never open it, and every hub pays for
-the exporter's memory. What takes long runs in the server's thread.
+the exporter's memory. What takes long runs in a thread, so that scrapes do not wait for it.
 
 Anybody who can create a pod writes names and references that are shown here. The template escapes all of them, and the
 Content-Security-Policy permits no script or style but our own, and nothing from other hosts.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
@@ -25,6 +26,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.findings import Snapshot
+from exporter.page.access import CHALLENGE, Headers, with_bearer
 
 if TYPE_CHECKING:
     from exporter.page.rendering import Renderer
@@ -47,8 +49,9 @@ _PAGE = {**_SECURITY, "Cache-Control": "private, no-cache"}
 _FILE = {**_SECURITY, "Cache-Control": "private, max-age=31536000, immutable"}
 
 
-InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs work in a thread."""
+MayRead = Callable[[Headers], bool]
+"""Whether a request with these headers may read the page."""
+_LOG_IN = "Log in with any user name, and the API's token as the password.\n"
 
 
 class Source(Protocol):
@@ -62,7 +65,7 @@ class Source(Protocol):
 def routes(
     source: Source,
     *,
-    in_thread: InThread,
+    may_read: MayRead | None = None,
     links: Mapping[str, str] | None = None,
     stale_seconds: float = STALE_SECONDS,
     refresh_seconds: float = REFRESH_SECONDS,
@@ -72,14 +75,15 @@ def routes(
 
     Args:
         source: has the snapshot to show.
-        in_thread: for what takes tens of milliseconds.
+        may_read: whether a request with these headers may read the page; a browser sends the API's token as the
+            password of HTTP's Basic authentication, which becomes a bearer token here. None: everybody may.
         links: other paths of the same server, and what each of them has.
         stale_seconds: the age from which the page calls the tags of a repository old.
         refresh_seconds: how often an open page asks for changes.
         clock: epoch seconds.
     """
     settings = {"links": dict(links or {}), "stale_seconds": stale_seconds, "refresh_seconds": refresh_seconds}
-    page = _Page(source, in_thread=in_thread, settings=settings, clock=clock)
+    page = _Page(source, may_read=may_read, settings=settings, clock=clock)
     return [Route("/", page.answer), *(Route(f"/page/{name}", _file(name, media)) for name, media in _MEDIA.items())]
 
 
@@ -93,23 +97,27 @@ class Rendered(NamedTuple):
 
 class _Page:
     def __init__(
-        self, source: Source, *, in_thread: InThread, settings: Mapping[str, Any], clock: Callable[[], float]
+        self, source: Source, *, may_read: MayRead | None, settings: Mapping[str, Any], clock: Callable[[], float]
     ) -> None:
         self._source = source
-        self._in_thread = in_thread
+        self._may_read = may_read
         self._settings = settings
         self._clock = clock
+        # One, so that what is rendered needs no lock. It starts with the first request.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="page")
         self._renderer: Renderer | None = None
         self._pending: dict[tuple[int, str, str], asyncio.Future[Rendered]] = {}
 
     async def answer(self, request: Request) -> Response:
+        if self._may_read is not None and not self._may_read(with_bearer(request.headers.raw)):
+            return PlainTextResponse(_LOG_IN, status_code=401, headers={**_PAGE, "WWW-Authenticate": CHALLENGE})
         snapshot, known = self._source.snapshot, request.headers.get("if-none-match", "")
         # Equal requests of one moment share an answer.
         key = id(snapshot), request.url.query, known
         pending = self._pending.get(key)
         if pending is None:
             work = partial(self._render, snapshot, dict(request.query_params), known)
-            pending = self._pending[key] = asyncio.ensure_future(self._in_thread(work))
+            pending = self._pending[key] = asyncio.get_running_loop().run_in_executor(self._thread, work)
             pending.add_done_callback(lambda _: self._pending.pop(key))
         rendered = await asyncio.shield(pending)
         if rendered.status == 400:
@@ -118,7 +126,7 @@ class _Page:
         return Response(rendered.body, status_code=rendered.status, headers=headers, media_type="text/html")
 
     def _render(self, snapshot: Snapshot, parameters: Mapping[str, str], known: str) -> Rendered:
-        """In the server's thread, which is only one: the renderer needs no lock."""
+        """In the thread."""
         if self._renderer is None:
             from exporter.page.rendering import Renderer  # noqa: PLC0415 - jinja2 is imported for the first request
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from typing import Any, Protocol, TypeVar
@@ -53,18 +53,13 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
 }
-_PAGES = {
+PATHS = {
     "/metrics": "metrics, as text and OpenMetrics",
     "/api/v1/findings": "findings, as JSON",
-    "/-/ready": "whether the cluster has been listed",
+    "/-/ready": "whether everything that is watched has been listed",
     "/-/healthy": "whether the process lives",
 }
-
-
-InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Runs work in the server's thread."""
-MakePage = Callable[[InThread, Mapping[str, str]], Iterable[Route]]
-"""From that, and from the other paths with what each of them has, to the routes of a page at `/`."""
+"""What can be read, and what each path has."""
 
 
 class Page(Protocol):
@@ -137,7 +132,7 @@ class Server:
         exposition: the page of the newest snapshot.
         findings: the JSON of the newest snapshot in parts, none before there is one; called in a thread.
         ready: whether everything that is watched has been listed once.
-        page: makes the routes of the page at `/`. None: a list of the other paths is there.
+        page: the routes of the page at `/`. None: a list of the other paths is there.
         bounds: what connections may cost.
     """
 
@@ -149,7 +144,7 @@ class Server:
         exposition: Callable[[], Page],
         findings: Callable[[], Sequence[bytes]],
         ready: Callable[[], bool],
-        page: MakePage | None = None,
+        page: Sequence[Route] | None = None,
         bounds: Bounds | None = None,
     ) -> None:
         self._listener = listener
@@ -158,7 +153,7 @@ class Server:
         self._findings = findings
         self._ready = ready
         routes = [
-            *(page(self._in_thread, _PAGES) if page is not None else (Route("/", self._landing),)),
+            *(page if page is not None else (Route("/", self._landing),)),
             Route("/metrics", self._metrics),
             Route("/api/v1/findings", self._found),
             Route("/-/healthy", self._healthy),
@@ -229,7 +224,7 @@ class Server:
         return _unlisted()
 
     async def _landing(self, _request: Request) -> Response:
-        links = "".join(f'<li><a href="{path}">{path}</a>: {escape(text)}</li>' for path, text in _PAGES.items())
+        links = "".join(f'<li><a href="{path}">{path}</a>: {escape(text)}</li>' for path, text in PATHS.items())
         return HTMLResponse(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Mojaloop image patch exporter</title>'
             '<meta name="viewport" content="width=device-width"><style>'
@@ -244,7 +239,7 @@ class Server:
 
 
 def _unlisted() -> Response:
-    return PlainTextResponse("not ready: the cluster has not been listed yet\n", status_code=503, headers=_HEADERS)
+    return PlainTextResponse("not ready: what is watched has not been listed yet\n", status_code=503, headers=_HEADERS)
 
 
 def _without_bodies(app: ASGIApp, exceeded: Callable[[Limit], None]) -> ASGIApp:

@@ -8,13 +8,15 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from starlette.routing import Route
 
 from exporter.collector import Exposition
 from exporter.findings import Finding, Snapshot
 from exporter.limits import Limit
-from exporter.server import MakePage, Server, listen
+from exporter.server import Server, listen
 from exporter.server.connections import Bounds
 from exporter.telemetry import Telemetry
 from exporter.workloads import ContainerType, WorkloadKey
@@ -109,7 +111,9 @@ def closed(client: socket.socket) -> bool:
 
 
 @contextlib.contextmanager
-def serving(containers: int = 1, *, bounds: Bounds | None = None, page: MakePage | None = None) -> Iterator[Running]:
+def serving(
+    containers: int = 1, *, bounds: Bounds | None = None, page: Sequence[Route] | None = None
+) -> Iterator[Running]:
     """A server whose page of metrics has so many containers."""
     telemetry, listener, exposition = Telemetry(), listen("127.0.0.1", 0), Exposition(snapshot(containers))
     server = Server(

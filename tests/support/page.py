@@ -13,6 +13,7 @@ from exporter.findings import Finding, Snapshot, WorkloadState
 from exporter.images import Repository
 from exporter.page import routes
 from exporter.reasons import Reason
+from exporter.server import PATHS
 from exporter.workloads import Container, ContainerType, Manager, WorkloadKey
 from tests.support.http_server import Running, serving
 
@@ -94,9 +95,5 @@ class Shown:
 @contextlib.contextmanager
 def page(shown: Shown, **settings: Any) -> Iterator[Running]:
     """The page over HTTP."""
-    with serving(
-        page=lambda in_thread, links: routes(
-            shown, in_thread=in_thread, links=links, clock=lambda: shown.now, **settings
-        )
-    ) as running:
+    with serving(page=routes(shown, links=PATHS, clock=lambda: shown.now, **settings)) as running:
         yield running
