@@ -17,7 +17,7 @@ from tools import find
 
 FOLDER = Path(__file__).parent.parent / "docs" / "images"
 _WIDE = {"width": 1280, "height": 860}
-_PHONE = {"width": 390, "height": 844}
+_PHONE = {"width": 390, "height": 1200}
 _PATIENCE_SECONDS = 60
 
 
@@ -39,19 +39,19 @@ async def take(folder: Path) -> None:
             while not (publisher.complete() and publisher.dated()):  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0.1)
             browser = await playwright.chromium.launch(executable_path=chromium)
-            await _picture(browser, address, folder / "page-light.png", color_scheme="light", viewport=_WIDE)
-            await _picture(browser, address, folder / "page-dark.png", color_scheme="dark", viewport=_WIDE)
-            await _picture(browser, address, folder / "page-phone.png", color_scheme="light", viewport=_PHONE)
+            ours = f"{address}/?namespace=mojaloop&q=moja-"
+            await _picture(browser, ours, folder / "page-light.png", color_scheme="light", viewport=_WIDE)
+            await _picture(browser, ours, folder / "page-dark.png", color_scheme="dark", viewport=_WIDE)
+            await _picture(browser, ours, folder / "page-phone.png", color_scheme="light", viewport=_PHONE)
             await browser.close()
 
 
-async def _picture(browser: Browser, address: str, path: Path, **settings: Any) -> None:
+async def _picture(browser: Browser, url: str, path: Path, **settings: Any) -> None:
     page = await browser.new_page(**settings)
-    await page.goto(address)
+    await page.goto(url)
     await page.locator("html.scripted").wait_for()
     await page.locator("summary").first.click()
-    await page.mouse.move(0, 0)
-    await page.evaluate("document.activeElement.blur()")
+    await page.evaluate("() => { document.activeElement.blur(); scrollTo(0, 0); }")
     picture = await page.screenshot(path=path, animations="disabled")
     await page.close()
     print(f"screenshots: {path.name}, {len(picture) / 1000:.0f} kB")
