@@ -21,7 +21,7 @@ from functools import partial
 
 from starlette.routing import Route
 
-from exporter import __version__, logs
+from exporter import __version__, logs, windows
 from exporter.catalogue import Catalogue
 from exporter.checker import Checker
 from exporter.cluster import Cluster, Connection, open_connection
@@ -148,13 +148,14 @@ async def exporting(
         )
         checker.on_snapshot = publisher.publish
         watch_list.replace(configuration.watch)
+        windows.publish(configuration.calendar(), telemetry, clock=time.time)
         server = Server(
             listener=listener,
             telemetry=telemetry,
             exposition=publisher.exposition,
             findings=publisher.findings,
             ready=publisher.ready,
-            page=page_of(configuration, publisher),
+            page=page_of(configuration, publisher, checker),
         )
         async with asyncio.TaskGroup() as group:
             runs = {"checker": checker.run(), "server": server.run(), "event loop": watch_event_loop(telemetry)}
@@ -162,7 +163,7 @@ async def exporting(
                 cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
                 runs["cluster"] = cluster.run()
             if source is not None:
-                apply = partial(_apply, checker=checker, watch_list=watch_list)
+                apply = partial(_apply, checker=checker, watch_list=watch_list, telemetry=telemetry)
                 runs["reload"] = Reloader(source, configuration, apply=apply, telemetry=telemetry).run()
             parts = [group.create_task(run, name=name) for name, run in runs.items()]
             try:
@@ -172,21 +173,26 @@ async def exporting(
                     part.cancel()
 
 
-def page_of(configuration: Configuration, publisher: SnapshotPublisher) -> list[Route] | None:
+def page_of(configuration: Configuration, publisher: SnapshotPublisher, checker: Checker) -> list[Route] | None:
     """The routes of the page of the findings; None if it is switched off."""
     if not configuration.page_enabled:
         return None
-    # With a long interval, no lookup for some hours is as it should be.
-    stale = max(STALE_SECONDS, 2 * configuration.interval)
-    return routes(publisher, links=PATHS, stale_seconds=stale)
+    # Where lookups are rare, none for some hours is as it should be.
+    return routes(publisher, links=PATHS, stale_seconds=lambda: max(STALE_SECONDS, 2 * checker.lookup_interval))
 
 
 async def _apply(
-    configuration: Configuration, changed: Collection[str], *, checker: Checker, watch_list: WatchList
+    configuration: Configuration,
+    changed: Collection[str],
+    *,
+    checker: Checker,
+    watch_list: WatchList,
+    telemetry: Telemetry,
 ) -> None:
     """Use the keys that apply without a restart (`Key.live`)."""
     if not {"log.level", "log.format"}.isdisjoint(changed):
         logs.configure(configuration.log_level, configuration.log_format)
+    windows.publish(configuration.calendar(), telemetry, clock=time.time)
     renewed = not {"registries", "proxy", "ca_file"}.isdisjoint(changed)
     await checker.configure(
         configuration.settings(), entries=configuration.registries if renewed else None, proxy=configuration.proxy

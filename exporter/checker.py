@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from exporter.catalogue import Catalogue
 from exporter.commands import render
+from exporter.cron import Cron
 from exporter.evaluate import Ask, Evaluated, Evaluator, Item
 from exporter.evaluations import ROUND_SECONDS, Evaluations
 from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
@@ -53,13 +54,15 @@ class Settings:
 
     Attributes:
         strategy: for containers whose annotations name none.
-        interval: seconds between two lookups of a repository.
+        interval: seconds between two lookups of a repository, if there is no schedule.
+        schedule: when repositories are looked up.
         selects: whether a workload is judged at all.
         selects_image: whether containers of a repository (by its name) are.
     """
 
     strategy: Strategy = Strategy.PATCH
     interval: float = 3600.0
+    schedule: Cron | None = None
     selects: Callable[[WorkloadKey], bool] = lambda _: True
     selects_image: Callable[[str], bool] = lambda _: True
 
@@ -84,7 +87,12 @@ class Checker:
         self._use(settings)
         self._evaluations = Evaluations(self._evaluate)
         self._poller = Poller(
-            catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
+            catalogue=catalogue,
+            registry=registry,
+            telemetry=telemetry,
+            clock=clock,
+            interval=settings.interval,
+            cron=settings.schedule,
         )
         # Workloads as they were evaluated: while a snapshot is made, the inventory may change.
         self._workloads: dict[WorkloadKey, Workload] = {}
@@ -129,10 +137,15 @@ class Checker:
             await self._registry.configure(entries, proxy=proxy)
             self._poller.retry()
         self._use(settings)
-        self._poller.set_interval(settings.interval)
+        self._poller.set_timetable(interval=settings.interval, cron=settings.schedule)
         # What a workload asks depends on all of this. Answers that are known are kept.
         self._extra = frozenset(), frozenset()
         self._inventory.note_all()
+
+    @property
+    def lookup_interval(self) -> float:
+        """The longest time between two regular lookups of a repository, in seconds."""
+        return self._poller.longest_interval
 
     async def run(self) -> None:
         """Follow the inventory and the registries until cancelled."""

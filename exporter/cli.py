@@ -12,15 +12,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from exporter import __version__, config, logs
+from exporter import __version__, arguments, config, logs
 from exporter.app import CommandError, serve
 from exporter.catalogue import CatalogueError
 from exporter.cluster import ClusterConfigurationError, ClusterError
 from exporter.config import Configuration, ConfigurationError
 from exporter.reload import ConfigurationSource
-from exporter.report import FORMATS, OutputError, write_text
+from exporter.report.destination import OutputError, write_text
 from exporter.server import ListenError
-from exporter.versions import STRATEGY_NAMES
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +42,9 @@ class UsageError(Exception):
     """Arguments that do not go together."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(given)
     try:
         status: int = parsed.run(parsed)
     except (ConfigurationError, UsageError) as error:
@@ -103,45 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--state-dir", metavar="DIR", help="the folder for the tags known so far")
     serve.set_defaults(run=_serve)
 
-    check = commands.add_parser(
-        "check",
-        parents=[shared],
-        help="judge images, a cluster or manifests once",
-        epilog=_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    check.add_argument(
-        "references",
-        nargs="*",
-        metavar="REFERENCE",
-        help="image references, judged without a cluster; - for those in standard input, one on each line",
-    )
-    check.add_argument("--cluster", action="store_true", help="judge what runs in a cluster")
-    check.add_argument(
-        "-n",
-        "--namespace",
-        metavar="NS",
-        help="with --cluster, the only namespace to judge; with --manifests, that of objects without one",
-    )
-    check.add_argument(
-        "--manifests",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="judge what these would run: a file, a folder, or - for standard input; may be given several times",
-    )
-    check.add_argument("--strategy", choices=tuple(STRATEGY_NAMES), help="the highest part of a version that may rise")
-    check.add_argument("-o", "--output", choices=FORMATS, default="table")
-    check.add_argument(
-        "--fail-on",
-        choices=("patch", "unknown", "superseded", "any"),
-        action="append",
-        default=[],
-        help="exit with status 3 if a container misses a patch, cannot be judged, or is on a line that a newer one "
-        "superseded; may be given several times",
-    )
-    check.add_argument("--allow-empty", action="store_true", help="do not fail if there is nothing to check")
-    check.set_defaults(run=_check)
+    arguments.add_check(commands, shared, epilog=_STATUSES).set_defaults(run=_check)
 
     configuration = commands.add_parser("config", help="work with configuration files")
     validate = configuration.add_subparsers(required=True, metavar="COMMAND").add_parser(
@@ -245,6 +206,9 @@ def _check(parsed: argparse.Namespace) -> int:
             cluster=parsed.cluster,
             namespace=parsed.namespace,
             output=parsed.output,
+            output_file=parsed.output_file,
+            only=parsed.only,
+            sort=parsed.sort,
             fail_on=parsed.fail_on,
             allow_empty=parsed.allow_empty,
         )

@@ -50,6 +50,24 @@ class Telemetry:
             ["registry"],
             registry=self.registry,
         )
+        self.lookup_interval = Gauge(
+            "mojaloop_exporter_lookup_interval_seconds",
+            "The longest time between two regular lookups of a repository: the interval, or the longest gap of the "
+            "schedule in a year.",
+            registry=self.registry,
+        )
+        self.window_open = Gauge(
+            "mojaloop_upgrade_window_open",
+            "1 while an upgrade window is open, otherwise 0; computed when it is scraped.",
+            ["window"],
+            registry=self.registry,
+        )
+        self.window_next = Gauge(
+            "mojaloop_upgrade_window_next_timestamp_seconds",
+            "When an upgrade window opens next; computed when it is scraped.",
+            ["window"],
+            registry=self.registry,
+        )
         self.watch_restarts = Counter(
             "mojaloop_exporter_kubernetes_watch_restarts",
             "Watches that ended and were started again.",

@@ -5,15 +5,19 @@ Outputs escape for themselves: what is returned here may hold names and referenc
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import quote
 
 from exporter.findings import Finding
 from exporter.reasons import Reason
-from exporter.workloads import WorkloadKey
+from exporter.workloads import IMAGE_KIND, WorkloadKey
 
-WATCHED = "Image"
+PROJECT = "https://github.com/mojaloop/mojaloop-image-patch-exporter"
+WATCHED = IMAGE_KIND
 """The kind of what the configuration watches without a cluster; its namespace is empty."""
+_MOJALOOP = re.compile(r"docker\.io/mojaloop/([a-z0-9._-]+)")
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
@@ -53,9 +57,14 @@ class Explanation(NamedTuple):
     what_to_do: str
 
 
-def explain(reason: Reason) -> Explanation:
+def reason(value: Reason) -> str:
+    """A reason as a word or two: `floating tag`."""
+    return value.value.replace("_", " ")
+
+
+def explain(value: Reason) -> Explanation:
     """A reason in words."""
-    return _EXPLANATIONS[reason]
+    return _EXPLANATIONS[value]
 
 
 _EXPLANATIONS = {
@@ -138,11 +147,35 @@ def running(finding: Finding) -> str:
     return f"{name}@{finding.digest[:19]}..." if finding.digest else name
 
 
+def describe(finding: Finding) -> str:
+    """What is known about a finding, in one sentence or two, without its place and without ages."""
+    image, newer = running(finding), finding.newer_line
+    if finding.reason is not None:
+        what, what_to_do = explain(finding.reason)
+        return f"{image} cannot be judged ({reason(finding.reason)}). {what} {what_to_do}"
+    if finding.patch_available:
+        behind = many(finding.releases_behind or 0, "patch release")
+        also = "" if newer is None else f" A newer line exists: {newer}."
+        return f"{image} misses {behind}; the newest is {finding.latest_tag}.{also}"
+    if newer is not None:
+        return f"{image} misses no patch release, but {newer} supersedes its line, which may get no more fixes."
+    return f"{image} is up to date."
+
+
+def changes_url(image: str, tag: str, newer: str) -> str:
+    """A page with what changed between two tags; empty for images that are not Mojaloop's.
+
+    Mojaloop's repositories on Docker Hub have the names of those on GitHub, and images the tags of their releases.
+    """
+    found = _MOJALOOP.fullmatch(image)
+    return f"https://github.com/mojaloop/{found[1]}/compare/{quote(tag)}...{quote(newer)}" if found else ""
+
+
 def workload(key: WorkloadKey) -> str:
     """Where something runs: `mojaloop deployment/ledger`, `watched image NAME`; empty for a reference by itself."""
     if not key.kind:
         return ""
-    if key.kind == WATCHED and not key.namespace:
+    if key.is_image:
         return f"watched image {key.name}"
     return " ".join(part for part in (key.namespace, f"{key.kind.lower()}/{key.name}") if part)
 

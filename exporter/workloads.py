@@ -25,7 +25,7 @@ class WorkloadKey(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.kind}/{self.name}"
+        return "/".join(part for part in self if part)
 
     @property
     def is_image(self) -> bool:

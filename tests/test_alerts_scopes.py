@@ -113,8 +113,8 @@ def test_what_hubs_meet(tmp_path, case):
 MUTATIONS = {
     from_the_cluster_to_names: ('{job=""} - 900\n', '{job=""}\n'),
     a_namespace_is_dropped_at_the_same_address: (
-        "                >= on (scrape_job, scrape_instance) group_left ()\n",
-        "                >= 0 * on (scrape_job, scrape_instance) group_left ()\n",
+        "              >= on (scrape_job, scrape_instance) group_left ()\n",
+        "              >= 0 * on (scrape_job, scrape_instance) group_left ()\n",
     ),
     a_cluster_label_is_added_by_an_upgrade: (") < 3600", ") < 0"),
     one_cluster_is_down_while_the_other_is_upgraded: ('{cluster="",job=""}', '{job=""}'),

@@ -76,6 +76,19 @@ def test_what_runs_in_short(found, text):
 
 
 @pytest.mark.parametrize(
+    ("image", "url"),
+    [
+        ("docker.io/mojaloop/ledger", "https://github.com/mojaloop/ledger/compare/v1.0.0...v1.0.2"),
+        ("docker.io/mojaloop/a/b", ""),
+        ("quay.io/mojaloop/ledger", ""),
+        ("", ""),
+    ],
+)
+def test_only_mojaloop_s_images_have_a_page_of_changes(image, url):
+    assert words.changes_url(image, "v1.0.0", "v1.0.2") == url
+
+
+@pytest.mark.parametrize(
     ("key", "shown", "path"),
     [
         (LEDGER, "mojaloop deployment/ledger", "mojaloop/Deployment/ledger"),

@@ -6,18 +6,22 @@ error by line is reported.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from exporter.config import parsers
 from exporter.config.document import ConfigurationError, Node, content_of, printable, read, read_content
 from exporter.config.globs import Globs
 from exporter.config.key import ENVIRONMENT_PREFIX, FILE_VARIABLE, Key
 from exporter.config.model import Configuration
 from exporter.config.schema import KEYS, STATE_FOLDER
 from exporter.config.suggest import closest
+from exporter.cron import DEFAULT_ZONE
 from exporter.registry import DEFAULT_ENTRIES
 
 _KEYS = {tuple(key.name.split(".")): key for key in KEYS}
@@ -38,26 +42,25 @@ def load(
         ConfigurationError: something in it is wrong.
     """
     values: dict[str, Any] = {}
-    without_cluster: Node | None = None
+    nodes: dict[str, Node] = {}
     errors: list[ConfigurationError] = []
-    for parts, node in [*(() if path is None else _from_file(path, content)), *_from_environment(environment)]:
+    written = [*(() if path is None else _from_file(path, content)), *_from_environment(environment)]
+    zone = _zone(written)
+    for parts, node in written:
         try:
             key = _key(parts, node)
             if key is None or (node.value is None and node.line is not None):
                 continue  # a key without a value is not set
-            value = key.parse(replace(node, files=files))
+            value = key.parse(replace(node, files=files, zone=zone))
         except ConfigurationError as error:
             errors.append(error)
             continue
         if parts[-1] in ("include", "exclude"):
             value = replace(values.get(key.field, Globs()), **{parts[-1]: value})
         values[key.field] = value
-        if key.field == "kubernetes":
-            without_cluster = None if value else node
-    if without_cluster is not None and not errors and not values.get("watch"):
-        without_cluster.wrong(
-            "at least one image under watch, or kubernetes.enabled: true, so that there is anything to do"
-        )
+        nodes[key.field] = node
+    if not errors:
+        _check_together(values, nodes)
     if errors:
         # Errors of the file come before those of the environment, which have no line.
         raise min(errors, key=lambda error: error.line or math.inf)
@@ -67,6 +70,16 @@ def load(
         entries = values.get("registries", DEFAULT_ENTRIES)
         values["registries"] = tuple(replace(entry, ca_file=entry.ca_file or common) for entry in entries)
     return Configuration(**values)
+
+
+def _check_together(values: Mapping[str, Any], nodes: Mapping[str, Node]) -> None:
+    """Refuse keys that need or exclude each other."""
+    if values.get("kubernetes") is False and not values.get("watch"):
+        nodes["kubernetes"].wrong(
+            "at least one image under watch, or kubernetes.enabled: true, so that there is anything to do"
+        )
+    if "interval" in nodes and "schedule" in nodes:
+        nodes["interval"].refuse("schedule is set too, and replaces it; remove one of the two")
 
 
 def differing(before: Configuration, after: Configuration) -> tuple[Key, ...]:
@@ -81,6 +94,16 @@ def parse_option(name: str, text: str) -> Any:
         ConfigurationError: it is wrong.
     """
     return _KEYS[(name,)].parse(Node(text, f"--{name.replace('_', '-')}", None, name))
+
+
+def _zone(written: Iterable[tuple[tuple[str, ...], Node]]) -> ZoneInfo:
+    """The zone of local times, which other keys are read with; an error in it is reported with all others."""
+    zone = DEFAULT_ZONE
+    for parts, node in written:
+        if parts == ("timezone",) and node.value is not None:
+            with contextlib.suppress(ConfigurationError):
+                zone = parsers.timezone(node)
+    return zone
 
 
 def _default_state_dir(environment: Mapping[str, str]) -> Path:

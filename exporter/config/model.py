@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from exporter.checker import Settings
 from exporter.config.globs import Globs
+from exporter.cron import DEFAULT_ZONE, Cron
 from exporter.registry import DEFAULT_ENTRIES, RegistryEntry
 from exporter.versions import Strategy
 from exporter.watchlist import WatchedImage
+from exporter.windows import Calendar, Freeze, Window
 from exporter.workloads import WorkloadKey
 
 # The checker has defaults of its own, for whoever uses it without a configuration.
@@ -26,7 +29,11 @@ class Configuration:
         state_dir: where the known tags are kept over a restart; None keeps them in memory. `load` has a default for it.
         watch: images to watch in addition to what runs in the cluster; no filter applies to them.
         strategy: of containers whose annotations name none.
-        interval: seconds between two lookups of a repository.
+        interval: seconds between two lookups of a repository, if there is no schedule.
+        schedule: when repositories are looked up.
+        timezone: of the schedule, of windows and of freezes, as far as they name none.
+        windows: when workloads may be patched.
+        freezes: when none may.
         proxy: the URL of an HTTP proxy for registries.
         ca_file: further trusted certificates (PEM), which `load` puts into entries without a `ca_file` of their own.
         kubernetes: whether a cluster is watched; without one, `watch` names at least one image.
@@ -43,6 +50,10 @@ class Configuration:
     watch: tuple[WatchedImage, ...] = ()
     strategy: Strategy = _CHECKER.strategy
     interval: float = _CHECKER.interval
+    schedule: Cron | None = _CHECKER.schedule
+    timezone: ZoneInfo = DEFAULT_ZONE
+    windows: tuple[Window, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
     proxy: str | None = None
     ca_file: Path | None = None
     kubernetes: bool = True
@@ -69,5 +80,13 @@ class Configuration:
     def settings(self) -> Settings:
         """What the checker needs to know."""
         return Settings(
-            strategy=self.strategy, interval=self.interval, selects=self.selects, selects_image=self.images.takes
+            strategy=self.strategy,
+            interval=self.interval,
+            schedule=self.schedule,
+            selects=self.selects,
+            selects_image=self.images.takes,
         )
+
+    def calendar(self) -> Calendar:
+        """When workloads may be patched."""
+        return Calendar(self.windows, self.freezes)

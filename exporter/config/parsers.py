@@ -5,17 +5,20 @@ Every parser is total: it accepts whatever YAML can hold and raises nothing else
 
 from __future__ import annotations
 
+import difflib
 import re
 import ssl
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import httpx
 
 from exporter.cluster import KINDS
 from exporter.config.document import Node
+from exporter.cron import Cron, CronError
 from exporter.images import InvalidReferenceError, is_host, parse_repository
 from exporter.registry import urls
 from exporter.versions import STRATEGY_NAMES, Strategy
@@ -24,6 +27,8 @@ Parser = Callable[[Node], Any]
 
 # Registries limit requests, and no patch release is so urgent that a minute matters.
 _SHORTEST_INTERVAL = 60.0
+# No name of a zone is longer, and longer texts take long to compare.
+_LONGEST_ZONE = 40
 # Durations as Prometheus writes them, with the units that make sense here.
 _DURATION = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?", re.ASCII)
 
@@ -125,16 +130,21 @@ def show_listen(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def interval(node: Node) -> float:
-    """A duration in seconds, at least a minute."""
+def duration(node: Node) -> float:
+    """A duration in seconds."""
     match = _DURATION.fullmatch(node.value) if isinstance(node.value, str) and node.value else None
     if match is None:
         node.wrong("a duration, such as 30m, 1h or 1h30m")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    duration = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-    if duration < _SHORTEST_INTERVAL:
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def interval(node: Node) -> float:
+    """A duration in seconds, at least a minute."""
+    seconds = duration(node)
+    if seconds < _SHORTEST_INTERVAL:
         node.wrong("at least 1m: registries limit requests")
-    return duration
+    return seconds
 
 
 def show_interval(seconds: float) -> str:
@@ -142,6 +152,24 @@ def show_interval(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if count)
+
+
+def timezone(node: Node) -> ZoneInfo:
+    """A time zone by its name."""
+    written, known = text(node), available_timezones()
+    if written not in known:
+        near = difflib.get_close_matches(written[:_LONGEST_ZONE], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        node.wrong(f"a time zone of the IANA database, such as Africa/Nairobi{hint}")
+    return ZoneInfo(written)
+
+
+def schedule(node: Node) -> Cron:
+    """Five fields of cron, in the zone of the node."""
+    try:
+        return Cron(text(node), node.zone)
+    except CronError as error:
+        node.refuse(f"{error}; expected a schedule, such as 0 8 * * 1-5")
 
 
 def url(node: Node) -> str:

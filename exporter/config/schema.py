@@ -12,6 +12,7 @@ from exporter.config.model import Configuration
 from exporter.config.parsers import Parser
 from exporter.config.registries import parse_registries
 from exporter.config.watch import parse_watch
+from exporter.config.windows import parse_freezes, parse_windows
 from exporter.registry import RegistryEntry
 
 STATE_FOLDER = "mojaloop-image-patch-exporter"
@@ -74,6 +75,26 @@ KEYS = (
         show=parsers.show_interval,
         live=True,
     ),
+    _key(
+        "schedule",
+        parsers.schedule,
+        "When repositories are looked up, instead of `interval`: five fields of cron ([windows.md](windows.md)). "
+        "The lookups of one time are spread over a minute.",
+        live=True,
+    ),
+    _key(
+        "timezone",
+        parsers.timezone,
+        "The time zone (IANA) of `schedule`, and of windows and freezes that have none.",
+        live=True,
+    ),
+    _key(
+        "windows",
+        parse_windows,
+        "When workloads may be patched after an approval, see [windows.md](windows.md). Without windows, never.",
+        live=True,
+    ),
+    _key("freezes", parse_freezes, "When no window is open, see [windows.md](windows.md).", live=True),
     _key(
         "proxy",
         parsers.url,

@@ -67,7 +67,7 @@ def routes(
     *,
     may_read: MayRead | None = None,
     links: Mapping[str, str] | None = None,
-    stale_seconds: float = STALE_SECONDS,
+    stale_seconds: Callable[[], float] = lambda: STALE_SECONDS,
     refresh_seconds: float = REFRESH_SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> list[Route]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -19,8 +18,6 @@ FEW = 3
 # Longer commands are rare: one of a workload with three containers has some 500 characters.
 _COMMAND_CHARACTERS = 20_000
 _MANAGERS = {"argocd": "Argo CD", "flux": "Flux", "helm": "Helm", "operator": "Operator"}
-# The alert rules make the same link.
-_OURS = re.compile(r"docker\.io/(mojaloop/[a-z0-9._-]+)")
 
 
 class Command(NamedTuple):
@@ -82,7 +79,6 @@ def make_cells(row: Row, now: float) -> Cells:
     """A row as it is shown at a time, in epoch seconds."""
     first, patch = row.findings[0], row.patch
     registry, image = _image(first)
-    repository = _OURS.fullmatch(first.image)
     latest = patch.latest_tag if patch is not None else ""
     return Cells(
         id=blake2b(
@@ -100,10 +96,10 @@ def make_cells(row: Row, now: float) -> Cells:
         behind=f"{patch.releases_behind:,}" if patch is not None else "",
         age=(since_words(row.since, now) if row.since is not None else "unknown") if row.state is State.PATCH else "",
         since=rfc3339(row.since) if row.since is not None else "",
-        lines=tuple(_lines(row, repository)),
+        lines=tuple(_lines(row)),
         manager=_MANAGERS.get(row.manager.name, row.manager.name) if row.manager else "",
         source=row.manager.source if row.manager else "",
-        changes=_changes(repository, first.tag, latest),
+        changes=words.changes_url(first.image, first.tag, latest) if latest else "",
         commands=tuple(command for command in commands_of(row) if len(command.text) <= _COMMAND_CHARACTERS),
         advice=tuple(_advice(row)),
     )
@@ -120,7 +116,7 @@ def _place(finding: Finding) -> str:
     key = finding.workload
     if not key.kind:
         return "image reference"
-    if key.kind == words.WATCHED and not key.namespace:
+    if key.is_image:
         return "watched image"
     return f"{key.namespace} · {key.kind}" if key.namespace else key.kind
 
@@ -140,20 +136,15 @@ def _containers(findings: Sequence[Finding]) -> str:
     return f"{noun} {', '.join(shown)}{more}" if names else ""
 
 
-def _lines(row: Row, repository: re.Match[str] | None) -> list[Line]:
-    lines = []
+def _lines(row: Row) -> list[Line]:
+    first, lines = row.findings[0], []
     offered = row.patch.latest_tag if row.patch is not None else None
     for strategy in ("minor", "major"):
         found = (getattr(finding, strategy) for finding in row.findings)
         tag = next((tag for tag in found if tag is not None), None)
-        if tag is not None and tag not in (row.findings[0].tag, offered):
-            lines.append(Line(tag, strategy, _changes(repository, row.findings[0].tag, tag)))
+        if tag is not None and tag not in (first.tag, offered):
+            lines.append(Line(tag, strategy, words.changes_url(first.image, first.tag, tag)))
     return lines
-
-
-def _changes(repository: re.Match[str] | None, tag: str, newer: str) -> str:
-    # Tags match the grammar of references: nothing in them needs to be quoted.
-    return f"https://github.com/{repository[1]}/compare/{tag}...{newer}" if repository and tag and newer else ""
 
 
 def commands_of(row: Row) -> list[Command]:

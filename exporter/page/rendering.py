@@ -5,7 +5,7 @@ jinja2 is imported with this module, and the template compiled once, for the fir
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from jinja2 import Environment, StrictUndefined
@@ -29,7 +29,12 @@ class Renderer:
     """
 
     def __init__(
-        self, *, assets: Mapping[str, str], links: Mapping[str, str], stale_seconds: float, refresh_seconds: float
+        self,
+        *,
+        assets: Mapping[str, str],
+        links: Mapping[str, str],
+        stale_seconds: Callable[[], float],
+        refresh_seconds: float,
     ) -> None:
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.globals.update(assets=assets, links=links, refresh_seconds=refresh_seconds, version=__version__)
@@ -51,7 +56,7 @@ class Renderer:
         except QueryError as error:
             return Rendered(400, f"{error}\n".encode())
         table = self._tables.of(snapshot)
-        content = make_content(snapshot, table, view, now=now, stale_seconds=self._stale_seconds)
+        content = make_content(snapshot, table, view, now=now, stale_seconds=self._stale_seconds())
         # Proxies that compress answers make tags weak.
         if known.removeprefix("W/") == content.etag:
             return Rendered(304, b"", content.etag)

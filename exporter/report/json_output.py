@@ -16,6 +16,7 @@ import msgspec
 from exporter import __version__
 from exporter.findings import NO_STATE, Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.reasons import Reason
+from exporter.report.content import Content
 from exporter.workloads import ContainerType, WorkloadKey
 
 FORMAT = 2
@@ -37,7 +38,7 @@ class Upgrades(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one container."""
+    """What is known about one container."""
 
     namespace: str
     workload_kind: str
@@ -92,6 +93,11 @@ def render_json(snapshot: Snapshot, *, now: float) -> bytes:
         now: epoch seconds.
     """
     return head(snapshot, now=now) + body(snapshot)
+
+
+def render(content: Content) -> str:
+    """What was asked for, as a `Document`."""
+    return render_json(content.shown(), now=content.now).decode()
 
 
 def head(snapshot: Snapshot, *, now: float) -> bytes:
