@@ -28,6 +28,7 @@ from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
 from exporter.polling import Demand, Poller
+from exporter.query import Query
 from exporter.reasons import Reason
 from exporter.registry import RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
@@ -146,6 +147,20 @@ class Checker:
     def lookup_interval(self) -> float:
         """The longest time between two regular lookups of a repository, in seconds."""
         return self._poller.longest_interval
+
+    def query(self, *, guarded: bool) -> Query:
+        """What answers questions about the images that are watched.
+
+        Args:
+            guarded: whether only those may ask who may know the tags of private repositories.
+        """
+        return Query(
+            evaluator=lambda: self._evaluator,
+            catalogue=self._catalogue,
+            poller=self._poller,
+            registry=self._registry,
+            guarded=guarded,
+        )
 
     async def run(self) -> None:
         """Follow the inventory and the registries until cancelled."""

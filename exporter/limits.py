@@ -46,10 +46,10 @@ class Limit(Enum):
         "bytes of a compiled regular expression",
         "the containers that it applies to are unknown with `limit_exceeded`",
     )
-    # Prometheus, kubelet and people together open some ten connections.
+    # Prometheus, kubelet and people together open some ten connections; the others are for clients of the API.
     HTTP_CONNECTIONS = (
         "http_connections",
-        100,
+        256,
         "open HTTP connections",
         "the longest idle connection of the client address with most connections is closed",
     )

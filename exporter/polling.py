@@ -125,6 +125,10 @@ class Poller(Lookups):
         """Note which repositories are in use: the catalogue forgets others first."""
         self._in_use = {str(repository): tuple(demand.namespaces) for repository, demand in demands.items()}
 
+    def uses(self, repository: Repository) -> bool:
+        """Whether somebody needs a repository, so that it is looked up as far as limits permit."""
+        return str(repository) in self._in_use
+
     async def follow(self, demands: Mapping[Repository, Demand], group: asyncio.TaskGroup) -> None:
         """Look these repositories up from now on, in tasks of the group, and no others."""
         self.expect(demands)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.checker import Settings
-from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, load, parse_option
+from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, differing, load, parse_option
 from exporter.config.document import read as read_yaml
 from exporter.config.parsers import show_interval, show_listen
 from exporter.images import parse
@@ -128,6 +128,8 @@ def test_every_key_is_read():
     *_, hub, other = loaded.registries
     assert loaded == Configuration(
         listen=("::1", 9878),
+        api_listen=("::1", 9879),
+        api_token_file=Path("/etc/api/token"),
         state_dir=None,
         watch=(
             WatchedImage(reference=parse("mojaloop/central-ledger:v19.13.1"), name="central-ledger"),
@@ -168,6 +170,7 @@ def test_every_key_is_read():
         username_file=Path("/etc/registries/username"),
         password_file=Path("/etc/registries/password"),
         allow_annotations=True,
+        expose_tags=True,
         api="dockerhub",
         token_hosts=("auth.hub.example", "auth.hub.example:8443"),
         mirror_of="docker.io",
@@ -211,6 +214,7 @@ def test_the_example_of_the_documentation():
     loaded = load(EXAMPLE, {}, files=False)
     assert loaded.listen == ("0.0.0.0", 9877)
     assert loaded.watched_namespaces == ("mojaloop", "backing")
+    assert [image.name for image in loaded.watch] == ["central-ledger", "quoting", ""]
     assert loaded.selects(WorkloadKey("mojaloop", "Deployment", "ledger"))
     assert not loaded.selects(WorkloadKey("mojaloop", "Job", "ttk-tests-1"))
     assert not loaded.selects(WorkloadKey("other", "Deployment", "ledger"))
@@ -278,6 +282,26 @@ def test_the_environment_overrides_the_file(tmp_path):
     assert loaded.watched_namespaces == (), "globs need the whole cluster"
     assert loaded.state_dir is None
     assert [entry.name for entry in loaded.registries if not entry.allow] == ["quay.io"]
+
+
+def test_the_watch_list_of_the_environment_replaces_that_of_the_file(tmp_path):
+    listed = "[redis:7.2.4, {reference: 'quay.io/a/b:v1.0.0', name: c}]"
+    loaded = read(tmp_path, "watch: [nginx:1.27.0]", IMAGE_PATCH_WATCH=listed, IMAGE_PATCH_KUBERNETES_ENABLED="false")
+    assert [(image.reference.written, image.name) for image in loaded.watch] == [
+        ("redis:7.2.4", "redis"),
+        ("quay.io/a/b:v1.0.0", "c"),
+    ]
+    assert not loaded.kubernetes
+    with pytest.raises(ConfigurationError, match=r"IMAGE_PATCH_WATCH, line 1: watch\[0\]: 'A': 'A' is not"):
+        load(None, {"IMAGE_PATCH_WATCH": "['A:1']"})
+    with pytest.raises(ConfigurationError, match=r"IMAGE_PATCH_KUBERNETES_ENABLED: kubernetes\.enabled: found false"):
+        read(tmp_path, "watch: [nginx:1.27.0]", IMAGE_PATCH_WATCH="[]", IMAGE_PATCH_KUBERNETES_ENABLED="false")
+
+
+def test_keys_whose_values_differ_are_found_by_name():
+    one, other = Configuration(), Configuration(images=Globs(exclude=("a/b",)), strategy=Strategy.MAJOR)
+    assert [key.name for key in differing(one, other)] == ["strategy", "images.exclude"]
+    assert differing(one, Configuration()) == ()
 
 
 def test_an_invalid_value_is_refused_even_if_the_environment_overrides_it(tmp_path):
@@ -409,6 +433,7 @@ def test_any_tree_of_known_words_is_a_configuration_or_an_error_that_says_so(tmp
 
 
 NAMED = {
+    "api.token_file": "api: {{token_file: {}}}",
     "ca_file": "ca_file: {}",
     "kubernetes.kubeconfig": "kubernetes: {{kubeconfig: {}}}",
     "registries.ghcr.io.ca_file": "registries: {{ghcr.io: {{ca_file: {}}}}}",

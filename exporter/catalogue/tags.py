@@ -128,7 +128,7 @@ def lookups(db: sqlite3.Connection) -> dict[str, float]:
     for name, looked_up in db.execute("SELECT name, looked_up FROM repository"):
         if not isinstance(name, str):
             raise DamagedError("the name of a repository is not text")
-        found[name] = _time(looked_up)
+        found[name] = epoch_seconds(looked_up)
     return found
 
 
@@ -211,7 +211,7 @@ def make_room(db: sqlite3.Connection, listed: Listed, *, in_use: Mapping[str, Co
         if not (isinstance(name, str) and isinstance(size, int) and size >= 0):
             raise DamagedError("a repository has no name or no size")
         if OPERATOR not in in_use.get(name, ()):
-            sizes[name], ages[name] = size, _time(looked_up)
+            sizes[name], ages[name] = size, epoch_seconds(looked_up)
     if OPERATOR not in in_use.get(own, ()):
         sizes[own] = listed.bytes
     excess = sum(sizes.values()) - most
@@ -268,8 +268,8 @@ def _record(row: tuple[Any, ...], *, now: float, otherwise: float) -> TagRecord:
     if not (isinstance(name, str) and isinstance(rank, bytes) and dated in (0, 1)):
         raise DamagedError("a tag has columns of the wrong types")
     if published is not None:
-        published = _time(published)
-    first_seen = _time(first_seen)
+        published = epoch_seconds(published)
+    first_seen = epoch_seconds(first_seen)
     return TagRecord(name, rank, first_seen if first_seen <= now else otherwise, bool(dated), published)
 
 
@@ -312,7 +312,12 @@ def _withdraw(db: sqlite3.Connection, identity: int) -> bool:
     )
 
 
-def _time(value: object) -> float:
+def epoch_seconds(value: object) -> float:
+    """A time of the database.
+
+    Raises:
+        DamagedError: it is not a time.
+    """
     if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < _LAST_SECOND:
         return float(value)
     raise DamagedError(f"{value!r} is not a time")

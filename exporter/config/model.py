@@ -26,6 +26,8 @@ class Configuration:
 
     Attributes:
         listen: a host (empty: all addresses) and a port.
+        api_listen: likewise for the HTTP API; None answers it at `listen`.
+        api_token_file: holds the token without which the API answers nobody; None answers everybody.
         state_dir: where the known tags are kept over a restart; None keeps them in memory. `load` has a default for it.
         watch: images to watch in addition to what runs in the cluster; no filter applies to them.
         strategy: of containers whose annotations name none.
@@ -46,6 +48,8 @@ class Configuration:
     """
 
     listen: tuple[str, int] = ("0.0.0.0", 9877)
+    api_listen: tuple[str, int] | None = None
+    api_token_file: Path | None = None
     state_dir: Path | None = None
     watch: tuple[WatchedImage, ...] = ()
     strategy: Strategy = _CHECKER.strategy
@@ -74,8 +78,8 @@ class Configuration:
         return self.namespaces.exact
 
     def selects(self, key: WorkloadKey) -> bool:
-        """Whether a workload is judged; what the watch list names always is."""
-        return key.is_image or (self.namespaces.takes(key.namespace) and self.workloads.takes(str(key)))
+        """Whether a workload is judged; what the watch list or the command line names always is."""
+        return not key.namespace or (self.namespaces.takes(key.namespace) and self.workloads.takes(str(key)))
 
     def settings(self) -> Settings:
         """What the checker needs to know."""

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import httpx
 
+from exporter.api.auth import TokenError, read_token
 from exporter.cluster import KINDS
 from exporter.config.document import Node
 from exporter.cron import Cron, CronError
@@ -59,6 +60,17 @@ def file(node: Node) -> Path:
                 opened.read(1)
         except OSError as error:
             node.wrong("a file that can be read", found=f"{str(named)!r} ({error.strerror})")
+    return named
+
+
+def token_file(node: Node) -> Path:
+    """A path to a file with a bearer token."""
+    named = file(node)
+    if node.files:
+        try:
+            read_token(named)
+        except TokenError as error:
+            node.refuse(str(error))
     return named
 
 

@@ -49,6 +49,22 @@ KEYS = (
         show=parsers.show_listen,
     ),
     _key(
+        "api.listen",
+        parsers.listen,
+        "The address to serve the [HTTP API](api.md) on. With it, `listen` has only `/metrics`, the probes and "
+        "the page `/`.",
+        field="api_listen",
+        unset="as `listen`",
+        show=parsers.show_listen,
+    ),
+    _key(
+        "api.token_file",
+        parsers.token_file,
+        "A file with the token that clients of the API send as `Authorization: Bearer TOKEN`. It is read again when it "
+        "changes. Without it, the API answers everybody who reaches it.",
+        field="api_token_file",
+    ),
+    _key(
         "state_dir",
         parsers.optional_path,
         "The folder that keeps the known tags over a restart. Empty keeps them in memory only.",

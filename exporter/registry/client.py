@@ -146,6 +146,11 @@ class RegistryClient:
     ) -> None:
         await self._generation.http.aclose()
 
+    @property
+    def entries(self) -> RegistryEntries:
+        """The entries that are in force."""
+        return self._generation.entries
+
     def lookup_repository(self, repository: Repository, instead: Repository | None = None) -> Repository:
         """The repository whose tags are looked up: another one for a mirror.
 

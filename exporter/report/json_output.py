@@ -135,7 +135,7 @@ def schema() -> dict[str, Any]:
 
 
 def _containers(snapshot: Snapshot) -> Iterator[ContainerFinding]:
-    return (_container(found, snapshot.workloads.get(found.workload, NO_STATE)) for found in snapshot.findings)
+    return (container_finding(found, snapshot.workloads.get(found.workload, NO_STATE)) for found in snapshot.findings)
 
 
 def _workloads(snapshot: Snapshot) -> Iterator[WorkloadFinding]:
@@ -144,7 +144,9 @@ def _workloads(snapshot: Snapshot) -> Iterator[WorkloadFinding]:
     return (_workload(patch, snapshot.workloads.get(patch.workload, NO_STATE)) for patch in patches)
 
 
-def _container(finding: Finding, state: WorkloadState) -> ContainerFinding:
+def container_finding(finding: Finding, state: WorkloadState = NO_STATE) -> ContainerFinding:
+    """A finding as the document has it."""
+
     def newer(tag: str | None) -> str | None:
         return None if tag == finding.tag else tag
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from exporter.collector import Exposition
 from exporter.findings import Finding, Snapshot
 from exporter.limits import Limit
-from exporter.server import Server, listen
+from exporter.server import Pages, Server, listen
 from exporter.server.connections import Bounds
 from exporter.telemetry import Telemetry
 from exporter.workloads import ContainerType, WorkloadKey
@@ -112,19 +112,12 @@ def closed(client: socket.socket) -> bool:
 
 @contextlib.contextmanager
 def serving(
-    containers: int = 1, *, bounds: Bounds | None = None, page: Sequence[Route] | None = None
+    containers: int = 1, *, bounds: Bounds | None = None, routes: Sequence[BaseRoute] = ()
 ) -> Iterator[Running]:
-    """A server whose page of metrics has so many containers."""
+    """A server whose page has so many containers, and more routes before its own."""
     telemetry, listener, exposition = Telemetry(), listen("127.0.0.1", 0), Exposition(snapshot(containers))
-    server = Server(
-        listener=listener,
-        telemetry=telemetry,
-        exposition=lambda: exposition,
-        findings=lambda: (b'{"format":', b"2}\n") if running.ready else (),
-        ready=lambda: running.ready,
-        page=page,
-        bounds=bounds,
-    )
+    pages = Pages(telemetry=telemetry, exposition=lambda: exposition, ready=lambda: running.ready)
+    server = Server(listener=listener, routes=[*routes, *pages.routes()], exceeded=telemetry.exceeded, bounds=bounds)
     running = Running(listener.getsockname()[1], telemetry, server)
     started: list[asyncio.AbstractEventLoop] = []
 

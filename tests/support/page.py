@@ -95,5 +95,5 @@ class Shown:
 @contextlib.contextmanager
 def page(shown: Shown, **settings: Any) -> Iterator[Running]:
     """The page over HTTP."""
-    with serving(page=routes(shown, links=PATHS, clock=lambda: shown.now, **settings)) as running:
+    with serving(routes=routes(shown, links=PATHS, clock=lambda: shown.now, **settings)) as running:
         yield running
