@@ -159,6 +159,7 @@ def test_every_key_is_read():
             hub,
             other,
         ),
+        page_enabled=False,
         log_level="debug",
         log_format="json",
     )

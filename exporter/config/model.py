@@ -43,6 +43,7 @@ class Configuration:
         kinds: kinds to watch, each required; none: every kind, the optional ones where they are installed.
         namespaces, workloads, images: what is judged.
         registries: what may be done with each registry.
+        page_enabled: whether `/` is the page of the findings.
         log_level, log_format: as the keys `log.level` and `log.format`.
     """
 
@@ -67,6 +68,7 @@ class Configuration:
     workloads: Globs = _ALL
     images: Globs = _ALL
     registries: tuple[RegistryEntry, ...] = DEFAULT_ENTRIES
+    page_enabled: bool = True
     log_level: str = "info"
     log_format: str = "text"
 

@@ -185,6 +185,12 @@ KEYS = (
         live=True,
     ),
     _key(
+        "page.enabled",
+        parsers.flag,
+        "Whether `/` is the page of the findings, see [docs/page.md](docs/page.md). Otherwise it has links only.",
+        field="page_enabled",
+    ),
+    _key(
         "log.level",
         parsers.one_of("debug", "info", "warning", "error"),
         "`debug`, `info`, `warning` or `error`.",
