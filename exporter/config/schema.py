@@ -187,7 +187,7 @@ KEYS = (
     _key(
         "page.enabled",
         parsers.flag,
-        "Whether `/` is the page of the findings, see [docs/page.md](docs/page.md). Otherwise it has links only.",
+        "Whether `/` is the page of the findings, see [page.md](page.md). Otherwise it has links only.",
         field="page_enabled",
     ),
     _key(
