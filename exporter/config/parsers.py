@@ -125,16 +125,27 @@ def show_listen(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def interval(node: Node) -> float:
-    """A duration in seconds, at least a minute."""
+def duration(node: Node) -> float:
+    """A duration in seconds."""
     match = _DURATION.fullmatch(node.value) if isinstance(node.value, str) and node.value else None
     if match is None:
         node.wrong("a duration, such as 30m, 1h or 1h30m")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    duration = float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-    if duration < _SHORTEST_INTERVAL:
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def interval(node: Node) -> float:
+    """A duration in seconds, at least a minute."""
+    seconds = duration(node)
+    if seconds < _SHORTEST_INTERVAL:
         node.wrong("at least 1m: registries limit requests")
-    return duration
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """What `duration` parses to these seconds (whole ones)."""
+    days, rest = divmod(int(seconds), 86400)
+    return (f"{days}d" if days else "") + show_interval(rest) or "0s"
 
 
 def show_interval(seconds: float) -> str:
