@@ -7,6 +7,7 @@ after, and at which version of the workload the patcher set out to change it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -305,8 +306,11 @@ def encode_status(status: Status) -> Any:
 
 
 def moment(seconds: float) -> datetime:
-    """A time as the status has it: UTC, and whole seconds as everywhere in Kubernetes."""
-    return datetime.fromtimestamp(int(seconds), UTC)
+    """A time as the status has it: UTC, and whole seconds as everywhere in Kubernetes.
+
+    They are rounded up, so that no soak is shorter than it should be.
+    """
+    return datetime.fromtimestamp(math.ceil(seconds), UTC)
 
 
 def with_conditions(status: Status, before: Sequence[Condition], now: datetime) -> Status:

@@ -58,6 +58,7 @@ class Settings:
         soak: the seconds that a workload has to stay healthy after its rollout.
         deadline: the seconds without progress after which a rollout has failed, and a rollback is stuck. A Deployment
             has a deadline of its own.
+        grace: the seconds that a controller has to report a failure itself, after which we no longer wait for that.
         reserve: the seconds of a window that have to be left when a rollout begins; None computes them.
         stop_on_failure: whether nothing more begins after a failure until somebody acknowledges it.
         evict: whether broken pods of a StatefulSet with `OrderedReady` are evicted after a rollback.
@@ -72,6 +73,7 @@ class Settings:
     strategy: Strategy = Strategy.PATCH
     soak: float = 300.0
     deadline: float = 600.0
+    grace: float = 60.0
     reserve: float | None = None
     stop_on_failure: bool = True
     evict: bool = False

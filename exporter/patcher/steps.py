@@ -16,8 +16,6 @@ from exporter.patcher.patch import Operations
 from exporter.patcher.settings import Opening, Settings
 from exporter.workloads import Workload
 
-# A Deployment's controller says itself that the deadline has passed. After this time more we no longer wait for that.
-DEADLINE_GRACE_SECONDS = 60.0
 # Kubernetes' default of `progressDeadlineSeconds` is 600; this number, the greatest, turns it off.
 _NO_DEADLINE = 2**31 - 1
 

@@ -11,7 +11,6 @@ from exporter.patcher.objects import Pod
 from exporter.patcher.patch import Images, images, operations, reversed_
 from exporter.patcher.settings import Settings
 from exporter.patcher.steps import (
-    DEADLINE_GRACE_SECONDS,
     Evict,
     Look,
     Observed,
@@ -66,7 +65,7 @@ def rolling_out(seen: Observed, settings: Settings) -> Step:
     if observed(workload) and (updated > status.progress or revision != status.revision):
         progress = max(updated, status.progress)
         return Write(replace(status, progress=progress, progressed=moment(seen.now), revision=revision))
-    seconds = deadline(kind, workload, settings) + (DEADLINE_GRACE_SECONDS if kind == "Deployment" else 0.0)
+    seconds = deadline(kind, workload, settings) + (settings.grace if kind == "Deployment" else 0.0)
     if seen.since(status.progressed) > seconds:
         return _roll_back(seen, Reason.DEADLINE_EXCEEDED, f"No progress for {seconds:.0f} s: {found.why}")
     return Look()
@@ -96,7 +95,7 @@ def soaking(seen: Observed, settings: Settings) -> Step:
     soaked = seen.since(status.healthy)
     if soaked >= settings.soak and found.verdict is Verdict.HEALTHY:
         return finish(seen, State.APPLIED, Reason.ROLLED_OUT, _with_advice(seen, "The new image runs and is healthy."))
-    if soaked > settings.soak + deadline(kind, workload, settings) + DEADLINE_GRACE_SECONDS:
+    if soaked > settings.soak + deadline(kind, workload, settings) + settings.grace:
         return _roll_back(seen, Reason.DEADLINE_EXCEEDED, f"Not healthy after the soak: {found.why}")
     return Look()
 
@@ -121,7 +120,7 @@ def rolling_back(seen: Observed, settings: Settings) -> Step:
         return finish(seen, State.ROLLED_BACK, Reason(failure.reason), text)
     if available > status.progress:
         return Write(replace(status, progress=available, progressed=moment(seen.now)))
-    if seen.since(status.progressed) > deadline(kind.name, workload, settings) + DEADLINE_GRACE_SECONDS:
+    if seen.since(status.progressed) > deadline(kind.name, workload, settings) + settings.grace:
         text = f"The old image is back, but the workload does not become healthy: {found.why}. {failure.message}"
         return finish(seen, State.FAILED, Reason.ROLLBACK_STUCK, text)
     broken = _broken(seen)

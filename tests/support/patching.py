@@ -124,11 +124,12 @@ class Patcher:
     windows: Windows = field(default_factory=Always)
     settings: Settings = field(default_factory=Settings)
     registry: KnownTags = field(default_factory=lambda: KnownTags("v1.0.0", "v1.0.1", "v1.0.2"))
+    namespaces: tuple[str, ...] = ()
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def parts(self, transport: Transport | None = None, *, identity: str = "one") -> Parts:
         return Parts(
-            api=Api(transport or self.transport),
+            api=Api(transport or self.transport, namespaces=self.namespaces),
             tags=Tags(self.registry, strategy=Strategy.PATCH, monotonic=self.clock),
             windows=self.windows,
             settings=self.settings,
