@@ -23,10 +23,11 @@ from exporter.patcher.audit import Audit, event
 from exporter.patcher.board import Board
 from exporter.patcher.decide import decide
 from exporter.patcher.health import RULES
+from exporter.patcher.judge import refusal
 from exporter.patcher.objects import Pod, WorkloadObject, decode_workload
 from exporter.patcher.settings import Settings, Windows
 from exporter.patcher.starting import closed, forbidden, held, rejected
-from exporter.patcher.steps import Evict, Gates, Look, Observed, Patch, Step, Write
+from exporter.patcher.steps import Evict, Gates, Look, Observed, Patch, Step, Write, case_of
 from exporter.patcher.tags import Tags
 from exporter.patcher.telemetry import PatcherTelemetry
 from exporter.patcher.watching import blocked
@@ -262,7 +263,9 @@ class Engine:
 
 
 def _asks(seen: Observed, settings: Settings) -> bool:
-    """Whether the registry has to be asked: of a new approval, and where a rollout could begin."""
+    """Whether the registry has to be asked: about a new approval, and where a rollout could begin."""
+    if refusal(case_of(seen, settings, starting=False)) is not None:
+        return False
     return seen.approval.status.state is State.NEW or closed(seen, settings) is None
 
 

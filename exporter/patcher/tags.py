@@ -154,6 +154,8 @@ def refused_tag(
         final_is_younger: as in `versions.offers`.
     """
     at = place(to)
+    if to == running or (at is not None and highest((running, to)) == running):
+        return TagAnswer(Reason.NOT_NEWER, f"{to} is not newer than {running}.")
     spans = offers(running, strategy=strategy, final_is_younger=final_is_younger)
     if at is not None:
         for span in spans:
@@ -164,8 +166,6 @@ def refused_tag(
             # As in the exporter's verdicts: a build is offered another build only where no final is offered.
             if (better := _first(span.line, span.low, span.high, names, accept)) is not None:
                 return TagAnswer(Reason.NOT_A_PATCH, f"{running} is offered {better}, not {to}.")
-    if to == running or (at is not None and highest((running, to)) == running):
-        return TagAnswer(Reason.NOT_NEWER, f"{to} is not newer than {running}.")
     return TagAnswer(Reason.NOT_A_PATCH, f"{to} is not a patch of {running} by the strategy {strategy.value}.")
 
 

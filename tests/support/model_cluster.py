@@ -8,10 +8,11 @@ histories in tests/test_patcher_live.py, a few of them.
 from __future__ import annotations
 
 import copy
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from exporter.cluster import ApiError
 from exporter.patcher.patch import FIELD_MANAGER
@@ -101,14 +102,14 @@ class ModelCluster:
             return copy.deepcopy(self.objects.get(("namespaces", "", name)) or {"metadata": {"name": name}})
         if method == "GET" and name is None:
             items = [o for (p, ns, _), o in sorted(self.objects.items()) if p == plural and namespace in (None, ns)]
-            return {"metadata": {"resourceVersion": str(self.version)}, "items": copy.deepcopy(items)}
+            return {"metadata": {"resourceVersion": str(self.version)}, "items": items}
         if method == "POST":
             return self._post(plural, str(namespace), name, sub, body)
         key = (plural, str(namespace), str(name))
         if key not in self.objects:
             raise ApiError(404, f"{plural} {name} not found")
         if method == "GET":
-            return copy.deepcopy(self.objects[key])
+            return self.objects[key]
         assert method in ("PATCH", "PUT")
         old = self.objects[key]
         new = copy.deepcopy(body) if method == "PUT" else _apply(old, body)
@@ -289,5 +290,5 @@ class ModelTransport:
         params: Any = None,
         seconds: float = 0,
     ) -> bytes:
-        sent = json.loads(body) if body is not None else None
-        return json.dumps(self.cluster.handle(method, path, sent, dict(params or {}))).encode()
+        sent = msgspec.json.decode(body) if body is not None else None
+        return msgspec.json.encode(self.cluster.handle(method, path, sent, dict(params or {})))
