@@ -51,6 +51,7 @@ class ModelCluster:
     denied: list[tuple[str, str]] = field(default_factory=list)
     blocked: bool = False
     objects: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
+    made: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     version: int = 100
     uids: int = 0
 
@@ -209,6 +210,9 @@ class ModelCluster:
         self._pods(plural, namespace, name, wanted, crashes)
 
     def _pods(self, plural: str, namespace: str, name: str, wanted: int, crashes: int) -> None:
+        if self.made.get((plural, namespace, name)) == (wanted, crashes):
+            return
+        self.made[plural, namespace, name] = wanted, crashes
         kind = {"deployments": "ReplicaSet", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet"}[plural]
         owner = {"kind": kind, "name": f"{name}-1" if kind == "ReplicaSet" else name, "controller": True}
         for number in range(wanted):
