@@ -150,7 +150,9 @@ async def exporting(
         windows.publish(configuration.calendar(), telemetry, clock=time.time)
         guard = Guard(configuration.api_token_file)
         handlers = Handlers(checker.query(guarded=guard.closed), publisher.listed_snapshot, clock=time.time)
-        servers = build_servers(listeners, publisher, telemetry=telemetry, answers=Api(handlers, guard))
+        servers = build_servers(
+            listeners, publisher, telemetry=telemetry, answers=Api(handlers, guard, telemetry=telemetry)
+        )
         async with asyncio.TaskGroup() as group:
             runs = [("checker", checker.run()), ("event loop", watch_event_loop(telemetry))]
             runs += [("server", server.run()) for server in servers]
