@@ -152,7 +152,8 @@ async def exporting(
         guard = Guard(configuration.api_token_file)
         handlers = Handlers(checker.query(guarded=guard.closed), publisher.listed_snapshot, clock=time.time)
         page = partial(page_of, configuration, publisher, checker=checker, guard=guard)
-        servers = build_servers(listeners, publisher, telemetry=telemetry, answers=Api(handlers, guard), page=page)
+        answers = Api(handlers, guard, telemetry=telemetry)
+        servers = build_servers(listeners, publisher, telemetry=telemetry, answers=answers, page=page)
         async with asyncio.TaskGroup() as group:
             runs = [("checker", checker.run()), ("event loop", watch_event_loop(telemetry))]
             runs += [("server", server.run()) for server in servers]
