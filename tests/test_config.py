@@ -4,6 +4,7 @@ import dataclasses
 import re
 from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from exporter.checker import Settings
 from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, differing, load, parse_option
 from exporter.config.document import read as read_yaml
-from exporter.config.parsers import show_interval, show_listen
+from exporter.config.parsers import duration, show_duration, show_interval, show_listen
+from exporter.cron import Cron
 from exporter.images import parse
 from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
 from exporter.versions import STRATEGY_NAMES, Strategy
 from exporter.watchlist import WatchedImage
-from exporter.workloads import WorkloadKey
+from exporter.windows import Freeze, Window
+from exporter.workloads import WorkloadKey, reference_key
 
 DATA = Path(__file__).parent / "data" / "config"
 BAD = sorted((DATA / "bad").glob("*.yaml"))
@@ -74,7 +77,7 @@ def test_defaults_that_depend_on_the_machine_or_the_registry_are_as_documented()
 
 def test_the_checker_has_the_same_defaults():
     ours, theirs = Configuration().settings(), Settings()
-    assert (ours.strategy, ours.interval) == (theirs.strategy, theirs.interval)
+    assert (ours.strategy, ours.interval, ours.schedule) == (theirs.strategy, theirs.interval, theirs.schedule)
 
 
 @pytest.mark.parametrize(("address", "text"), [(("::1", 80), "[::1]:80"), (("", 80), ":80"), (("a.b", 80), "a.b:80")])
@@ -86,6 +89,11 @@ def test_an_address_is_shown_as_it_is_written(address, text):
 @given(st.integers(min_value=60, max_value=10_000_000))
 def test_a_duration_is_shown_as_it_is_written(seconds):
     assert parse_option("interval", show_interval(float(seconds))) == float(seconds)
+
+
+@given(st.integers(min_value=0, max_value=10_000_000))
+def test_a_duration_without_a_minimum_is_shown_as_it_is_written(seconds):
+    assert duration(read_yaml(show_duration(float(seconds)), "test")) == float(seconds)
 
 
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
@@ -142,6 +150,21 @@ def test_every_key_is_read():
         ),
         strategy=Strategy.PATCH,
         interval=5400.0,
+        timezone=ZoneInfo("Africa/Nairobi"),
+        windows=(
+            Window(
+                name="weeknights",
+                cron=Cron("0 22 * * 1-5", ZoneInfo("Africa/Nairobi")),
+                duration=21600.0,
+                namespaces=("mojaloop", "hub-*"),
+                workloads=("*/Deployment/*",),
+            ),
+            Window(name="sunday", cron=Cron("0 3 * * SUN", ZoneInfo("Europe/Berlin")), duration=9000.0),
+        ),
+        freezes=(
+            Freeze(start=1798405200.0, end=1798923600.0, name="month-end"),
+            Freeze(start=1782831600.0, end=1782885600.0),
+        ),
         proxy="http://hub:s3cret@proxy.example:3128",
         ca_file=Path("/etc/ca-bundle/ca.crt"),
         kubernetes=False,
@@ -160,6 +183,17 @@ def test_every_key_is_read():
             other,
         ),
         page_enabled=False,
+        patching=False,
+        patcher_soak=0.0,
+        patcher_deadline=93600.0,
+        patcher_reserve=90.0,
+        patcher_expiry=129600.0,
+        patcher_on_failure="continue",
+        patcher_statefulset_recovery="evict",
+        patcher_lease_namespace="patching",
+        patcher_lease_name="hub-patcher",
+        patcher_own_release="patching/hub",
+        patcher_verified_approvers=True,
         log_level="debug",
         log_format="json",
     )
@@ -202,6 +236,12 @@ def test_exact_names_that_are_not_excluded_are_watched_one_by_one(tmp_path, incl
     assert loaded.watched_namespaces == watched
 
 
+def test_filters_do_not_apply_to_what_is_named(tmp_path):
+    loaded = read(tmp_path, "namespaces: {include: [hub]}")
+    keys = reference_key(0), WorkloadKey("", "Image", "ledger"), WorkloadKey("other", "Deployment", "ledger")
+    assert [loaded.selects(key) for key in keys] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("written", "address"),
     [("':9877'", ("", 9877)), ("'[::]:0'", ("::", 0)), ("localhost:80", ("localhost", 80))],
@@ -215,6 +255,8 @@ def test_the_example_of_the_documentation():
     assert loaded.listen == ("0.0.0.0", 9877)
     assert loaded.watched_namespaces == ("mojaloop", "backing")
     assert [image.name for image in loaded.watch] == ["central-ledger", "quoting", ""]
+    assert loaded.schedule == Cron("0 8 * * 1-5", ZoneInfo("Africa/Nairobi"))
+    assert [window.name for window in loaded.windows] == ["weeknights"]
     assert loaded.selects(WorkloadKey("mojaloop", "Deployment", "ledger"))
     assert not loaded.selects(WorkloadKey("mojaloop", "Job", "ttk-tests-1"))
     assert not loaded.selects(WorkloadKey("other", "Deployment", "ledger"))

@@ -37,7 +37,7 @@ HEADERS = {
 }
 PATHS = {
     "/metrics": "metrics, as text and OpenMetrics",
-    "/-/ready": "whether the cluster has been listed",
+    "/-/ready": "whether everything that is watched has been listed",
     "/-/healthy": "whether the process lives",
 }
 """The pages about the exporter, each with what is there."""
@@ -114,7 +114,9 @@ class Pages:
     async def _readiness(self, _request: Request) -> Response:
         if self._ready():
             return PlainTextResponse("ready\n", headers=HEADERS)
-        return PlainTextResponse("not ready: the cluster has not been listed yet\n", status_code=503, headers=HEADERS)
+        return PlainTextResponse(
+            "not ready: what is watched has not been listed yet\n", status_code=503, headers=HEADERS
+        )
 
     async def _landing(self, _request: Request) -> Response:
         links = "".join(f'<li><a href="{path}">{path}</a>: {escape(text)}</li>' for path, text in self._links.items())
