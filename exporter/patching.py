@@ -93,7 +93,7 @@ async def assembled(
     configuration: Configuration, connection: Connection, *, windows: Windows | None = None
 ) -> AsyncIterator[Parts]:
     """What the engine works with, as the configuration says."""
-    settings, telemetry, identity = _settings(configuration), PatcherTelemetry(), _identity()
+    settings, telemetry, identity = settings_of(configuration), PatcherTelemetry(), _identity()
     async with RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry:
         yield Parts(
             api=Api(connection, namespaces=configuration.watched_namespaces),
@@ -107,7 +107,8 @@ async def assembled(
         )
 
 
-def _settings(configuration: Configuration) -> Settings:
+def settings_of(configuration: Configuration) -> Settings:
+    """The rules of the patcher, as the configuration says."""
     return Settings(
         patching=configuration.patching,
         strategy=configuration.strategy,
