@@ -1,5 +1,5 @@
-{{/* The exporter's configuration file: `config` as it is, and what the chart sets itself: the API's port, and where
-     credentials and certificates are mounted. */}}
+{{/* The configuration file: `config` as it is, and what the chart sets itself: the API's port, where credentials and
+     certificates are mounted, and what the patcher has to know about its release. */}}
 {{- define "image-patch.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- range $registry, $secret := .Values.registrySecrets -}}
@@ -14,6 +14,11 @@
 {{- end -}}
 {{- if .Values.api.existingSecret -}}
   {{- $config = mustMerge $config (dict "api" (dict "token_file" "/etc/api-token/token")) -}}
+{{- end -}}
+{{- if .Values.patcher.enabled -}}
+  {{- $own := dict "own_release" (printf "%s/%s" .Release.Namespace .Release.Name) "lease_name" (include "image-patch.patcherName" .) -}}
+  {{- $_ := set $own "verified_approvers" .Values.patcher.admissionPolicy.enabled -}}
+  {{- $config = mustMerge $config (dict "patcher" $own) -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end }}
