@@ -251,7 +251,8 @@ def test_any_history_ends_well(behaviour, steps):
 ROOT = "/apis/apps/v1/namespaces/hub/deployments"
 LOOK = ("cycle", 0, 99, "ok")
 # Right before the patch of the first workload.
-BEFORE_PATCH = [LOOK, LOOK, ("until", 0, f"PATCH {ROOT}/first")]
+TO_PATCH = ("until", 0, f"PATCH {ROOT}/first")
+BEFORE_PATCH = [LOOK, LOOK, TO_PATCH]
 WAIT = [("time", 4.0), LOOK]
 DANGEROUS = {
     "the other patcher begins another workload": (
@@ -273,6 +274,10 @@ DANGEROUS = {
     "the patch arrives after its rollout was rolled back": (
         "crashes",
         [*BEFORE_PATCH, ("turn", 0, "late"), *WAIT * 9, ("arrive",), *WAIT * 3],
+    ),
+    "both patchers send the patch": (
+        "works",
+        [LOOK, LOOK, TO_PATCH, ("until", 1, f"PATCH {ROOT}/first"), ("turn", 0, "ok"), *[("turn", 1, "ok")] * 3],
     ),
     "the patch is undone while nobody looks": (
         "works",

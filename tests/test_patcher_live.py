@@ -180,7 +180,8 @@ async def test_two_replicas_carry_out_many_approvals_one_at_a_time(hub):
     approvals = [hub.approve(kind="CronJob", name=name) for name in names]
     async with hub.patching(replicas=2):
         for name in approvals:
-            assert (await hub.ended(name))["state"] == "Applied"
+            status = await hub.ended(name)
+            assert status["state"] == "Applied", status
     assert {hub.image("CronJob", name) for name in names} == {"mojaloop/ledger:v1.0.1"}
     generations = {hub.get("CronJob", name)["metadata"]["generation"] for name in names}
     assert generations == {2}, "each is changed once"
