@@ -62,7 +62,7 @@ COPY --from=code /code/ /
 USER 65532:65532
 ENV IMAGE_PATCH_STATE_DIR=/var/lib/mojaloop-image-patch-exporter
 EXPOSE 9877
-# No HEALTHCHECK: Kubernetes ignores it and probes /-/healthy and /-/ready instead, and a hub runs this nowhere else.
+# No HEALTHCHECK: Kubernetes ignores it and probes /-/healthy and /-/ready instead; examples/compose has its own.
 ENTRYPOINT ["/opt/mojaloop-image-patch-exporter/bin/mojaloop-image-patch-exporter"]
 CMD ["serve"]
 

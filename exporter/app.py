@@ -14,11 +14,17 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 
-from exporter import __version__
+from starlette.routing import BaseRoute
+
+from exporter import __version__, logs, windows
+from exporter.api import LINKS, Api
+from exporter.api.auth import Guard
+from exporter.api.handlers import Handlers
 from exporter.catalogue import Catalogue
 from exporter.checker import Checker
 from exporter.cluster import Cluster, Connection, open_connection
@@ -27,10 +33,12 @@ from exporter.config import Configuration
 from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
 from exporter.lean import share_one_heap
+from exporter.page import STALE_SECONDS, routes
 from exporter.registry import RegistryClient
-from exporter.report import json_output
-from exporter.server import Server, listen
+from exporter.reload import ConfigurationSource, Reloader
+from exporter.server import PATHS, Pages, Server, listen
 from exporter.telemetry import Telemetry
+from exporter.watchlist import WatchList
 
 _log = logging.getLogger(__name__)
 
@@ -48,12 +56,10 @@ class CommandError(Exception):
 class SnapshotPublisher:
     """The newest snapshot and its renderings, each made once, however many requests there are."""
 
-    def __init__(self, inventory: Inventory, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
-        self._clock = clock
         self._snapshot = Snapshot()
         self._exposition = Exposition(self._snapshot)
-        self._findings: tuple[Snapshot, bytes] | None = None
         # The default executor would wait for names that DNS does not answer.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
         self._listed = False
@@ -90,20 +96,21 @@ class SnapshotPublisher:
         """The page of metrics."""
         return self._exposition
 
-    def findings(self) -> Sequence[bytes]:
-        """The JSON of `check` in parts; none before the first list. The server asks for it in a thread of its own."""
-        if not self._listed:
-            return ()
-        snapshot, known = self._snapshot, self._findings
-        if known is None or known[0] is not snapshot:
-            known = self._findings = snapshot, json_output.body(snapshot)
-        return json_output.head(snapshot, now=self._clock()), known[1]
+    def listed_snapshot(self) -> Snapshot | None:
+        """The newest snapshot; None before everything was listed: its findings would read as if nothing ran."""
+        return self._snapshot if self._listed else None
 
 
-async def serve(configuration: Configuration) -> None:
-    """Run the exporter until SIGTERM or SIGINT."""
+async def serve(configuration: Configuration, source: ConfigurationSource) -> None:
+    """Run the exporter until SIGTERM or SIGINT; SIGHUP loads the configuration file again.
+
+    Args:
+        configuration: what to do.
+        source: where it came from.
+    """
     share_one_heap()
-    async with exporting(configuration) as (address, _):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, source.requested.set)
+    async with exporting(configuration, source) as (address, _):
         _log.info("version %s answers at %s", __version__, address)
         # What is allocated by now stays; the garbage collector need not look at it again and again.
         gc.collect()
@@ -113,40 +120,127 @@ async def serve(configuration: Configuration) -> None:
 
 
 @contextlib.asynccontextmanager
-async def exporting(configuration: Configuration) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
+async def exporting(
+    configuration: Configuration, source: ConfigurationSource | None = None
+) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
     """Run the exporter while the context lasts; yields its address and what it publishes.
+
+    Args:
+        configuration: what to do.
+        source: where it came from, to follow its changes; None follows none.
 
     A part that fails cancels the other parts and the body of the context. An exporter that goes on without a part
     reports stale values.
     """
     telemetry, inventory = Telemetry(), Inventory()
-    publisher = SnapshotPublisher(inventory)
+    telemetry.config_loaded(time.time())
+    publisher, watch_list = SnapshotPublisher(inventory), WatchList(inventory)
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(contextlib.closing(listen(*configuration.listen)))
-        connection = await opened.enter_async_context(connect(configuration))
+        listeners = [listener]
+        if configuration.api_listen is not None:
+            own = listen(*configuration.api_listen, key="api.listen")
+            listeners.append(opened.enter_context(contextlib.closing(own)))
+            _log.info("the API listens at %s", _address(own))
+        connection = await opened.enter_async_context(connect(configuration)) if configuration.kubernetes else None
         checker = await opened.enter_async_context(
             open_checker(configuration, telemetry=telemetry, inventory=inventory)
         )
         checker.on_snapshot = publisher.publish
-        cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
-        server = Server(
-            listener=listener,
-            telemetry=telemetry,
-            exposition=publisher.exposition,
-            findings=publisher.findings,
-            ready=publisher.ready,
-        )
+        watch_list.replace(configuration.watch)
+        windows.publish(configuration.calendar(), telemetry, clock=time.time)
+        guard = Guard(configuration.api_token_file)
+        handlers = Handlers(checker.query(guarded=guard.closed), publisher.listed_snapshot, clock=time.time)
+        page = partial(page_of, configuration, publisher, checker=checker, guard=guard)
+        answers = Api(handlers, guard, telemetry=telemetry)
+        servers = build_servers(listeners, publisher, telemetry=telemetry, answers=answers, page=page)
         async with asyncio.TaskGroup() as group:
-            parts = [
-                group.create_task(run(), name=name)
-                for name, run in (("cluster", cluster.run), ("checker", checker.run), ("server", server.run))
-            ]
-            parts.append(group.create_task(watch_event_loop(telemetry), name="event loop"))
+            runs = [("checker", checker.run()), ("event loop", watch_event_loop(telemetry))]
+            runs += [("server", server.run()) for server in servers]
+            if connection is not None:
+                cluster = build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory)
+                runs.append(("cluster", cluster.run()))
+            if source is not None:
+                apply = partial(_apply, checker=checker, watch_list=watch_list, telemetry=telemetry)
+                runs.append(("reload", Reloader(source, configuration, apply=apply, telemetry=telemetry).run()))
+            parts = [group.create_task(run, name=name) for name, run in runs]
             try:
                 yield _address(listener), publisher
             finally:
                 for part in parts:
                     part.cancel()
+
+
+def page_of(
+    configuration: Configuration,
+    publisher: SnapshotPublisher,
+    links: Mapping[str, str],
+    *,
+    checker: Checker,
+    guard: Guard,
+) -> Sequence[BaseRoute]:
+    """The page of the findings, which shows what the API answers, with links to other paths; none if it is off."""
+    if not configuration.page_enabled:
+        return ()
+    return routes(
+        publisher,
+        may_read=guard.admits if guard.closed else None,
+        links=links,
+        # Where lookups are rare, none for some hours is as it should be.
+        stale_seconds=lambda: max(STALE_SECONDS, 2 * checker.lookup_interval),
+    )
+
+
+async def _apply(
+    configuration: Configuration,
+    changed: Collection[str],
+    *,
+    checker: Checker,
+    watch_list: WatchList,
+    telemetry: Telemetry,
+) -> None:
+    """Use the keys that apply without a restart (`Key.live`)."""
+    if not {"log.level", "log.format"}.isdisjoint(changed):
+        logs.configure(configuration.log_level, configuration.log_format)
+    windows.publish(configuration.calendar(), telemetry, clock=time.time)
+    renewed = not {"registries", "proxy", "ca_file"}.isdisjoint(changed)
+    await checker.configure(
+        configuration.settings(), entries=configuration.registries if renewed else None, proxy=configuration.proxy
+    )
+    # Last, so that a new image of a new registry is looked up there.
+    watch_list.replace(configuration.watch)
+
+
+def build_servers(
+    listeners: Sequence[socket.socket],
+    publisher: SnapshotPublisher,
+    *,
+    telemetry: Telemetry,
+    answers: Api,
+    page: Callable[[Mapping[str, str]], Sequence[BaseRoute]],
+) -> list[Server]:
+    """A server for each listener: the first one has the pages about the exporter, and the last one has the API.
+
+    Args:
+        listeners: one or two.
+        publisher: what is served.
+        telemetry: the exporter's own metrics.
+        answers: the API.
+        page: the page of the findings, with these links; it is where the API is.
+    """
+    shared = len(listeners) == 1
+    pages = Pages(
+        telemetry=telemetry,
+        exposition=publisher.exposition,
+        ready=publisher.ready,
+        links=LINKS if shared else None,
+    )
+    findings = [answers, *page({**PATHS, **LINKS} if shared else LINKS)]
+    routes_of = [[*(findings if shared else []), *pages.routes()], findings]
+    return [
+        Server(listener=listener, routes=of_one, exceeded=telemetry.exceeded)
+        for listener, of_one in zip(listeners, routes_of, strict=False)
+    ]
 
 
 async def watch_event_loop(telemetry: Telemetry, *, window: float = _LAG_WINDOW_SECONDS) -> None:

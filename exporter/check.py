@@ -18,6 +18,9 @@ from exporter.cluster import ClusterError, manifests
 from exporter.config import Configuration, Globs
 from exporter.findings import Finding, Snapshot
 from exporter.inventory import Inventory, ScopeState
+from exporter.places import Places
+from exporter.report import destination
+from exporter.report.content import MATCHES, select
 from exporter.report.progress import progress
 from exporter.telemetry import Telemetry
 from exporter.workloads import Container, ContainerType, Workload, reference_key
@@ -35,10 +38,13 @@ async def check(
     cluster: bool = False,
     namespace: str | None = None,
     output: str = "table",
+    output_file: str = destination.STANDARD_OUTPUT,
+    only: Collection[str] = (),
+    sort: str | None = None,
     fail_on: Collection[str] = (),
     allow_empty: bool = False,
 ) -> int:
-    """Judge one of three sources, and print the result.
+    """Judge one of three sources, and report the result.
 
     Args:
         configuration: registries, strategy, selection; for a cluster also how to reach it.
@@ -47,6 +53,9 @@ async def check(
         cluster: whether to judge what runs in a cluster.
         namespace: of the cluster, the only one to judge; of manifests, that of objects without one.
         output: one of `report.FORMATS`.
+        output_file: the file to write; `-` stands for standard output.
+        only: of `content.MATCHES`, the findings to show; empty: all of them. The exit status is about all of them.
+        sort: one of `content.SORTS`; None: as the format does.
         fail_on: of `patch`, `unknown`, `superseded` and `any`.
         allow_empty: whether it is fine if there is nothing to judge.
 
@@ -59,11 +68,12 @@ async def check(
         ClusterError: the cluster cannot be listed.
         OutputError: the result cannot be written.
     """
+    destination.check_writable(output_file)
     # One run neither needs nor changes what a running exporter keeps.
     configuration = replace(configuration, state_dir=None)
     if cluster and namespace is not None:
         configuration = replace(configuration, namespaces=Globs(include=(namespace,)))
-    telemetry, inventory = Telemetry(), Inventory()
+    telemetry, inventory, places = Telemetry(), Inventory(), Places()
     async with AsyncExitStack() as opened:
         checker = await opened.enter_async_context(
             open_checker(configuration, telemetry=telemetry, inventory=inventory)
@@ -75,26 +85,40 @@ async def check(
             await build_cluster(configuration, connection, telemetry=telemetry, inventory=inventory).list_once()
             if set(inventory.scopes().values()) <= _UNLISTED:
                 raise ClusterError("not permitted to list any workloads")
-        for workload in _workloads(references, paths, namespace=namespace or "default"):
+        for workload in _workloads(references, paths, namespace=namespace or "default", places=places):
             inventory.put(workload)
         snapshot = await checker.check_once(lambda done, total: show("looking tags up", done, total))
-    report.write(snapshot, output, now=time.time())
+    failing = set(MATCHES) if "any" in fail_on else set(fail_on)
+    shown = select(
+        snapshot,
+        now=time.time(),
+        only=only,
+        sort=sort or report.FORMATS[output].sort,
+        places=places,
+        failing=failing | {"patch"},
+        references=[container.image for one in inventory.workloads().values() for container in one.containers],
+        plain=output_file != destination.STANDARD_OUTPUT,
+    )
+    destination.write(report.render(shown, output), output_file)
     if not snapshot.findings and not allow_empty:
         raise CommandError(_nothing(snapshot, namespace if cluster else None))
     unlisted = sorted({kind for (kind, _), state in inventory.scopes().items() if state in _UNLISTED})
-    if any(_found(snapshot, what, unlisted=bool(unlisted)) for what in fail_on):
+    # What cannot be listed is unknown, too.
+    if ("unknown" in failing and unlisted) or any(MATCHES[what](f) for what in failing for f in snapshot.findings):
         return FOUND
     if fail_on:
         _refuse_to_pass(snapshot.findings, unlisted)
     return 0
 
 
-def _workloads(references: Sequence[str], paths: Sequence[str], *, namespace: str) -> Iterator[Workload]:
+def _workloads(
+    references: Sequence[str], paths: Sequence[str], *, namespace: str, places: Places
+) -> Iterator[Workload]:
     try:
         for number, text in enumerate(_references(references)):
             yield Workload(key=reference_key(number), containers=(Container("", ContainerType.CONTAINER, text, 0),))
         if paths:
-            yield from manifests.read(paths, namespace=namespace)
+            yield from manifests.read(paths, namespace=namespace, places=places)
     except manifests.ManifestError as error:
         raise CommandError(str(error)) from error
 
@@ -107,19 +131,6 @@ def _references(given: Sequence[str]) -> Iterator[str]:
         for _, content in manifests.contents(text):
             lines = content.decode(errors="replace").splitlines()
             yield from filter(None, map(str.strip, lines))
-
-
-def _found(snapshot: Snapshot, what: str, *, unlisted: bool) -> bool:
-    """Whether there is something that a value of `--fail-on` names."""
-    findings = snapshot.findings
-    if what == "patch":
-        return any(finding.patch_available for finding in findings)
-    if what == "superseded":
-        return any(finding.newer_line is not None for finding in findings)
-    if what == "unknown":
-        # What cannot be listed is unknown, too.
-        return unlisted or any(finding.reason is not None for finding in findings)
-    return any(_found(snapshot, one, unlisted=unlisted) for one in ("patch", "superseded", "unknown"))
 
 
 def _nothing(snapshot: Snapshot, namespace: str | None) -> str:

@@ -10,6 +10,7 @@ A snapshot waits for no answer that takes long, and nothing here holds the event
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import operator
@@ -20,18 +21,20 @@ from typing import NamedTuple, TypeVar
 
 from exporter.catalogue import Catalogue
 from exporter.commands import render
+from exporter.cron import Cron
 from exporter.evaluate import Ask, Evaluated, Evaluator, Item
 from exporter.evaluations import ROUND_SECONDS, Evaluations
 from exporter.findings import Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.images import Repository
 from exporter.inventory import Inventory
 from exporter.polling import Demand, Poller
+from exporter.query import Query
 from exporter.reasons import Reason
-from exporter.registry import RegistryClient
+from exporter.registry import RegistryClient, RegistryEntry, RegistryError
 from exporter.telemetry import Telemetry
 from exporter.verdicts import Question, Verdict
 from exporter.versions import Strategy
-from exporter.workloads import Workload, WorkloadKey
+from exporter.workloads import OPERATOR, Workload, WorkloadKey
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -52,13 +55,15 @@ class Settings:
 
     Attributes:
         strategy: for containers whose annotations name none.
-        interval: seconds between two lookups of a repository.
+        interval: seconds between two lookups of a repository, if there is no schedule.
+        schedule: when repositories are looked up.
         selects: whether a workload is judged at all.
         selects_image: whether containers of a repository (by its name) are.
     """
 
     strategy: Strategy = Strategy.PATCH
     interval: float = 3600.0
+    schedule: Cron | None = None
     selects: Callable[[WorkloadKey], bool] = lambda _: True
     selects_image: Callable[[str], bool] = lambda _: True
 
@@ -78,20 +83,22 @@ class Checker:
     ) -> None:
         self._inventory = inventory
         self._catalogue = catalogue
+        self._registry = registry
         self._telemetry = telemetry
-        self._selects = settings.selects
-        self._evaluator = Evaluator(
-            strategy=settings.strategy,
-            selects_image=settings.selects_image,
-            lookup_repository=registry.lookup_repository,
-            exceeded=telemetry.exceeded,
-        )
-        self._evaluations = Evaluations(self._evaluator.evaluate)
+        self._use(settings)
+        self._evaluations = Evaluations(self._evaluate)
         self._poller = Poller(
-            catalogue=catalogue, registry=registry, telemetry=telemetry, clock=clock, interval=settings.interval
+            catalogue=catalogue,
+            registry=registry,
+            telemetry=telemetry,
+            clock=clock,
+            interval=settings.interval,
+            cron=settings.schedule,
         )
         # Workloads as they were evaluated: while a snapshot is made, the inventory may change.
         self._workloads: dict[WorkloadKey, Workload] = {}
+        # The repositories that are looked up for nothing that runs: as the inventory has them, and where that leads.
+        self._extra: tuple[frozenset[Repository], frozenset[Repository]] = (frozenset(), frozenset())
         self._evaluated: dict[WorkloadKey, Evaluated] = {}
         self._synced: Mapping[str, bool] = {}
         self._listed = False
@@ -104,6 +111,56 @@ class Checker:
         self._judged = asyncio.Event()
         self.snapshot = Snapshot()
         self.on_snapshot: Callable[[Snapshot], Awaitable[None]] = _nowhere
+
+    def _use(self, settings: Settings) -> None:
+        self._selects = settings.selects
+        self._evaluator = Evaluator(
+            strategy=settings.strategy,
+            selects_image=settings.selects_image,
+            lookup_repository=self._registry.lookup_repository,
+            exceeded=self._telemetry.exceeded,
+        )
+
+    def _evaluate(self, workload: Workload) -> Evaluated:
+        return self._evaluator.evaluate(workload)
+
+    async def configure(
+        self, settings: Settings, *, entries: Iterable[RegistryEntry] | None = None, proxy: str | None = None
+    ) -> None:
+        """Judge and look up by another configuration from now on; what is being looked up ends as it began.
+
+        Args:
+            settings: what is judged, and how often.
+            entries: of registries, with the proxy to reach them; None if neither changed.
+            proxy: as `RegistryClient` has it.
+        """
+        if entries is not None:
+            await self._registry.configure(entries, proxy=proxy)
+            self._poller.retry()
+        self._use(settings)
+        self._poller.set_timetable(interval=settings.interval, cron=settings.schedule)
+        # What a workload asks depends on all of this. Answers that are known are kept.
+        self._extra = frozenset(), frozenset()
+        self._inventory.note_all()
+
+    @property
+    def lookup_interval(self) -> float:
+        """The longest time between two regular lookups of a repository, in seconds."""
+        return self._poller.longest_interval
+
+    def query(self, *, guarded: bool) -> Query:
+        """What answers questions about the images that are watched.
+
+        Args:
+            guarded: whether only those may ask who may know the tags of private repositories.
+        """
+        return Query(
+            evaluator=lambda: self._evaluator,
+            catalogue=self._catalogue,
+            poller=self._poller,
+            registry=self._registry,
+            guarded=guarded,
+        )
 
     async def run(self) -> None:
         """Follow the inventory and the registries until cancelled."""
@@ -229,7 +286,23 @@ class Checker:
                 demand.undated.add(verdict.undated)
             if verdict is not None and not verdict.found:
                 demand.lacking.add(ask.question.tag)
+        async for repository in _sliced(await self._looked_up_only()):
+            demands.setdefault(repository, Demand()).namespaces.add(OPERATOR)
         return demands
+
+    async def _looked_up_only(self) -> frozenset[Repository]:
+        """The repositories that are looked up for nothing that runs, as far as registries are allowed."""
+        before, named = self._extra, self._inventory.repositories
+        if named is before[0]:
+            return before[1]
+        found: set[Repository] = set()
+        async for repository in _sliced(named):
+            with contextlib.suppress(RegistryError):  # it is logged
+                found.add(self._registry.lookup_repository(repository))
+        # If `configure` was called in the meantime, some were found by what held before.
+        if self._extra is before:
+            self._extra = named, frozenset(found)
+        return frozenset(found)
 
     async def _publish(self, in_use: Iterable[Repository]) -> None:
         async for item in _sliced(self._items()):

@@ -9,16 +9,17 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from exporter import __version__, config, logs
+from exporter import __version__, arguments, config, logs
 from exporter.app import CommandError, serve
 from exporter.catalogue import CatalogueError
 from exporter.cluster import ClusterConfigurationError, ClusterError
 from exporter.config import Configuration, ConfigurationError
-from exporter.report import FORMATS, OutputError, write_text
+from exporter.reload import ConfigurationSource
+from exporter.report.destination import OutputError, write_text
 from exporter.server import ListenError
-from exporter.versions import STRATEGY_NAMES
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +42,9 @@ class UsageError(Exception):
     """Arguments that do not go together."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(given)
     try:
         status: int = parsed.run(parsed)
     except (ConfigurationError, UsageError) as error:
@@ -94,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--kubeconfig", type=Path, metavar="FILE", help="how to reach the cluster from outside")
     shared.add_argument("--context", metavar="NAME", help="a context of the kubeconfig")
 
-    serve = commands.add_parser("serve", parents=[shared], help="watch a cluster and publish metrics")
+    serve = commands.add_parser(
+        "serve", parents=[shared], help="watch a cluster, or a list of images, and publish metrics"
+    )
     serve.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
     serve.add_argument("--state-dir", metavar="DIR", help="the folder for the tags known so far")
     serve.set_defaults(run=_serve)
@@ -104,45 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     patcher.add_argument("--dry-run", action="store_true", help="print what would be done and when, and change nothing")
     patcher.set_defaults(run=_patcher)
 
-    check = commands.add_parser(
-        "check",
-        parents=[shared],
-        help="judge images, a cluster or manifests once",
-        epilog=_STATUSES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    check.add_argument(
-        "references",
-        nargs="*",
-        metavar="REFERENCE",
-        help="image references, judged without a cluster; - for those in standard input, one on each line",
-    )
-    check.add_argument("--cluster", action="store_true", help="judge what runs in a cluster")
-    check.add_argument(
-        "-n",
-        "--namespace",
-        metavar="NS",
-        help="with --cluster, the only namespace to judge; with --manifests, that of objects without one",
-    )
-    check.add_argument(
-        "--manifests",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="judge what these would run: a file, a folder, or - for standard input; may be given several times",
-    )
-    check.add_argument("--strategy", choices=tuple(STRATEGY_NAMES), help="the highest part of a version that may rise")
-    check.add_argument("-o", "--output", choices=FORMATS, default="table")
-    check.add_argument(
-        "--fail-on",
-        choices=("patch", "unknown", "superseded", "any"),
-        action="append",
-        default=[],
-        help="exit with status 3 if a container misses a patch, cannot be judged, or is on a line that a newer one "
-        "superseded; may be given several times",
-    )
-    check.add_argument("--allow-empty", action="store_true", help="do not fail if there is nothing to check")
-    check.set_defaults(run=_check)
+    arguments.add_check(commands, shared, epilog=_STATUSES).set_defaults(run=_check)
 
     configuration = commands.add_parser("config", help="work with configuration files")
     validate = configuration.add_subparsers(required=True, metavar="COMMAND").add_parser(
@@ -185,9 +150,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _configuration(parsed: argparse.Namespace) -> Configuration:
-    """The configuration; arguments take precedence over it."""
-    loaded = config.load(getattr(parsed, "config", None), os.environ)
+def _configuration(parsed: argparse.Namespace, content: bytes | None = None) -> Configuration:
+    """The configuration; arguments take precedence over it.
+
+    Args:
+        parsed: the arguments.
+        content: of the configuration file, if it was read already.
+    """
+    loaded = config.load(getattr(parsed, "config", None), os.environ, content=content)
     names = ("kubeconfig", "context", "listen", "strategy", "state_dir")
     given = {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
     for name in ("listen", "strategy", "state_dir"):
@@ -196,9 +166,9 @@ def _configuration(parsed: argparse.Namespace) -> Configuration:
     return replace(loaded, **given)
 
 
-def _start(parsed: argparse.Namespace) -> Configuration:
-    """The configuration, and logging as it says."""
-    loaded = _configuration(parsed)
+def _start(parsed: argparse.Namespace, content: bytes | None = None) -> Configuration:
+    """The configuration, and logging as it says; the arguments are those of `_configuration`."""
+    loaded = _configuration(parsed, content)
     logs.configure(loaded.log_level, loaded.log_format)
     return loaded
 
@@ -215,9 +185,11 @@ def _note_proxy(loaded: Configuration) -> None:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    loaded = _start(parsed)
+    content = None if parsed.config is None else config.content_of(parsed.config)
+    loaded = _start(parsed, content)
     _note_proxy(loaded)
-    asyncio.run(serve(loaded))
+    load = partial(_configuration, parsed)
+    asyncio.run(serve(loaded, ConfigurationSource(parsed.config, load, content)))
     return 0
 
 
@@ -247,6 +219,9 @@ def _check(parsed: argparse.Namespace) -> int:
             cluster=parsed.cluster,
             namespace=parsed.namespace,
             output=parsed.output,
+            output_file=parsed.output_file,
+            only=parsed.only,
+            sort=parsed.sort,
             fail_on=parsed.fail_on,
             allow_empty=parsed.allow_empty,
         )
@@ -282,15 +257,17 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 def _demo(parsed: argparse.Namespace) -> int:
     from exporter.demo.script import run  # noqa: PLC0415 - as in _check
 
-    return asyncio.run(run(_start(parsed), any_port=parsed.listen is None))
+    loaded = _configuration(parsed)
+    # The story says what the exporter finds; its warnings would interrupt it.
+    logs.configure("error", loaded.log_format)
+    return asyncio.run(run(loaded, any_port=parsed.listen is None))
 
 
 def _show(parsed: argparse.Namespace) -> int:
     from exporter import show  # noqa: PLC0415 - as in _check
 
     try:
-        sys.stdout.write(show.text(parsed.what, parsed.name))
-        sys.stdout.flush()
+        write_text(show.text(parsed.what, parsed.name))
     except show.UnknownNameError as error:
         raise UsageError(str(error)) from error
     return 0

@@ -3,7 +3,7 @@
 A snapshot is rendered once, however often it is scraped: the sample lines of both formats are the same bytes, only the
 `# TYPE` of an info metric differs. A scrape then copies bytes, or a compressed stream that was begun once.
 
-`FAMILIES` is the metric contract as data. A family's labels are declared there once: the README's table shows them,
+`FAMILIES` is the metric contract as data. A family's labels are declared there once: docs/metrics.md shows them,
 and the lines of its samples are made from them.
 """
 

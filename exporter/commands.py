@@ -6,8 +6,8 @@ container's name is tested as well if another container of the template has the 
 hit the wrong one. A container that is inserted later with the same reference is the exception.
 
 There is no command where a patch cannot work (a Job's template is immutable, no controller manages a bare pod, a
-foreign kind has a shape of its own) or would not last (Argo CD, Flux or an operator reverts it). `advice` then says
-what to change instead.
+foreign kind has a shape of its own, and nobody knows where a watched image runs) or would not last (Argo CD, Flux or an
+operator reverts it). `advice` then says what to change instead.
 
 Everything in a command or an advice was checked against a grammar without any character that a shell or JSON would
 read: names and sources in `workloads`, references in `images`. The names of triggers are only compared.
@@ -153,6 +153,8 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
     if (reverting := reverter(manager)) is not None:
         who, declared = reverting
         return f"{who} reverts a patch: set the image to {new} in the sources of {declared}."
+    if key.kind == "Image":
+        return f"Set the image to {new} where it runs, then in the watch list."
     if key.kind == "Job":
         return f"A Job's template is immutable: create {key.name} again with {new}, or change what creates it."
     if key.kind == "Pod":

@@ -87,7 +87,8 @@ class Evaluator:
 
     Attributes:
         strategy: for containers whose annotations name none.
-        selects_image: whether containers of a repository (by its name) are judged.
+        selects_image: whether containers of a repository (by its name) are judged. Images of the watch list always are:
+            they were named one by one.
         lookup_repository: the repository to ask for the tags of one (for mirrors), or of the one that an annotation
             names; raises `RegistryError` where none may be asked.
         exceeded: called with each limit that a workload exceeds.
@@ -121,7 +122,7 @@ class Evaluator:
 
     def _item(self, reading: _Reading, container: Container) -> Item | None:
         """A container's item; None if the container is left out."""
-        if reading.key.kind and not is_object_name(container.name):
+        if reading.key.namespace and not is_object_name(container.name):
             # Built-in kinds have no such names. Custom resources and manifests may, and names end up in commands.
             reading.problems[f"ignored: {container.name!r} is not the name of a container"] = None
             return None
@@ -131,7 +132,7 @@ class Evaluator:
         except InvalidReferenceError:
             return Item(replace(unknown, reference=shown(container.image)))
         image = str(reference.repository)
-        if not self.selects_image(image):
+        if not (reading.key.is_image or self.selects_image(image)):
             return None
         tag = reference.tag or ("" if reference.digest else "latest")
         known = replace(
@@ -206,7 +207,9 @@ def _unknown(key: WorkloadKey, container: Container | None, *, reason: Reason) -
 
 def _is_named(key: WorkloadKey) -> bool:
     # A reference that is judged on its own has no kind and no names (`workloads.reference_key`).
-    return not key.kind or (is_object_name(key.namespace) and is_object_name(key.name) and is_kind(key.kind))
+    return not key.kind or (
+        (key.is_image or is_object_name(key.namespace)) and is_object_name(key.name) and is_kind(key.kind)
+    )
 
 
 def _only_lowest(items: Iterable[Item]) -> list[Item]:

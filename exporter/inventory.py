@@ -1,7 +1,7 @@
 """What runs now: the workloads that inputs put here, which of them changed, and how far each input has come.
 
-State without I/O. The cluster's reflectors (or the manifests) write and the checker reads. Both run on one event loop,
-so nothing here needs a lock, and the state is consistent after each call of a writer.
+State without I/O. The cluster's reflectors, the watch list and the manifests write, and the checker reads. All of them
+run on one event loop, so nothing here needs a lock, and the state is consistent after each call of a writer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from exporter.images import Repository
 from exporter.workloads import Workload, WorkloadKey
 
 
@@ -29,7 +30,8 @@ class Inventory:
     """The workloads that run, by key.
 
     Attributes:
-        changed: set on any change of a workload or a scope; whoever waits for it clears it.
+        changed: set on any change; whoever waits for it clears it.
+        repositories: those that are looked up although no workload uses them; replaced as a whole.
     """
 
     def __init__(self) -> None:
@@ -37,18 +39,30 @@ class Inventory:
         self._workloads: dict[WorkloadKey, Workload] = {}
         self._changes: set[WorkloadKey] = set()
         self._scopes: dict[tuple[str, str], ScopeState] = {}
+        self.repositories: frozenset[Repository] = frozenset()
 
     def put(self, workload: Workload) -> None:
-        """Add or replace a workload; an equal one is no change."""
+        """Add or replace a workload; an equal one changes nothing."""
         if self._workloads.get(workload.key) == workload:
             return
         self._workloads[workload.key] = workload
         self._note(workload.key)
 
     def remove(self, key: WorkloadKey) -> None:
-        """Remove a workload; one that is not there is no change."""
+        """Remove a workload; one that is not there changes nothing."""
         if self._workloads.pop(key, None) is not None:
             self._note(key)
+
+    def set_repositories(self, repositories: frozenset[Repository]) -> None:
+        """Set which repositories are looked up although no workload uses them."""
+        if self.repositories != repositories:
+            self.repositories = repositories
+            self.changed.set()
+
+    def note_all(self) -> None:
+        """Count every workload as changed: what is judged of it depends on more than the workload."""
+        self._changes.update(self._workloads)
+        self.changed.set()
 
     def workloads(self) -> Mapping[WorkloadKey, Workload]:
         """A read-only view, which follows later changes."""

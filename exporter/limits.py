@@ -46,10 +46,10 @@ class Limit(Enum):
         "bytes of a compiled regular expression",
         "the containers that it applies to are unknown with `limit_exceeded`",
     )
-    # Prometheus, kubelet and people together open some ten connections.
+    # Prometheus, kubelet and people together open some ten connections; the others are for clients of the API.
     HTTP_CONNECTIONS = (
         "http_connections",
-        100,
+        256,
         "open HTTP connections",
         "the longest idle connection of the client address with most connections is closed",
     )
@@ -93,7 +93,7 @@ class Limit(Enum):
     CATALOGUE_BYTES = (
         "catalogue_bytes",
         64 * 2**20,
-        "bytes of the catalogue",
+        "bytes of the catalogue, without the repositories that `watch` names",
         "repositories that are not in use are forgotten, then the largest one of the namespace that takes most",
     )
 
@@ -106,7 +106,7 @@ class Limit(Enum):
     QUESTIONS = (
         "questions",
         1_000,
-        "questions about the images of a namespace to one registry in an interval",
+        "questions about the images of a namespace to one registry in an interval, or in an hour with a schedule",
         "further lookups of the namespace in that registry wait; its images are `pending`, or keep their last answer",
     )
 

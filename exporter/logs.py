@@ -25,8 +25,12 @@ _LONGEST_SHOWN = 300
 
 def shown(text: str) -> str:
     """A text that anybody may have written, as a log line shows it: printable, and at most 300 characters."""
-    cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
-    return cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    return printable(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
+
+
+def printable(text: str) -> str:
+    """A text without control characters, line breaks, changes of direction and lone surrogates: those are escaped."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class _Formatter(logging.Formatter):

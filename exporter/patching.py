@@ -31,8 +31,8 @@ from exporter.patcher.settings import Never, Settings, Windows
 from exporter.patcher.tags import Tags
 from exporter.patcher.telemetry import PatcherTelemetry
 from exporter.registry import RegistryClient
-from exporter.report import write_text
-from exporter.server import Server, listen
+from exporter.report.destination import write_text
+from exporter.server import Pages, Server, listen
 
 _log = logging.getLogger(__name__)
 
@@ -71,13 +71,12 @@ async def patching(configuration: Configuration, *, windows: Windows | None = No
         connection = await opened.enter_async_context(connect(configuration))
         parts = await opened.enter_async_context(assembled(configuration, connection, windows=windows))
         engine, lease = Engine(parts), _lease(configuration, connection, parts)
-        server = Server(
-            listener=listener,
+        pages = Pages(
             telemetry=parts.telemetry,
             exposition=_NoPage,
-            findings=tuple,
             ready=lambda: parts.telemetry.working or (lease is not None and lease.contacted),
         )
+        server = Server(listener=listener, routes=pages.routes(), exceeded=parts.telemetry.exceeded)
         async with asyncio.TaskGroup() as group:
             work = engine.run() if lease is None else lease.hold(engine.run)
             tasks = [group.create_task(server.run(), name="server"), group.create_task(work, name="patcher")]

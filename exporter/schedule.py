@@ -13,9 +13,14 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from exporter.images import Repository
+from exporter.workloads import OPERATOR
 
+# A wall clock that is set back further than this is noticed; adjustments in small steps are not.
+_STEP_SECONDS = 60.0
 # How long a namespace waits that has asked all that it may, before it is looked at again.
 _BLOCKED_SECONDS = 1.0
+# How long a repository waits for the turn of another namespace, after what the operator's turn does not pay for.
+_SHARED_SECONDS = 10.0
 # Times that no longer hold stay in the heap until they come, or until there are so many more than needed.
 _MOST_OUTDATED = 500
 
@@ -30,6 +35,7 @@ class Elapsed:
         self._clock = clock
         self._monotonic = monotonic
         self._seen = clock(), monotonic()
+        self._offset = self._seen[0] - self._seen[1]
         self._total = 0.0
 
     def __call__(self) -> float:
@@ -39,15 +45,30 @@ class Elapsed:
         self._seen = wall, steady
         return self._total
 
+    def set_back(self) -> float:
+        """Seconds that the wall clock was set back since this was asked last; 0 if they are few."""
+        offset = self._clock() - self._monotonic()
+        back, self._offset = self._offset - offset, offset
+        return back if back >= _STEP_SECONDS else 0.0
+
 
 @dataclass(slots=True)
 class _Entry:
-    """A repository: who uses it, and when it is due. `turn` is the namespace in whose turn it is being looked up."""
+    """A repository: who uses it, and when it is due.
+
+    Attributes:
+        turn: the namespace in whose turn it is being looked up.
+        again: whether it is due again after that.
+        asked: whether a question was asked in this turn.
+        pause: not due before, after this turn.
+    """
 
     namespaces: tuple[str, ...]
     due: float
     turn: str | None = None
     again: bool = False
+    asked: bool = False
+    pause: float = 0.0
 
 
 @dataclass(slots=True)
@@ -74,8 +95,9 @@ class Schedule:
 
     Args:
         at_once: turns of one registry at a time.
-        most: questions of one namespace to one registry in an interval.
-        interval: seconds.
+        most: questions of one namespace to one registry in an interval. What the operator names
+            (`workloads.OPERATOR`) has no limit.
+        interval: seconds in which `most` questions may be asked.
         on_blocked: called when a namespace has asked all that it may.
     """
 
@@ -91,6 +113,10 @@ class Schedule:
         self._sleeping: list[tuple[float, int, Repository]] = []
         self._registries: dict[str, dict[str, _Namespace]] = {}
         self._count = 0
+
+    def set_interval(self, interval: float) -> None:
+        """Change the interval in which budgets fill up."""
+        self._interval = interval
 
     def put(self, repository: Repository, *, namespaces: Collection[str], due: float) -> None:
         """Add a repository."""
@@ -123,6 +149,13 @@ class Schedule:
             entry.due = at
             self._sleep(repository, at)
 
+    def reschedule(self, repository: Repository, due: float) -> None:
+        """Make a repository due at another time; if it is being looked up, `finish` says when it is due."""
+        entry = self._entries[repository]
+        if entry.turn is None:
+            entry.due = due
+            self._sleep(repository, due)
+
     def begin(self, now: float) -> list[Repository]:
         """The repositories that have a turn from now on; `finish` ends it."""
         while self._sleeping and self._sleeping[0][0] <= now:
@@ -154,7 +187,7 @@ class Schedule:
         repository = next(iter(namespace.waiting))
         entry = self._entries[repository]
         self._unqueue(repository, entry)
-        entry.turn = name
+        entry.turn, entry.asked, entry.pause = name, False, 0.0
         self._count += 1
         namespace.running, namespace.served = namespace.running + 1, self._count
         return repository
@@ -162,17 +195,25 @@ class Schedule:
     def _may_ask(self, registry: str, name: str, now: float) -> bool:
         namespace = self._registries[registry][name]
         self._refill(namespace.budget, now)
-        blocked = namespace.budget.left < 1
+        blocked = namespace.budget.left < 1 and name != OPERATOR
         if blocked and not namespace.blocked:
             self._on_blocked(registry, name)
         namespace.blocked = blocked
         return not blocked
 
     def charge(self, repository: Repository, now: float) -> bool:
-        """Count a question to the namespace in whose turn it is asked; False if it may not be asked now."""
+        """Count a question to the namespace in whose turn it is asked; False if it may not be asked now.
+
+        What the operator names is looked up without a limit. If other namespaces use it too, a turn has one such
+        question: what they need in addition, such as the publish times of many tags, is asked in their own turns.
+        """
         entry = self._entries.get(repository)
         if entry is None or entry.turn is None:
             return True
+        if entry.turn == OPERATOR and entry.asked and len(entry.namespaces) > 1:
+            entry.pause = now + _SHARED_SECONDS
+            return False
+        entry.asked = True
         if not self._may_ask(repository.registry, entry.turn, now):
             return False
         self._registries[repository.registry][entry.turn].budget.left -= 1
@@ -184,6 +225,7 @@ class Schedule:
         if entry.turn is not None:
             self._registries[repository.registry][entry.turn].running -= 1
         entry.turn = None
+        due = max(due, entry.pause)
         if entry.again:
             entry.again, due = False, 0.0
         entry.due = due
@@ -244,4 +286,4 @@ class Schedule:
 
 def _users(namespaces: Collection[str]) -> tuple[str, ...]:
     """What is in no namespace, such as a reference on the command line, is in one without a name."""
-    return tuple(namespaces) or ("",)
+    return tuple(namespaces) or (OPERATOR,)

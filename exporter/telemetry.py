@@ -6,6 +6,8 @@ misses that failure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
@@ -48,6 +50,24 @@ class Telemetry:
             "mojaloop_exporter_registry_ratelimit_remaining",
             "Requests left, as the registry reported last.",
             ["registry"],
+            registry=self.registry,
+        )
+        self.lookup_interval = Gauge(
+            "mojaloop_exporter_lookup_interval_seconds",
+            "The longest time between two regular lookups of a repository: the interval, or the longest gap of the "
+            "schedule in a year.",
+            registry=self.registry,
+        )
+        self.window_open = Gauge(
+            "mojaloop_upgrade_window_open",
+            "1 while an upgrade window is open, otherwise 0; computed when it is scraped.",
+            ["window"],
+            registry=self.registry,
+        )
+        self.window_next = Gauge(
+            "mojaloop_upgrade_window_next_timestamp_seconds",
+            "When an upgrade window opens next; computed when it is scraped.",
+            ["window"],
             registry=self.registry,
         )
         self.watch_restarts = Counter(
@@ -100,6 +120,12 @@ class Telemetry:
         )
         for limit in Limit:
             self.limits_exceeded.labels(limit.label)
+        self.api_requests = Counter(
+            "mojaloop_exporter_api_requests",
+            "Requests to the HTTP API that were answered, by status code.",
+            ["code"],
+            registry=self.registry,
+        )
         self.unexpected_errors = Counter(
             "mojaloop_exporter_unexpected_errors",
             "Answers of a registry or objects of the cluster that ran into a defect of the exporter; the log has the "
@@ -109,6 +135,36 @@ class Telemetry:
         )
         for source in ("registry", "cluster"):
             self.unexpected_errors.labels(source)
+
+        self.config_last_reload_successful = Gauge(
+            "mojaloop_exporter_config_last_reload_successful",
+            "0 if the configuration file was invalid or unreadable when it was loaded last; the one before stays in "
+            "force. Otherwise 1.",
+            registry=self.registry,
+        )
+        self.config_last_reload_success = Gauge(
+            "mojaloop_exporter_config_last_reload_success_timestamp_seconds",
+            "When the configuration was last loaded successfully, at the start or while running.",
+            registry=self.registry,
+        )
+        self.config_reloads = Counter(
+            "mojaloop_exporter_config_reloads",
+            "Times that the configuration file was loaded again, by result.",
+            ["result"],
+            registry=self.registry,
+        )
+        for result in ("success", "failure"):
+            self.config_reloads.labels(result)
+
+    def config_loaded(self, at: float) -> None:
+        """Note that the configuration was loaded, at epoch seconds."""
+        self.config_last_reload_successful.set(1)
+        self.config_last_reload_success.set(at)
+
+    def watch_api(self, codes: Iterable[int]) -> None:
+        """Start the counters of these status codes at 0."""
+        for code in codes:
+            self.api_requests.labels(str(code))
 
     def exceeded(self, limit: Limit) -> None:
         """Count input that was refused because it exceeded a limit."""

@@ -4,7 +4,7 @@ The rules are numbered as in docs/versions.md:
 
 1. Grammar: `[vV]? N(.N){0,4} suffix?`. N has no leading zero and at most nine digits; a suffix begins with `-`, `.` or
    `_`, and one that begins with `.` does not go on with a digit (that would be a part of the number).
-2. One or two parts, and `latest`, move: nothing is said of them.
+2. One or two parts, and `latest`, move, so they are not judged.
 3. Prefixes do not mix: `5.5.0` is never offered `v5.5.1`.
 4. A final has three parts or more and no suffix, and is only offered finals.
 5. A pre-release (a closed list of words) is offered a final, else a later one of the same word.
@@ -72,6 +72,26 @@ _REVISION = re.compile(r"(.*)-r([0-9]{1,18})", re.ASCII | re.DOTALL)
 _LONGEST_LONE_NUMBER = 4
 
 
+class TagKind(StrEnum):
+    """What a tag is, in words: the kinds of rules 4 to 8."""
+
+    FINAL = "final"
+    PRE_RELEASE = "pre_release"
+    BRANCH_BUILD = "branch_build"
+    VARIANT = "variant"
+    BUILD = "build"
+
+
+_TAG_KINDS: Mapping[_Kind, TagKind] = MappingProxyType(
+    {
+        _Kind.FINAL: TagKind.FINAL,
+        _Kind.PRE_RELEASE: TagKind.PRE_RELEASE,
+        _Kind.BRANCH: TagKind.BRANCH_BUILD,
+        _Kind.VARIANT: TagKind.VARIANT,
+        _Kind.BUILD: TagKind.BUILD,
+    }
+)
+
 # Greater than every byte that begins a part of a rank.
 _END = b"\xff"
 
@@ -94,6 +114,19 @@ class Span(NamedTuple):
     line: str
     low: bytes
     high: bytes
+
+
+class Described(NamedTuple):
+    """What a tag is, for a list of tags.
+
+    Attributes:
+        kind: what it is.
+        order: sorts tags of all kinds by their numbers. Of one number, builds on the way to the final come first, then
+            the final, then its builds and variants.
+    """
+
+    kind: TagKind
+    order: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +196,21 @@ def unjudgeable(tag: str) -> Reason | None:
 
 
 def place(tag: str) -> Place | None:
-    """Where a tag stands among the tags of its repository; None if nothing can be said of it.
+    """Where a tag stands among the tags of its repository; None if it is not a version.
 
     The catalogue stores places: a change of what this returns needs a migration there.
     """
     parsed = _parse(tag)
     return None if isinstance(parsed, Reason) else parsed.place
+
+
+def describe(tag: str) -> Described | None:
+    """What a tag is, and its position in a list of its repository; None if it is not a version."""
+    version = _parse(tag)
+    if isinstance(version, Reason):
+        return None
+    stage = 0 if version.follows_finals else 1 if version.kind is _Kind.FINAL else 2
+    return Described(_TAG_KINDS[version.kind], (version.core, stage, version.line, version.number, tag))
 
 
 def final_of(running: str) -> str | None:

@@ -25,12 +25,32 @@ class WorkloadKey(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.kind}/{self.name}"
+        return "/".join(part for part in self if part)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image of the watch list (`image_key`) instead of a workload."""
+        return self.namespace == OPERATOR and self.kind == IMAGE_KIND
+
+
+OPERATOR = ""
+"""The namespace of what is in none: images that the operator names in the configuration or on the command line.
+
+Limits that protect namespaces from each other do not hold for it.
+"""
+
+IMAGE_KIND = "Image"
+"""The kind of what the configuration's key `watch` names. No API server has it: the core group has no such kind."""
+
+
+def image_key(name: str) -> WorkloadKey:
+    """The key of an image of the watch list, which is in no namespace."""
+    return WorkloadKey(OPERATOR, IMAGE_KIND, name)
 
 
 def reference_key(number: int) -> WorkloadKey:
     """The key of an image reference that is judged by itself: no namespace, no kind; the number keeps their order."""
-    return WorkloadKey("", "", f"{number:06}")
+    return WorkloadKey(OPERATOR, "", f"{number:06}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.panels import DATASOURCE, GOOD, MISSED, Panel
-from grafana.promql import AT, WORKLOAD_LABELS, missing, one_line
+from grafana.panels import DATASOURCE, GOOD, MISSED, Column, Panel
+from grafana.promql import AT, IN_NAMESPACE, WORKLOAD_LABELS, joined, missing, one_line
 
 # Alerts and people's bookmarks link to these uids: they never change.
 OVERVIEW = "mojaloop-image-patch"
@@ -40,17 +40,27 @@ def _choice(name: str, label: str, expr: str) -> dashboard.QueryVariable:
 
 CLUSTER = _choice("cluster", "Cluster", "label_values(mojaloop_image_info, cluster)")
 NAMESPACE = _choice("namespace", "Namespace", 'label_values(mojaloop_image_info{cluster=~"$cluster"}, namespace)')
+# The kind `Image` selects the images of watch lists: they have no namespace, and a variable has no empty value.
+KIND = _choice("kind", "Kind", f"label_values(mojaloop_image_info{{{IN_NAMESPACE}}}, workload_kind)")
 WORKLOAD_NAME = _choice("workload", "Workload", f"label_values(mojaloop_image_info{{{AT}}}, workload)")
 IMAGE = _choice("image", "Image", f"label_values(mojaloop_image_info{{{AT}}}, image)")
 JOB = _choice("job", "Job", "label_values(mojaloop_exporter_build_info, job)")
 
 # Links in tables. A column that the table does not have, such as Cluster without a `cluster` label, is an empty value.
 TO_OVERVIEW = f"/d/{OVERVIEW}?var-cluster=${{__data.fields.Cluster}}&${{datasource:queryparam}}"
+# The column Scope is hidden. It is the namespace, and All for watched images: `scoped` adds it.
 TO_WORKLOAD = (
-    f"/d/{WORKLOAD}?var-cluster=${{__data.fields.Cluster}}&var-namespace=${{__data.fields.Namespace}}"
-    "&var-workload=${__data.fields.Workload}&${datasource:queryparam}"
+    f"/d/{WORKLOAD}?var-cluster=${{__data.fields.Cluster}}&var-namespace=${{__data.fields.Scope}}"
+    "&var-kind=${__data.fields.Kind}&var-workload=${__data.fields.Workload}&${datasource:queryparam}"
 )
+SCOPE = Column(title="Scope", hidden=True)
 TO_IMAGE = f"/d/{IMAGES}?var-image=${{__data.fields.Image}}&${{datasource:queryparam}}"
+
+
+def scoped(expr: str) -> str:
+    """Series with the label `scope`: what a link selects as the namespace."""
+    scope = f'label_replace({expr}, "scope", "$1", "namespace", "(.+)")'
+    return f'label_replace({scope}, "scope", "All", "namespace", "")'
 
 
 class _Annotation(models.AnnotationQuery):
@@ -74,10 +84,14 @@ def events(at: str) -> tuple[models.AnnotationQuery, ...]:
     """Marks where a workload began to miss a patch, and where it stopped."""
     now = f"group by ({WORKLOAD_LABELS}) ({missing(at)})"
     before = f"group by ({WORKLOAD_LABELS}) ({missing(at)} offset 5m)"
-    workload = "{{workload_kind}} {{namespace}}/{{workload}}"
+    workload = "{{workload_kind}} {{workload}}"
+
+    def event(name: str, title: str, expr: str, color: str) -> models.AnnotationQuery:
+        return _event(name, f"{workload} {title}", joined(expr, "workload", "namespace", "workload"), color)
+
     return (
-        _event("Patch released", f"{workload} misses a patch", f"{now} unless on ({WORKLOAD_LABELS}) {before}", MISSED),
-        _event("Patched or gone", f"{workload} misses none", f"{before} unless on ({WORKLOAD_LABELS}) {now}", GOOD),
+        event("Patch released", "misses a patch", f"{now} unless on ({WORKLOAD_LABELS}) {before}", MISSED),
+        event("Patched or gone", "misses none", f"{before} unless on ({WORKLOAD_LABELS}) {now}", GOOD),
     )
 
 

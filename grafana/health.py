@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.board import CLUSTER, EXPORTER, JOB, board
-from grafana.panels import GOOD, OVERDUE, Column, Panel, Steps, lines, number, rows
+from grafana.panels import GOOD, NEUTRAL, OVERDUE, Column, Panel, Steps, lines, number, rows
 
 _AT = 'cluster=~"$cluster",job=~"$job"'
 _TARGET = "cluster, job, instance"
@@ -27,9 +27,9 @@ def build() -> models.Dashboard:
     return board(
         EXPORTER,
         "Mojaloop image patches: exporter",
-        "Whether the exporter follows its cluster, what its registries answer, and whether its metrics arrive.",
+        "Whether the exporter follows what it watches, what its registries answer, and whether its metrics arrive.",
         variables=(CLUSTER, JOB),
-        panels=(*_numbers(), *_registries(), *_cluster(), *_process(), *_safety(), _samples()),
+        panels=(*_numbers(), *_registries(), *_cluster(), *_process(), *_safety(), *_configuration(), _samples()),
     )
 
 
@@ -40,12 +40,14 @@ def _numbers() -> tuple[Panel, ...]:
             "Processes that Prometheus scrapes.",
             f"count(mojaloop_exporter_build_info{{{_AT}}}) or vector(0)",
             steps=((None, OVERDUE), (1, GOOD)),
+            width=3,
         ),
         number(
             "Not synced",
-            "Watched namespaces (* counts as one) that are not completely listed and followed, most often because "
-            "permissions are missing. Registries that do not answer do not count here.",
+            "Watched namespaces (* counts as one) and watch lists that are not completely listed and followed, most "
+            "often because permissions are missing. Registries that do not answer do not count here.",
             f"count(max by (cluster, watched_namespace) (mojaloop_exporter_synced{{{_AT}}}) == 0) or vector(0)",
+            width=3,
         ),
         number(
             "Forbidden",
@@ -56,11 +58,13 @@ def _numbers() -> tuple[Panel, ...]:
             )
             or vector(0)
             """,
+            width=3,
         ),
         number(
             "Catalogue resets",
             "How often a damaged catalogue was set aside since each process started.",
             f"sum(mojaloop_exporter_catalogue_resets_total{{{_AT}}}) or vector(0)",
+            width=3,
         ),
         number(
             "Labels changed",
@@ -74,6 +78,7 @@ def _numbers() -> tuple[Panel, ...]:
             or vector(0)
             """,
             steps=_BAD,
+            width=3,
         ),
         number(
             "Samples dropped",
@@ -81,6 +86,28 @@ def _numbers() -> tuple[Panel, ...]:
             "of the scrape.",
             f"sum(clamp_min({_ON_PAGE} - ({_KEPT} or {_ON_PAGE} * 0), 0)) or vector(0)",
             steps=_BAD,
+            width=3,
+        ),
+        number(
+            "Invalid configurations",
+            "Exporters that could not load their changed configuration file: the one from before stays in force, and "
+            "their logs say what is wrong.",
+            f"""
+            count(min by ({_TARGET}) (mojaloop_exporter_config_last_reload_successful{{{_AT}}}) == 0)
+            or vector(0)
+            """,
+            steps=_BAD,
+            width=3,
+        ),
+        number(
+            "Lookup interval",
+            "The longest time between two regular lookups of a repository, by configuration. MojaloopImageLookupStale "
+            "waits for 4 hours more.",
+            f"max(mojaloop_exporter_lookup_interval_seconds{{{_AT}}})",
+            unit="s",
+            steps=((None, NEUTRAL),),
+            no_value="unknown",
+            width=3,
         ),
     )
 
@@ -160,7 +187,7 @@ def _cluster() -> tuple[Panel, ...]:
         ),
         lines(
             "Age of the last list",
-            "How long ago each kind was last listed completely. A watch continues from there, so that age is no fault.",
+            "How long ago each kind was last listed completely. A watch continues from there, so age is not a fault.",
             (
                 f"time() - min by (kind) (mojaloop_exporter_kubernetes_last_sync_timestamp_seconds{{{_AT}}})",
                 "{{kind}}",
@@ -219,6 +246,30 @@ def _safety() -> tuple[Panel, ...]:
             "1 while a process cannot write its state folder, most often because the disk is full. It continues in "
             "memory, and a restart loses what it learned since.",
             (f"1 - min by (instance) (mojaloop_exporter_catalogue_writable{{{_AT}}})", "{{instance}}"),
+        ),
+    )
+
+
+def _configuration() -> tuple[Panel, ...]:
+    return (
+        lines(
+            "Reloads in the last hour",
+            "How often a changed configuration file was read in the hour before each point, by result.",
+            (_last_hour("mojaloop_exporter_config_reloads_total", "result"), "{{result}}"),
+        ),
+        lines(
+            "Age of the configuration",
+            "How long ago each process last loaded its configuration file successfully. Replicas that differ use "
+            "different files.",
+            (
+                f"""
+                time() - max by (instance) (
+                  mojaloop_exporter_config_last_reload_success_timestamp_seconds{{{_AT}}}
+                )
+                """,
+                "{{instance}}",
+            ),
+            unit="s",
         ),
     )
 

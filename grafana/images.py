@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.board import CLUSTER, IMAGE, IMAGES, NAMESPACE, board
-from grafana.panels import GOOD, MISSED, NEUTRAL, OVERDUE, Column, number, rows
+from grafana.board import CLUSTER, IMAGE, IMAGES, KIND, NAMESPACE, board
+from grafana.panels import GOOD, MISSED, NAMESPACE_COLUMN, NEUTRAL, OVERDUE, Column, number, rows
 from grafana.promql import AT, WORKLOAD_LABELS, upgrade
 
 _AT = f'{AT},image=~"$image"'
@@ -19,7 +19,7 @@ def build() -> models.Dashboard:
         IMAGES,
         "Mojaloop image patches: images",
         "By image: the versions in use, where several are mixed, what is newest, and when it was looked up.",
-        variables=(CLUSTER, NAMESPACE, IMAGE),
+        variables=(CLUSTER, NAMESPACE, KIND, IMAGE),
         panels=(
             number(
                 "Images",
@@ -88,7 +88,7 @@ def build() -> models.Dashboard:
                 },
                 columns={
                     "cluster": "Cluster",
-                    "namespace": "Namespace",
+                    "namespace": NAMESPACE_COLUMN,
                     "image": "Image",
                     "tag": "Running",
                     "workloads": "Workloads",

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.board import CLUSTER, IMAGE, NAMESPACE, OVERVIEW, TO_IMAGE, TO_WORKLOAD, board, events
-from grafana.panels import NONE_IS_GOOD, RATIO_STEPS, Column, Panel, lines, number, rows
+from grafana.board import (
+    CLUSTER,
+    IMAGE,
+    KIND,
+    NAMESPACE,
+    OVERVIEW,
+    SCOPE,
+    TO_IMAGE,
+    TO_WORKLOAD,
+    board,
+    events,
+    scoped,
+)
+from grafana.panels import (
+    GOOD,
+    NAMESPACE_COLUMN,
+    NEUTRAL,
+    NONE_IS_GOOD,
+    OVERDUE,
+    RATIO_STEPS,
+    Column,
+    Panel,
+    lines,
+    number,
+    rows,
+)
 from grafana.promql import (
     AT,
     CONTAINER_LABELS,
     FINDING_LABELS,
+    IN_NAMESPACE,
     WORKLOAD_LABELS,
     lag,
     missing,
+    named,
     overdue,
     upgrade,
 )
@@ -22,7 +48,7 @@ _WORKLOADS = f"group by ({WORKLOAD_LABELS}) ({missing(_AT)})"
 _SUPERSEDED = f'mojaloop_image_upgrade_available{{{_AT},strategy="minor"}} == 1'
 _UNKNOWN = f"group by (cluster, {CONTAINER_LABELS}, reason) (mojaloop_image_status_unknown{{{_AT}}})"
 # Namespaces that miss nothing are at 0; the recorded series is small, and has no image to select by.
-_ZERO = f"group by (namespace) (namespace:mojaloop_image_containers:judged{{{AT}}}) * 0"
+_ZERO = f"group by (namespace) (namespace:mojaloop_image_containers:judged{{{IN_NAMESPACE}}}) * 0"
 
 
 def build() -> models.Dashboard:
@@ -32,9 +58,9 @@ def build() -> models.Dashboard:
         "Mojaloop image patches",
         "Which workloads of the hub miss a patch release of their image, for how long, "
         "and which images run on a line that a newer release has superseded.",
-        variables=(CLUSTER, NAMESPACE, IMAGE),
+        variables=(CLUSTER, NAMESPACE, KIND, IMAGE),
         marks=events(_AT),
-        panels=(*_numbers(), _to_patch(), *_over_time(), _superseded(), _unknown()),
+        panels=(*_numbers(), _to_patch(), *_over_time(), _superseded(), _unknown(), _windows()),
     )
 
 
@@ -98,7 +124,7 @@ def _to_patch() -> Panel:
         "Every image and tag of a workload that misses a patch, the longest missed first. "
         "Overdue is the alert's own state. A click on a workload leads to its commands.",
         {
-            "finding": f"group by ({FINDING_LABELS}, latest_tag, behind) ({missing(_AT)})",
+            "finding": scoped(f"group by ({FINDING_LABELS}, latest_tag, behind) ({missing(_AT)})"),
             "lag": lag(_AT),
             "overdue": f"group by ({FINDING_LABELS}) ({overdue(_AT)})",
             "owner": f"""
@@ -115,7 +141,7 @@ def _to_patch() -> Panel:
         },
         columns={
             "cluster": "Cluster",
-            "namespace": "Namespace",
+            "namespace": NAMESPACE_COLUMN,
             "workload_kind": "Kind",
             "workload": Column(title="Workload", link=TO_WORKLOAD),
             "image": Column(title="Image", link=TO_IMAGE),
@@ -123,10 +149,11 @@ def _to_patch() -> Panel:
             "latest_tag": "Newest patch",
             "behind": Column(title="Behind", number=True),
             "lag": Column(title="Lag", unit="s", steps=NONE_IS_GOOD),
-            "overdue": Column(title="Overdue", mark="overdue"),
+            "overdue": Column(title="Overdue", words={1: ("overdue", OVERDUE)}),
             "manager": "Managed by",
             "minor": "Newer minor",
             "major": "Newer major",
+            "scope": SCOPE,
         },
         sort_by="Lag",
     )
@@ -137,13 +164,13 @@ def _over_time() -> tuple[Panel, ...]:
         lines(
             "Workloads that miss a patch",
             "By namespace, over time.",
-            (f"count by (namespace) ({_WORKLOADS}) or {_ZERO}", "{{namespace}}"),
+            (named(f"count by (namespace) ({_WORKLOADS}) or {_ZERO}"), "{{namespace}}"),
             stacked=True,
         ),
         lines(
             "Worst lag",
             "By namespace, over time.",
-            (f"max by (namespace) ({lag(_AT)}) or {_ZERO}", "{{namespace}}"),
+            (named(f"max by (namespace) ({lag(_AT)}) or {_ZERO}"), "{{namespace}}"),
             unit="s",
         ),
     )
@@ -162,7 +189,7 @@ def _superseded() -> Panel:
         },
         columns={
             "cluster": "Cluster",
-            "namespace": "Namespace",
+            "namespace": NAMESPACE_COLUMN,
             "image": Column(title="Image", link=TO_IMAGE),
             "tag": "Running",
             "latest_tag": "Newest minor",
@@ -181,11 +208,33 @@ def _unknown() -> Panel:
         {"containers": f"count by (cluster, namespace, reason) ({_UNKNOWN})"},
         columns={
             "cluster": "Cluster",
-            "namespace": "Namespace",
+            "namespace": NAMESPACE_COLUMN,
             "reason": "Reason",
             "containers": "Containers",
         },
         sort_by="Containers",
         height=8,
         width=12,
+    )
+
+
+def _windows() -> Panel:
+    return rows(
+        "Upgrade windows",
+        "The upgrade windows of the configuration: whether each is open, and when it opens next.",
+        {
+            "open": 'max by (cluster, window) (mojaloop_upgrade_window_open{cluster=~"$cluster"})',
+            # Grafana reads times in milliseconds.
+            "next": """
+                1000 * min by (cluster, window) (mojaloop_upgrade_window_next_timestamp_seconds{cluster=~"$cluster"})
+            """,
+        },
+        columns={
+            "cluster": "Cluster",
+            "window": "Window",
+            "open": Column(title="Now", words={1: ("open", GOOD), 0: ("closed", NEUTRAL)}),
+            "next": Column(title="Opens next", unit="dateTimeFromNow"),
+        },
+        height=6,
+        no_value="No upgrade window is configured.",
     )

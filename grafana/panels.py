@@ -7,7 +7,7 @@ Every builder requires a title and a description; a panel that shows values also
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, statetimeline, table, text, timeseries
@@ -15,7 +15,7 @@ from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
-from grafana.promql import one_line
+from grafana.promql import WATCHED, one_line
 
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
@@ -136,7 +136,9 @@ class Column:
         unit: as Grafana names it.
         link: where a click leads.
         steps: colours of its text by value.
-        mark: the word, in the colour of what is overdue, that replaces the value 1.
+        words: words and their colours, by the value that they replace.
+        empty: what an empty text is shown as.
+        hidden: whether only links read it.
         number: whether a label's text is converted to a number.
         inspect: whether a click shows, and copies, a text that is longer than its cell.
         width: in pixels.
@@ -146,7 +148,9 @@ class Column:
     unit: str | None = None
     link: str | None = None
     steps: Steps | None = None
-    mark: str | None = None
+    words: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    empty: str = ""
+    hidden: bool = False
     number: bool = False
     inspect: bool = False
     width: int | None = None
@@ -161,16 +165,33 @@ class Column:
         if self.steps is not None:
             steps = [{"value": value, "color": color} for value, color in self.steps]
             values["thresholds"] = {"mode": "absolute", "steps": steps}
-        if self.mark is not None:
-            words = {"1": {"text": self.mark, "color": OVERDUE, "index": 0}}
-            values["mappings"] = [{"type": "value", "options": words}]
-        if self.steps is not None or self.mark is not None:
+        if mappings := self._mappings():
+            values["mappings"] = mappings
+        if self.hidden:
+            values["custom.hidden"] = True
+        if self.steps is not None or self.words:
             values["custom.cellOptions"] = {"type": "color-text"}
         if self.inspect:
             values["custom.inspect"] = True
         if self.width is not None:
             values["custom.width"] = self.width
         return [models.DynamicConfigValue(id_val=key, value=value) for key, value in values.items()]
+
+    def _mappings(self) -> list[dict[str, Any]]:
+        options = {
+            str(value): {"text": word, "color": color, "index": place}
+            for place, (value, (word, color)) in enumerate(self.words.items())
+        }
+        mappings: list[dict[str, Any]] = [{"type": "value", "options": options}] if options else []
+        if self.empty:
+            result = {"text": self.empty, "index": 0}
+            mappings += [
+                {"type": "special", "options": {"match": match, "result": result}} for match in ("empty", "null")
+            ]
+        return mappings
+
+
+NAMESPACE_COLUMN = Column(title="Namespace", empty=WATCHED)
 
 
 def rows(
@@ -182,6 +203,7 @@ def rows(
     sort_by: str | None = None,
     height: int = 12,
     width: int = 24,
+    no_value: str = "",
 ) -> Panel:
     """A table of one or several instant queries. Grafana joins them on the labels that all of them have.
 
@@ -193,6 +215,7 @@ def rows(
         sort_by: a column's title, the greatest first.
         height: in rows of the grid.
         width: of the grid's 24 columns.
+        no_value: what is shown where there is no row, and in an empty cell.
     """
     panel = (
         table.Panel()
@@ -202,7 +225,7 @@ def rows(
         .unit("short")
         .span(width)
         .height(height)
-        .no_value("")
+        .no_value(no_value)
     )
     fields: dict[str, str] = {}
     for ref, (value, expr) in zip("ABCDEFGH", targets.items(), strict=False):

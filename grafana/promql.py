@@ -15,8 +15,12 @@ RUNNING_LABELS = f"cluster, {CONTAINER_LABELS}, image, tag"
 # The labels of a workload, and of what an alert is about: an image and tag that a workload runs.
 WORKLOAD_LABELS = "cluster, namespace, workload_kind, workload"
 FINDING_LABELS = f"{WORKLOAD_LABELS}, image, tag"
-# What the variables Cluster and Namespace select.
-AT = 'cluster=~"$cluster",namespace=~"$namespace"'
+# What the variables Cluster and Namespace select, and Kind where a metric has it. Watched images have no namespace and
+# the kind `Image`: Namespace can only be All for them.
+IN_NAMESPACE = 'cluster=~"$cluster",namespace=~"$namespace"'
+AT = f'{IN_NAMESPACE},workload_kind=~"$kind"'
+# What is shown where a namespace would be.
+WATCHED = "(watched images)"
 
 
 def missing(at: str) -> str:
@@ -55,6 +59,17 @@ def upgrade(strategy: str, *, at: str, by: str) -> str:
           )
         )
     """
+
+
+def named(expr: str) -> str:
+    """Series with a text in the place of an empty namespace, for legends."""
+    return f'label_replace({expr}, "namespace", "{WATCHED}", "namespace", "")'
+
+
+def joined(expr: str, label: str, *parts: str) -> str:
+    """Series with a label of several ones, such as `hub/ledger`, without the slash of one that is empty."""
+    names = ", ".join(f'"{part}"' for part in parts)
+    return f'label_replace(label_join({expr}, "{label}", "/", {names}), "{label}", "$1", "{label}", "/?(.*?)/?")'
 
 
 def one_line(expr: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.board import CLUSTER, NAMESPACE, WORKLOAD, WORKLOAD_NAME, board, events
-from grafana.panels import NONE_IS_GOOD, Column, Panel, alert_list, lines, note, rows, states
-from grafana.promql import AT, FINDING_LABELS, RUNNING_LABELS, lag, missing
+from grafana.board import CLUSTER, KIND, NAMESPACE, WORKLOAD, WORKLOAD_NAME, board, events
+from grafana.panels import NAMESPACE_COLUMN, NONE_IS_GOOD, Column, Panel, alert_list, lines, note, rows, states
+from grafana.promql import AT, FINDING_LABELS, RUNNING_LABELS, joined, lag, missing
 
 _AT = f'{AT},workload=~"$workload"'
 
@@ -17,7 +17,7 @@ def build() -> models.Dashboard:
         WORKLOAD,
         "Mojaloop image patches: workload",
         "One workload: its containers, the commands to paste, its alerts, and its tags over time.",
-        variables=(CLUSTER, NAMESPACE, WORKLOAD_NAME),
+        variables=(CLUSTER, NAMESPACE, KIND, WORKLOAD_NAME),
         marks=events(_AT),
         time_from="now-7d",
         panels=(_containers(), _commands(), _how_to(), *_alerts(), *_over_time()),
@@ -48,7 +48,7 @@ def _containers() -> Panel:
         },
         columns={
             "cluster": "Cluster",
-            "namespace": "Namespace",
+            "namespace": NAMESPACE_COLUMN,
             "workload_kind": "Kind",
             "workload": "Workload",
             "container": "Container",
@@ -65,7 +65,7 @@ def _containers() -> Panel:
 def _commands() -> Panel:
     return rows(
         "Commands to paste",
-        "For each image and tag that misses a patch: the command, the way back, and what to do instead where no "
+        "For each image and tag that misses a patch: the command, its rollback, and what to do instead where no "
         "command would last. The eye in a cell shows the text in full, to copy. The texts are those of the alerts.",
         {
             "finding": f"""
@@ -76,7 +76,7 @@ def _commands() -> Panel:
         },
         columns={
             "cluster": "Cluster",
-            "namespace": "Namespace",
+            "namespace": NAMESPACE_COLUMN,
             "workload_kind": "Kind",
             "workload": "Workload",
             "image": "Image",
@@ -120,7 +120,7 @@ def _alerts() -> tuple[Panel, ...]:
                 "alertname": "Alert",
                 "severity": "Severity",
                 "cluster": "Cluster",
-                "namespace": "Namespace",
+                "namespace": NAMESPACE_COLUMN,
                 "workload": "Workload",
                 "image": "Image",
                 "tag": "Running",
@@ -131,7 +131,7 @@ def _alerts() -> tuple[Panel, ...]:
         alert_list(
             "Annotations of the alerts",
             "The same alerts with their texts and links, from every data source that Grafana lists alerts of: "
-            "the list cannot follow the variables Data source and Cluster.",
+            "the list cannot follow the variables Data source and Cluster. It has no watched images.",
             # Grafana compares `datasource` with names and replaces no variable in it: without one, all are listed.
             # Not every version anchors the filter's expressions. A label that an alert lacks matches nothing there,
             # so that a filter by cluster would hide everything that has no `cluster` label.
@@ -156,26 +156,41 @@ def _over_time() -> tuple[Panel, ...]:
         states(
             "Tags over time",
             "Which tags ran when; 1 means that the tag was running.",
-            f"max by (workload, container, tag) (mojaloop_image_info{{{_AT}}})",
-            "{{workload}}/{{container}} {{tag}}",
+            joined(
+                f"max by (workload, container, tag) (mojaloop_image_info{{{_AT}}})",
+                "container",
+                "workload",
+                "container",
+            ),
+            "{{container}} {{tag}}",
         ),
         lines(
             "Releases behind",
             "Patch releases that are newer than the one that runs, by container.",
             (
-                f"max by (workload, container) (mojaloop_image_patch_releases_behind{{{_AT}}})",
-                "{{workload}}/{{container}}",
+                joined(
+                    f"max by (workload, container) (mojaloop_image_patch_releases_behind{{{_AT}}})",
+                    "container",
+                    "workload",
+                    "container",
+                ),
+                "{{container}}",
             ),
         ),
         lines(
             "Rollout incomplete",
             "1 while pods of an older template still run, by workload.",
             (
-                f"""
-                max by (namespace, workload) (mojaloop_workload_rollout_incomplete{{{_AT}}})
-                or group by (namespace, workload) (mojaloop_image_info{{{_AT}}}) * 0
-                """,
-                "{{namespace}}/{{workload}}",
+                joined(
+                    f"""
+                    max by (namespace, workload) (mojaloop_workload_rollout_incomplete{{{_AT}}})
+                    or group by (namespace, workload) (mojaloop_image_info{{{_AT}}}) * 0
+                    """,
+                    "workload",
+                    "namespace",
+                    "workload",
+                ),
+                "{{workload}}",
             ),
         ),
     )

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from exporter.demo.alerts import FOLDER, RULES
-from tests.support.alertmanager import alertmanager, commands_in, post, until
+from tests.support.alertmanager import alertmanager, commands_in, ended, post, until
 from tests.support.components import need
 from tests.support.patch_alerts import patch_alert
 from tests.support.promtool import IMAGE, Case, Page, run
@@ -108,6 +108,76 @@ async def test_what_inhibits_what(tmp_path):
             "[warning] north: The image patch exporter is down (1)",
             "[warning] south: Requests to a registry keep failing (1)",
         ]
+
+
+async def test_an_exporter_of_watched_images_that_is_down_silences_nothing(tmp_path):
+    alerts = [
+        alert("MojaloopImagePatchExporterDown", cluster="north", workload_kind="Image"),
+        alert("MojaloopRegistryFailing", cluster="north", registry="docker.io"),
+    ]
+    async with alertmanager(tmp_path, group_wait="1s", group_interval="1s") as (client, channel):
+        await post(client, alerts)
+        assert await heard(channel, 2) == [
+            "[warning] north: Requests to a registry keep failing (1)",
+            "[warning] north: The image patch exporter is down (1)",
+        ]
+
+
+# Upgrade windows.
+
+WINDOWS = FOLDER / "outside-windows.rules.yml"
+CLOSED = "MojaloopUpgradeWindowsClosed"
+
+
+def windows(values, opens, *, cluster="north", name="night"):
+    """A window of the exporter: whether it is open, and when it opens next (minutes)."""
+    page = Page(cluster).add("mojaloop_upgrade_window_open", values, window=name)
+    return page.add("mojaloop_upgrade_window_next_timestamp_seconds", opens, window=name)
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        # Closed until minute 300; from an hour before that, messages are no longer muted.
+        ([windows("0x299 1x60", f"{300 * 60}x299 {1740 * 60}x60")], {10: 1, 239: 1, 241: 0, 299: 0, 301: 0, 359: 0}),
+        ([windows("0x100 1x60 0x100", f"{1440 * 60}x261")], {90: 1, 102: 0, 170: 1}),
+        # One of two windows is open.
+        ([windows("0x60", "100000x60"), windows("1x60", "100000x60", name="day")], {50: 0}),
+        # The windows of another cluster are its own.
+        ([windows("0x60", "100000x60"), windows("1x60", "100000x60", cluster="south")], {50: 1}),
+        # The exporter goes down: nothing stays muted for longer than a quarter of an hour.
+        ([windows("0x30 stale", "100000x30 stale")], {30: 1, 44: 1, 47: 0}),
+        ([Page("north").synced("1x60")], {50: 0}),
+    ],
+    ids=["before and in a window", "after a window", "one of two", "two clusters", "down", "no windows"],
+)
+def test_the_example_rule_fires_while_every_window_is_closed(tmp_path, pages, expected):
+    firing = f'count(ALERTS{{alertname="{CLOSED}",alertstate="firing",cluster="north"}}) or vector(0)'
+    case = Case(pages, [(minute, firing, count) for minute, count in expected.items()])
+    status, said = run(tmp_path, case, WINDOWS.read_text())
+    assert status == 0, said
+
+
+async def test_outside_the_windows_only_what_is_overdue_is_sent(tmp_path):
+    patch = {"namespace": "mojaloop", "workload_kind": "Deployment", "image": IMAGE, "tag": "v1.0.0"}
+    closed = {"labels": {"alertname": CLOSED, "severity": "none", "cluster": "north"}, "annotations": {}}
+    alerts = [
+        alert("MojaloopImagePatchAvailable", **patch, cluster="north", workload="a"),
+        alert("MojaloopImagePatchOverdue", **patch, cluster="north", workload="b"),
+        alert("MojaloopImagePatchAvailable", **patch, cluster="south", workload="a"),
+    ]
+    available = "central-ledger in {}/mojaloop: A newer patch release of a running image is available (1)"
+    overdue = (
+        "[warning] central-ledger in north/mojaloop: "
+        "A patch release of a running image has been available for longer than allowed (1)"
+    )
+    async with alertmanager(tmp_path, group_wait="1s", group_interval="1s") as (client, channel):
+        await post(client, [closed, *alerts])
+        muted = [f"[warning] {available.format('south')}", overdue]
+        assert await heard(channel, 2) == sorted(muted)
+        # The window opens.
+        await post(client, ended([closed]))
+        assert await heard(channel, 3) == sorted([*muted, f"[warning] {available.format('north')}"])
 
 
 # kube-prometheus-stack.

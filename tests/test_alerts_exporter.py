@@ -2,7 +2,20 @@
 
 import pytest
 
-from tests.support.promtool import DOWN, GRAFANA, IMAGE, Page, about_the_exporter, said, silent_and_then_firing
+from tests.support.promtool import (
+    DAY,
+    DOWN,
+    GRAFANA,
+    HOUR,
+    IMAGE,
+    Case,
+    Page,
+    about_the_exporter,
+    firing,
+    passes,
+    said,
+    silent_and_then_firing,
+)
 
 HEALTH = f"{GRAFANA}-exporter"
 STAYS = "new patches are not seen. Alerts that fire keep firing, and end 7 days after the last scrape."
@@ -38,6 +51,21 @@ def down_for_the_cluster():
     )
 
 
+def down_for_watched_images():
+    page = Page("north").synced("1x10 stale", "")
+    return (
+        page,
+        25,
+        27,
+        about_the_exporter(
+            DOWN,
+            {"workload_kind": "Image"},
+            "The image patch exporter is down.",
+            f"An exporter that watches images is not scraped: {STAYS}",
+        ),
+    )
+
+
 def never_there():
     return (
         Page("north"),
@@ -69,6 +97,21 @@ def not_synced():
             "MojaloopImagePatchExporterNotSynced",
             {"watched_namespace": "*"},
             *NOT_SYNCED,
+        ),
+    )
+
+
+def a_list_that_is_not_followed():
+    return (
+        Page("north").synced("0x90", ""),
+        59,
+        61,
+        about_the_exporter(
+            "MojaloopImagePatchExporterNotSynced",
+            {"workload_kind": "Image"},
+            NOT_SYNCED[0],
+            "An exporter does not follow its list of watched images. New patches may not be seen, "
+            "and alerts of images that were removed from the list keep firing.",
         ),
     )
 
@@ -160,6 +203,24 @@ def nothing_watched():
     )
 
 
+def a_configuration_that_cannot_be_loaded():
+    """Of one replica; the other has not read the new file yet."""
+    page = Page("north").synced("1x60").add("mojaloop_exporter_config_last_reload_successful", "1x5 0x55")
+    page.series += Page("north", "b").add("mojaloop_exporter_config_last_reload_successful", "1x60").series
+    return (
+        page,
+        15,
+        17,
+        about_the_exporter(
+            "MojaloopImagePatchConfigReloadFailed",
+            {"job": "patch"},
+            "The image patch exporter cannot load its changed configuration.",
+            "The configuration file of an exporter of job patch changed and is invalid. The configuration from before "
+            "the change stays in force until the file is corrected; the exporter's log says what is wrong.",
+        ),
+    )
+
+
 def disagree():
     page = (
         Page("north")
@@ -240,13 +301,16 @@ def failing_once_an_hour():
 CASES = (
     down,
     down_for_the_cluster,
+    down_for_watched_images,
     never_there,
     not_synced,
+    a_list_that_is_not_followed,
     no_longer_synced,
     scrapes_fail,
     renamed,
     samples_missing,
     nothing_watched,
+    a_configuration_that_cannot_be_loaded,
     disagree,
     stale,
     failing,
@@ -257,3 +321,31 @@ CASES = (
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
 def test_silent_just_before_its_time_and_firing_after_it(tmp_path, case):
     silent_and_then_firing(tmp_path, *case())
+
+
+LAST_LOOKUP = "mojaloop_image_lookup_timestamp_seconds"
+# By the longest time between two lookups, in minutes: when the last lookup is stale, at the earliest.
+INTERVALS = {
+    None: 6 * HOUR,
+    10: 6 * HOUR,
+    HOUR: 6 * HOUR,
+    3 * HOUR: 7 * HOUR,
+    DAY: 28 * HOUR,
+    7 * DAY: 7 * DAY + 4 * HOUR,
+}
+
+
+@pytest.mark.parametrize(("interval", "stale_after"), INTERVALS.items())
+def test_a_lookup_is_stale_some_hours_after_the_next_one_was_due(tmp_path, interval, stale_after):
+    steps = stale_after // 10 + 20
+    page = Page("north").synced(f"1x{steps}").add(LAST_LOOKUP, f"0x{steps}", registry="docker.io", image=IMAGE)
+    # A replica that is configured otherwise, and another cluster: the longest time counts, in each cluster.
+    for minutes, cluster, instance in ((interval, "north", "a"), (10, "north", "b"), (70 * DAY, "south", "c")):
+        if interval is not None:
+            other = Page(cluster, instance).add("mojaloop_exporter_lookup_interval_seconds", f"{minutes * 60}x{steps}")
+            page.series += other.series
+    alerts = [
+        (stale_after, firing("MojaloopImageLookupStale"), 0),
+        (stale_after + 30, firing("MojaloopImageLookupStale"), 1),
+    ]
+    passes(tmp_path, Case([page], alerts, minutes=10))

@@ -173,7 +173,7 @@ LAST = (
 SAME_IMAGE = "and on (cluster, namespace, workload_kind, workload, image, tag) (\n              mojaloop_image_status"
 CASES = {
     down_for_hours: (
-        'last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])',
+        'last_over_time(mojaloop:workload_patch_missing{workload!="",workload_kind!="Image",job=""}[6h])',
         'mojaloop:workload_patch_missing{workload="none"}',
     ),
     restarted_on_an_empty_disk: ('reason=~"pending|', 'reason=~"'),
@@ -199,7 +199,7 @@ CASES = {
         "",
     ),
     deleted: (
-        '            and on (cluster) mojaloop:exporter_scope_synced{job=""} < 1\n',
+        '            and on (cluster) mojaloop:exporter_scope_synced{watched_namespace!="",job=""} < 1\n',
         "            or on (cluster, namespace, workload_kind, workload, image, tag)"
         ' last_over_time(mojaloop:workload_patch_missing{workload!="",job=""}[6h])\n',
     ),

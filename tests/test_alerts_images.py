@@ -223,6 +223,75 @@ def unknown_once():
     )
 
 
+# Watched images: where a container has a namespace, they have nothing.
+
+WATCHED = {"kind": "Image", "namespace": "", "container": ""}
+
+
+def a_watched_image():
+    advice = "Set the image to mojaloop/central-ledger:v1.0.2 where it runs, then in the watch list."
+    page = Page("north", more={"namespace": "monitoring"}).synced("1x60", "")
+    page.watched("1x60", published=-2.5 * DAY * 60, advice=advice)
+    return (
+        page,
+        14,
+        16,
+        said(
+            AVAILABLE,
+            {
+                "cluster": "north",
+                "workload_kind": "Image",
+                "workload": "central-ledger",
+                "image": IMAGE,
+                "tag": "v1.0.0",
+            },
+            "A newer patch release of a running image is available.",
+            f"central-ledger on the watch list is {IMAGE}:v1.0.0, 2 patch releases behind v1.0.2, "
+            f"the first published at least 2 days ago. {advice}",
+            dashboard_url=f"{GRAFANA}-workload?var-kind=Image&var-workload=central-ledger",
+            changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.0.2",
+            patch_command="",
+            rollback_command="",
+        ),
+    )
+
+
+def a_superseded_watched_image():
+    page = Page("north").upgrade("1x90", workload="central-ledger", **WATCHED)
+    return (
+        page,
+        59,
+        61,
+        said(
+            "MojaloopImagePatchLineSuperseded",
+            {"cluster": "north", "image": IMAGE, "tag": "v1.0.0", "latest_tag": "v1.1.0"},
+            "A newer minor release of a running image exists.",
+            f"The watch list has {IMAGE}:v1.0.0, and v1.1.0 is a newer minor release. "
+            "Fixes are rarely backported to older lines of Mojaloop's images.",
+            dashboard_url=f"{GRAFANA}-images?var-kind=Image&var-image={IMAGE}",
+            changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.1.0",
+        ),
+    )
+
+
+def unknown_watched_images():
+    """One exporter judges an image, and another one does not reach the registry for an image of the same name."""
+    page = Page("north").unknown("1x90", workload="a", **WATCHED).unknown("1x90", workload="b", **WATCHED)
+    page.watched("0x90", workload="a", tag="v1.0.1", behind=0)
+    return (
+        page,
+        59,
+        61,
+        said(
+            "MojaloopImageStatusUnknown",
+            {"cluster": "north", "reason": "unreachable"},
+            "Containers cannot be checked for patches.",
+            "2 watched images cannot be checked for patches: unreachable. They may miss a patch.",
+            dashboard_url=f"{GRAFANA}?var-kind=Image",
+        ),
+    )
+
+
 CASES = (
     available,
     available_for_a_day,
@@ -235,6 +304,9 @@ CASES = (
     mixed,
     unknown,
     unknown_once,
+    a_watched_image,
+    a_superseded_watched_image,
+    unknown_watched_images,
 )
 
 

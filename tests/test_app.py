@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import threading
 import time
 from dataclasses import replace
@@ -51,28 +50,14 @@ async def test_the_page_and_readiness_change_together():
     assert not publisher.ready(), "what runs is not followed"
 
 
-async def test_all_readers_of_a_snapshot_share_one_body():
+async def test_findings_are_there_once_everything_is_listed():
     publisher = SnapshotPublisher(Inventory())
-    await publisher.publish(replace(snapshot(2), listed=True))
-    bodies = [publisher.findings()[1] for _ in range(10)]
-    assert len({id(body) for body in bodies}) == 1
-    assert len(json.loads(b"".join(publisher.findings()))["findings"]) == 2
-    await publisher.publish(snapshot(1))
-    assert len(json.loads(b"".join(publisher.findings()))["findings"]) == 1
-
-
-async def test_findings_are_there_once_the_cluster_is_listed_and_say_when_and_whether_it_is_followed():
-    now = [1_700_000_000.0]
-    publisher = SnapshotPublisher(Inventory(), clock=lambda: now[0])
-    assert publisher.findings() == ()
+    assert publisher.listed_snapshot() is None
     await publisher.publish(replace(Snapshot(), synced={"*": False}))
-    assert publisher.findings() == (), "an empty list would read as clean"
-    for synced, at in ((False, "2023-11-14T22:13:20Z"), (True, "2023-11-14T22:14:20Z")):
-        await publisher.publish(Snapshot(listed=True, synced={"*": synced, "hub": True}))
-        document = json.loads(b"".join(publisher.findings()))
-        assert (document["synced"], document["generated"], document["findings"]) == (synced, at, [])
-        now[0] += 60
-    assert json.loads(b"".join(publisher.findings()))["generated"] == "2023-11-14T22:15:20Z", "of the answer"
+    assert publisher.listed_snapshot() is None, "an empty list would read as clean"
+    newest = Snapshot(listed=True, synced={"*": True})
+    await publisher.publish(newest)
+    assert publisher.listed_snapshot() is newest
 
 
 async def test_a_lag_of_the_event_loop_is_shown_for_a_while():

@@ -9,6 +9,7 @@ from exporter.images import Repository
 from exporter.limits import Limit
 from exporter.telemetry import Telemetry
 from exporter.verdicts import Question
+from exporter.workloads import OPERATOR
 
 pytestmark = pytest.mark.anyio
 YEAR = 365 * 86400.0
@@ -102,6 +103,21 @@ async def test_a_repository_that_others_use_too_is_not_the_one_that_goes():
         with pytest.raises(TooLargeError):
             await catalogue.store(repository("own"), tags(300), running=[], in_use=users)
         assert await names(catalogue) == {"ledger", "quoting"}
+
+
+async def test_what_the_operator_names_takes_no_room_from_others_and_is_kept():
+    async with await opened(most=3 * UNIT) as catalogue:
+        users = {**used(hub="ledger", hostile="big"), **{str(repository(name)): [OPERATOR] for name in "abcde"}}
+        await catalogue.store(repository("ledger"), tags(100), running=[], in_use=users)
+        for name in "abcde":
+            await catalogue.store(repository(name), tags(100), running=[], in_use=users)
+        await catalogue.store(repository("big"), tags(100), running=[], in_use=users)
+        assert await names(catalogue) == {"ledger", "big", *"abcde"}
+        # Once the operator names them no more, they are what is not in use.
+        for name in "abcd":
+            del users[str(repository(name))]
+        await catalogue.store(repository("ledger"), tags(101), running=[], in_use=users)
+        assert {"ledger", "big", "e"} <= await names(catalogue) < {"ledger", "big", *"abcde"}
 
 
 async def test_a_repository_that_is_too_large_keeps_its_last_answer():

@@ -91,7 +91,9 @@ def test_the_schema_knows_the_exporters_keys():
                 yield f"{path}{key}"
 
     config = SCHEMA["properties"]["config"]
-    theirs = {"listen", "state_dir", "ca_file", "kubernetes.kubeconfig", "kubernetes.context"}
+    theirs = {
+        "listen", "state_dir", "ca_file", "kubernetes.kubeconfig", "kubernetes.context", "api.listen", "api.token_file"
+    }  # fmt: skip
     assert set(leaves(config)) == {key.name for key in KEYS} - theirs
     assert set(config["properties"]["registries"]["additionalProperties"]["properties"]) == {
         k.name for k in REGISTRY_KEYS

@@ -6,10 +6,15 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import yaml
 
-from tests.support.chart import CHART, HELMS, one, pod_spec, rendered, values
+from exporter.config import KEYS
+from tests.support.chart import CHART, HELMS, ROOT, one, pod_spec, rendered, values
 
 EVERYTHING = ("--values", CHART / "ci" / "everything-values.yaml")
+EVERY_KEY = yaml.safe_load((ROOT / "tests" / "data" / "config" / "good" / "every-key.yaml").read_text())
+# The chart sets these itself.
+OF_THE_CHART = {"api", "ca_file", "listen", "state_dir"}
 
 
 # The catalogue.
@@ -75,11 +80,20 @@ def test_a_budget_can_be_left_out():
 # Restarts and revisions.
 
 
-def test_a_changed_configuration_restarts_the_pods():
-    def checksum(*arguments):
-        return one(rendered(*arguments), "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+def checksum(*arguments):
+    return one(rendered(*arguments), "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
 
-    assert checksum() != checksum(*values(**{"config.interval": "2h"}))
+
+@pytest.mark.parametrize("group", EVERY_KEY.keys() - OF_THE_CHART)
+def test_pods_restart_for_keys_that_do_not_apply_to_a_running_exporter_and_only_for_these(group):
+    value = EVERY_KEY[group]
+    if group == "kubernetes":
+        value = {"kinds": value["kinds"]}
+    live = {key.live for key in KEYS if key.name.partition(".")[0] == group}
+    assert (checksum() == checksum(*values(**{f"config.{group}": value}))) is (live == {True})
+
+
+def test_pods_do_not_restart_for_what_is_not_in_their_configuration():
     assert checksum() == checksum(*values(**{"slack.channel": "#x"}))
     assert checksum() == checksum(*values(podAnnotations={"checksum/config": "x"})), "the chart's own"
 

@@ -9,12 +9,15 @@ import pytest
 from exporter.annotations import PREFIX
 from exporter.catalogue import Catalogue
 from exporter.checker import Checker, Settings
-from exporter.images import Repository
+from exporter.config import Configuration, Globs
+from exporter.images import Repository, parse
 from exporter.inventory import Inventory, ScopeState
 from exporter.limits import Limit
 from exporter.reasons import Reason
 from exporter.registry import RegistryError, TagList
 from exporter.telemetry import Telemetry
+from exporter.versions import Strategy
+from exporter.watchlist import WatchedImage, WatchList
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey
 
 pytestmark = pytest.mark.anyio
@@ -326,3 +329,67 @@ async def test_a_snapshot_is_not_said_to_be_complete_before_it_has_what_was_list
             await until(lambda: seen and seen[-1][1])
         assert seen[0] == ({"ledger"}, False, False)
         assert seen[-1] == ({"ledger", "late"}, True, True)
+
+
+IMAGES = [
+    WatchedImage(reference=parse("mojaloop/central-ledger:v1.0.0"), name="ledger"),
+    WatchedImage(reference=parse("mojaloop/other"), name=""),
+    WatchedImage(reference=parse("denied.example/a/b"), name=""),
+]
+
+
+async def test_images_of_the_list_are_judged_whatever_is_filtered_and_repositories_are_looked_up_only():
+    script, nothing = Script(), Globs(include=("none",))
+    script.answers[Repository("docker.io", "mojaloop/other")] = ["v3.0.0"]
+    settings = Configuration(namespaces=nothing, workloads=Globs(include=("a/b/c",)), images=nothing).settings()
+    async with checking(script, selects=settings.selects, selects_image=settings.selects_image) as (inventory, checker):
+        watch_list = WatchList(inventory)
+        watch_list.replace(IMAGES)
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        async with running(checker):
+            await until(lambda: len(checker.snapshot.lookups) == 2)
+            await until(lambda: [f.releases_behind for f in checker.snapshot.findings] == [2])
+            (finding,) = checker.snapshot.findings
+            assert (finding.workload, finding.container) == (WorkloadKey("", "Image", "ledger"), "")
+            assert checker.snapshot.synced == {"*": True, "": True}
+            assert checker.snapshot.lookups.keys() == {LEDGER, Repository("docker.io", "mojaloop/other")}
+            watch_list.replace(IMAGES[1:])
+            await until(lambda: not checker.snapshot.findings)
+            watch_list.replace([])
+            await until(lambda: not checker.snapshot.lookups)
+            assert checker.snapshot.synced == {"*": True}
+
+
+async def test_another_configuration_holds_at_once_and_keeps_what_is_known():
+    class Entries(Script):
+        async def configure(self, entries, *, proxy=None):
+            self.entries = entries
+
+        def lookup_repository(self, repository, instead=None):
+            if self.entries:
+                return repository
+            return super().lookup_repository(repository, instead)
+
+    script = Entries()
+    script.entries = ()
+    denied = Repository("denied.example", "a/b")
+    script.answers[denied] = ["v1.0.0"]
+    async with checking(script) as (inventory, checker):
+        WatchList(inventory).replace(IMAGES[2:])
+        inventory.put(workload("mojaloop/central-ledger:v1.0.0"))
+        inventory.put(workload("redis:6", key=KEY._replace(name="redis")))
+
+        def latest():
+            return {f.workload.name: f.latest_tag for f in checker.snapshot.findings}
+
+        async with running(checker):
+            await until(lambda: latest() == {"ledger": "v1.0.2", "redis": None})
+            await checker.configure(Settings(strategy=Strategy.MINOR))
+            await until(lambda: latest() == {"ledger": "v1.1.0", "redis": None})
+            await checker.configure(Settings(selects_image=lambda name: "redis" not in name))
+            await until(lambda: latest() == {"ledger": "v1.0.2"})
+            assert script.asked.count(str(LEDGER)) == 1
+            assert denied not in checker.snapshot.lookups
+            await checker.configure(Settings(), entries=("anything",))
+            await until(lambda: denied in checker.snapshot.lookups)
+            assert script.asked.count(str(LEDGER)) == 1

@@ -1,4 +1,4 @@
-"""As a pod with a service account, and no more rights than the README asks for."""
+"""As a pod with a service account, and no more rights than docs/permissions.md asks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.workloads import body, owner
 
 pytestmark = pytest.mark.anyio
 
-# By group, what is listed and watched, and what is read one by one as well: the README's "Permissions".
+# By group, what is listed and watched, and what is read one by one as well: docs/permissions.md.
 LISTED = {
     "": ["pods", "replicationcontrollers"],
     "apps": ["deployments", "statefulsets", "daemonsets", "replicasets"],
@@ -43,7 +43,7 @@ class Account:
         kube.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "exporter"}})
 
     def may(self, *namespaces: str, without: str = "") -> None:
-        """Give it the README's rights in some namespaces, by a ClusterRole that is bound there."""
+        """Give it these rights in some namespaces, by a ClusterRole that is bound there."""
         listed, read = (
             [
                 {"apiGroups": [group], "resources": [name for name in names if name != without], "verbs": verbs}
@@ -187,7 +187,7 @@ async def test_without_rights_for_jobs_all_but_jobs_works_and_is_said_once(
         assert found.inventory.synced() == {namespace: False}
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(said) == 1
-        assert "may not list or watch Job in" in said[0]
+        assert "not permitted to list or watch Job in" in said[0]
         assert account.file.read_text() not in caplog.text
         kube.create("Deployment", namespace, body("Deployment", "later"))
         await found.until(lambda: "Deployment/later" in found.images(namespace))

@@ -141,6 +141,14 @@ def test_where_no_patch_can_work_it_is_said_what_to_change(found, state, said):
     assert "mojaloop/ledger:v1.0.2" in advice([found], state)
 
 
+def test_a_watched_image_has_an_advice_and_no_command():
+    found = replace(finding(kind="Image", namespace="", workload="ledger"), container="")
+    (patch,) = render([found], template("mojaloop/ledger:v1.0.0"))
+    assert (patch.patch_command, patch.rollback_command) == ("", "")
+    assert patch.advice == "Set the image to mojaloop/ledger:v1.0.2 where it runs, then in the watch list."
+    assert within_label_limit(patch) is patch
+
+
 def test_a_helm_release_has_a_command_and_advice():
     state = WorkloadState(manager=Manager("helm", "mojaloop/moja"))
     assert patch_command([finding()], state) is not None

@@ -4,18 +4,23 @@ import dataclasses
 import re
 from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.checker import Settings
-from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, load, parse_option
+from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, differing, load, parse_option
 from exporter.config.document import read as read_yaml
 from exporter.config.parsers import duration, show_duration, show_interval, show_listen
+from exporter.cron import Cron
+from exporter.images import parse
 from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
 from exporter.versions import STRATEGY_NAMES, Strategy
-from exporter.workloads import WorkloadKey
+from exporter.watchlist import WatchedImage
+from exporter.windows import Freeze, Window
+from exporter.workloads import WorkloadKey, reference_key
 
 DATA = Path(__file__).parent / "data" / "config"
 BAD = sorted((DATA / "bad").glob("*.yaml"))
@@ -53,9 +58,7 @@ IN_YAML = {"kubernetes.kinds": "[{}]", "registries": "{{{}: }}"}
 @pytest.mark.parametrize("key", [*KEYS, *REGISTRY_KEYS], ids=lambda key: key.name)
 def test_the_documented_default_is_the_value_that_the_code_uses(key):
     model = Configuration() if key in KEYS else RegistryEntry(name="quay.io")
-    used = getattr(model, key.field)
-    if isinstance(used, Globs):
-        used = getattr(used, key.name.rpartition(".")[2])
+    used = key.of(model)
     assert key.value == used
     if used in (None, ()):
         assert key.default == key.unset
@@ -74,7 +77,7 @@ def test_defaults_that_depend_on_the_machine_or_the_registry_are_as_documented()
 
 def test_the_checker_has_the_same_defaults():
     ours, theirs = Configuration().settings(), Settings()
-    assert (ours.strategy, ours.interval) == (theirs.strategy, theirs.interval)
+    assert (ours.strategy, ours.interval, ours.schedule) == (theirs.strategy, theirs.interval, theirs.schedule)
 
 
 @pytest.mark.parametrize(("address", "text"), [(("::1", 80), "[::1]:80"), (("", 80), ":80"), (("a.b", 80), "a.b:80")])
@@ -133,11 +136,38 @@ def test_every_key_is_read():
     *_, hub, other = loaded.registries
     assert loaded == Configuration(
         listen=("::1", 9878),
+        api_listen=("::1", 9879),
+        api_token_file=Path("/etc/api/token"),
         state_dir=None,
+        watch=(
+            WatchedImage(reference=parse("mojaloop/central-ledger:v19.13.1"), name="central-ledger"),
+            WatchedImage(
+                reference=parse(f"hub.example:5000/mojaloop/quoting-service:v1.0.0@sha256:{'0123456789abcdef' * 4}"),
+                name="quoting",
+                strategy=Strategy.MINOR,
+            ),
+            WatchedImage(reference=parse("mojaloop/sdk-scheme-adapter")),
+        ),
         strategy=Strategy.PATCH,
         interval=5400.0,
+        timezone=ZoneInfo("Africa/Nairobi"),
+        windows=(
+            Window(
+                name="weeknights",
+                cron=Cron("0 22 * * 1-5", ZoneInfo("Africa/Nairobi")),
+                duration=21600.0,
+                namespaces=("mojaloop", "hub-*"),
+                workloads=("*/Deployment/*",),
+            ),
+            Window(name="sunday", cron=Cron("0 3 * * SUN", ZoneInfo("Europe/Berlin")), duration=9000.0),
+        ),
+        freezes=(
+            Freeze(start=1798405200.0, end=1798923600.0, name="month-end"),
+            Freeze(start=1782831600.0, end=1782885600.0),
+        ),
         proxy="http://hub:s3cret@proxy.example:3128",
         ca_file=Path("/etc/ca-bundle/ca.crt"),
+        kubernetes=False,
         kubeconfig=Path("/etc/kube/config"),
         context="hub",
         kinds=("Deployment", "Pod"),
@@ -152,6 +182,7 @@ def test_every_key_is_read():
             hub,
             other,
         ),
+        page_enabled=False,
         patching=False,
         patcher_soak=0.0,
         patcher_deadline=93600.0,
@@ -173,6 +204,7 @@ def test_every_key_is_read():
         username_file=Path("/etc/registries/username"),
         password_file=Path("/etc/registries/password"),
         allow_annotations=True,
+        expose_tags=True,
         api="dockerhub",
         token_hosts=("auth.hub.example", "auth.hub.example:8443"),
         mirror_of="docker.io",
@@ -204,6 +236,12 @@ def test_exact_names_that_are_not_excluded_are_watched_one_by_one(tmp_path, incl
     assert loaded.watched_namespaces == watched
 
 
+def test_filters_do_not_apply_to_what_is_named(tmp_path):
+    loaded = read(tmp_path, "namespaces: {include: [hub]}")
+    keys = reference_key(0), WorkloadKey("", "Image", "ledger"), WorkloadKey("other", "Deployment", "ledger")
+    assert [loaded.selects(key) for key in keys] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("written", "address"),
     [("':9877'", ("", 9877)), ("'[::]:0'", ("::", 0)), ("localhost:80", ("localhost", 80))],
@@ -216,6 +254,9 @@ def test_the_example_of_the_documentation():
     loaded = load(EXAMPLE, {}, files=False)
     assert loaded.listen == ("0.0.0.0", 9877)
     assert loaded.watched_namespaces == ("mojaloop", "backing")
+    assert [image.name for image in loaded.watch] == ["central-ledger", "quoting", ""]
+    assert loaded.schedule == Cron("0 8 * * 1-5", ZoneInfo("Africa/Nairobi"))
+    assert [window.name for window in loaded.windows] == ["weeknights"]
     assert loaded.selects(WorkloadKey("mojaloop", "Deployment", "ledger"))
     assert not loaded.selects(WorkloadKey("mojaloop", "Job", "ttk-tests-1"))
     assert not loaded.selects(WorkloadKey("other", "Deployment", "ledger"))
@@ -283,6 +324,26 @@ def test_the_environment_overrides_the_file(tmp_path):
     assert loaded.watched_namespaces == (), "globs need the whole cluster"
     assert loaded.state_dir is None
     assert [entry.name for entry in loaded.registries if not entry.allow] == ["quay.io"]
+
+
+def test_the_watch_list_of_the_environment_replaces_that_of_the_file(tmp_path):
+    listed = "[redis:7.2.4, {reference: 'quay.io/a/b:v1.0.0', name: c}]"
+    loaded = read(tmp_path, "watch: [nginx:1.27.0]", IMAGE_PATCH_WATCH=listed, IMAGE_PATCH_KUBERNETES_ENABLED="false")
+    assert [(image.reference.written, image.name) for image in loaded.watch] == [
+        ("redis:7.2.4", "redis"),
+        ("quay.io/a/b:v1.0.0", "c"),
+    ]
+    assert not loaded.kubernetes
+    with pytest.raises(ConfigurationError, match=r"IMAGE_PATCH_WATCH, line 1: watch\[0\]: 'A': 'A' is not"):
+        load(None, {"IMAGE_PATCH_WATCH": "['A:1']"})
+    with pytest.raises(ConfigurationError, match=r"IMAGE_PATCH_KUBERNETES_ENABLED: kubernetes\.enabled: found false"):
+        read(tmp_path, "watch: [nginx:1.27.0]", IMAGE_PATCH_WATCH="[]", IMAGE_PATCH_KUBERNETES_ENABLED="false")
+
+
+def test_keys_whose_values_differ_are_found_by_name():
+    one, other = Configuration(), Configuration(images=Globs(exclude=("a/b",)), strategy=Strategy.MAJOR)
+    assert [key.name for key in differing(one, other)] == ["strategy", "images.exclude"]
+    assert differing(one, Configuration()) == ()
 
 
 def test_an_invalid_value_is_refused_even_if_the_environment_overrides_it(tmp_path):
@@ -414,6 +475,7 @@ def test_any_tree_of_known_words_is_a_configuration_or_an_error_that_says_so(tmp
 
 
 NAMED = {
+    "api.token_file": "api: {{token_file: {}}}",
     "ca_file": "ca_file: {}",
     "kubernetes.kubeconfig": "kubernetes: {{kubeconfig: {}}}",
     "registries.ghcr.io.ca_file": "registries: {{ghcr.io: {{ca_file: {}}}}}",

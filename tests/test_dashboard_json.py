@@ -80,8 +80,41 @@ def test_every_mark_says_what_happened_to_which_workload():
     marks = [mark for board in DASHBOARDS.values() for mark in board["annotations"].get("list") or ()]
     assert len(marks) == 4
     for mark in marks:
-        assert set(re.findall(r"{{(\w+)}}", mark["titleFormat"])) == {"workload_kind", "namespace", "workload"}
+        assert set(re.findall(r"{{(\w+)}}", mark["titleFormat"])) == {"workload_kind", "workload"}
         assert "by (cluster, namespace, workload_kind, workload)" in mark["expr"]
+
+
+def test_a_link_reads_only_columns_of_its_table_and_is_complete_for_a_watched_image():
+    """Cluster is the exception: it has no column without a `cluster` label."""
+    linked = 0
+    for _, panel in panels():
+        for override in panel["fieldConfig"]["overrides"]:
+            for link in next((p["value"] for p in override["properties"] if p["id"] == "links"), ()):
+                renamed = next(t for t in panel["transformations"] if t["id"] == "organize")["options"]["renameByName"]
+                read = set(re.findall(r"\${__data\.fields\.(\w+)}", link["url"]))
+                assert read - {"Cluster"} <= set(renamed.values()), (panel["title"], link["url"])
+                assert "Namespace" not in read, "of a watched image it is empty"
+                linked += 1
+    assert linked
+
+
+def test_no_legend_and_no_title_of_a_mark_separates_labels_that_may_be_empty():
+    for _, panel in panels():
+        for target in panel.get("targets") or ():
+            assert "}}/{{" not in target.get("legendFormat", ""), panel["title"]
+    assert not any(
+        "}}/{{" in mark["titleFormat"]
+        for board in DASHBOARDS.values()
+        for mark in board["annotations"].get("list") or ()
+    )
+
+
+def test_a_table_says_where_there_is_no_namespace():
+    for _, panel in panels():
+        if panel["type"] == "table" and "namespace" in panel["transformations"][-1]["options"]["renameByName"]:
+            (column,) = (o for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == "Namespace")
+            ((mapping, *_),) = (p["value"] for p in column["properties"] if p["id"] == "mappings")
+            assert mapping["options"] == {"match": "empty", "result": {"text": "(watched images)", "index": 0}}
 
 
 def test_no_chart_adds_a_series_without_a_name():
@@ -97,6 +130,7 @@ def test_the_image_filters_everything_on_the_overview():
         for target in panel["targets"]:
             for metric, selected in re.findall(r"(\w+:?\w+:?\w*){([^}]*namespace=~[^}]*)}", target["expr"]):
                 if metric not in ("namespace:mojaloop_image_containers:judged", "mojaloop_workload_managed_by"):
+                    assert 'workload_kind=~"$kind"' in selected, (panel["title"], metric)
                     assert 'image=~"$image"' in selected, (panel["title"], metric)
 
 

@@ -49,8 +49,8 @@ def answers(tmp_path, samples, expr, expected, *, minute=0):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def expr_of(uid, title, kind="stat", *, target=0, **values):
-    return substituted(panel_of(uid, title, kind)["targets"][target]["expr"], **values)
+def expr_of(uid, title, panel="stat", *, target=0, **values):
+    return substituted(panel_of(uid, title, panel)["targets"][target]["expr"], **values)
 
 
 LINES = {
@@ -235,8 +235,106 @@ def test_of_replicas_that_differ_the_one_that_knows_most_releases_is_shown(tmp_p
 def test_the_marks_of_a_workload_begin_where_it_misses_a_patch(tmp_path):
     samples = {f"mojaloop:workload_patch_missing{{{LEDGER}}}": "_x9 0x30 stale"}
     began, ended = (substituted(event["expr"]) for event in DASHBOARDS[f"{OVERVIEW}.json"]["annotations"]["list"])
-    workload = {'{namespace="hub",workload_kind="Deployment",workload="ledger"}': 1}
+    workload = {'{namespace="hub",workload_kind="Deployment",workload="hub/ledger"}': 1}
     answers(tmp_path, samples, began, workload, minute=11)
     answers(tmp_path, samples, began, {}, minute=25)
     answers(tmp_path, samples, ended, {}, minute=25)
     answers(tmp_path, samples, ended, workload, minute=42)
+
+
+# Watched images, which have no namespace and no container.
+
+OF_A_LIST = 'workload_kind="Image",workload="ledger",image="docker.io/mojaloop/central-ledger",tag="v1.0.0"'
+BOTH = {
+    f"mojaloop:workload_patch_missing{{{LEDGER}}}": "0x30 stale",
+    f"mojaloop:workload_patch_missing{{{OF_A_LIST}}}": "0x30 stale",
+    "mojaloop:workload_patch_missing": "0x60",
+    f"mojaloop:workload_patch_since_timestamp_seconds{{{LEDGER}}}": "0x60",
+    f"mojaloop:workload_patch_since_timestamp_seconds{{{OF_A_LIST}}}": "0x60",
+    f"mojaloop_image_info{{{TARGET},{MAIN},{LEDGER}}}": "1x60",
+    f'mojaloop_image_info{{{TARGET},container_type="container",{OF_A_LIST}}}': "1x60",
+    f"mojaloop_image_patch_releases_behind{{{TARGET},{MAIN},{LEDGER}}}": "2x60",
+    f'mojaloop_image_patch_releases_behind{{{TARGET},container_type="container",{OF_A_LIST}}}': "2x60",
+}
+
+
+def test_the_variable_kind_selects_watched_images(tmp_path):
+    for kind, count in ((None, 2), (["Image"], 1), (["Deployment"], 1), (["Image", "Deployment"], 2)):
+        answers(tmp_path, BOTH, expr_of(OVERVIEW, "Workloads that miss a patch", kind=kind), {"{}": count})
+    answers(
+        tmp_path, BOTH, expr_of(OVERVIEW, "Workloads that miss a patch", kind=["Image"], namespace=["hub"]), {"{}": 0}
+    )
+
+
+def test_what_to_patch_links_a_watched_image_to_all_namespaces(tmp_path):
+    rows = {f'{{{LEDGER},scope="hub"}}': 1, f'{{{OF_A_LIST},scope="All"}}': 1}
+    answers(tmp_path, BOTH, expr_of(OVERVIEW, "What to patch", "table"), rows)
+
+
+def test_every_chart_has_a_name_for_watched_images(tmp_path):
+    for title, value in (("Workloads that miss a patch", 1), ("Worst lag", 0)):
+        lines = {'{namespace="hub"}': value, '{namespace="(watched images)"}': value}
+        answers(tmp_path, BOTH, expr_of(OVERVIEW, title, "timeseries"), lines)
+    tags = {
+        '{workload="ledger",container="ledger/main",tag="v1.0.0"}': 1,
+        '{workload="ledger",container="ledger",tag="v1.0.0"}': 1,
+    }
+    answers(tmp_path, BOTH, expr_of(WORKLOAD, "Tags over time", "state-timeline"), tags)
+    behind = {'{workload="ledger",container="ledger/main"}': 2, '{workload="ledger",container="ledger"}': 2}
+    answers(tmp_path, BOTH, expr_of(WORKLOAD, "Releases behind", "timeseries"), behind)
+    rolled_out = {'{namespace="hub",workload="hub/ledger"}': 0, '{workload="ledger"}': 0}
+    answers(tmp_path, BOTH, expr_of(WORKLOAD, "Rollout incomplete", "timeseries"), rolled_out)
+
+
+def test_a_mark_names_a_watched_image(tmp_path):
+    ended = substituted(DASHBOARDS[f"{OVERVIEW}.json"]["annotations"]["list"][1]["expr"])
+    both = {
+        '{namespace="hub",workload_kind="Deployment",workload="hub/ledger"}': 1,
+        '{workload_kind="Image",workload="ledger"}': 1,
+    }
+    answers(tmp_path, BOTH, ended, both, minute=33)
+
+
+# Configuration and time.
+
+
+def test_upgrade_windows_are_open_or_closed_and_open_again_at_a_time(tmp_path):
+    def of(metric, instance, window):
+        return f'mojaloop_upgrade_window_{metric}{{job="patch",instance="{instance}",window="{window}"}}'
+
+    # The exporter and the patcher publish the same windows.
+    samples = {of("open", where, "night"): "0" for where in "ab"} | {of("open", "a", "day"): "1"}
+    samples |= {of("next_timestamp_seconds", where, "night"): "7200" for where in "ab"}
+    samples |= {of("next_timestamp_seconds", "a", "day"): "86400"}
+    night, day = '{window="night"}', '{window="day"}'
+    answers(tmp_path, samples, expr_of(OVERVIEW, "Upgrade windows", "table"), {night: 0, day: 1})
+    opens = expr_of(OVERVIEW, "Upgrade windows", "table", target=1)
+    answers(tmp_path, samples, opens, {night: 7_200_000, day: 86_400_000})
+    panel = panel_of(OVERVIEW, "Upgrade windows", "table")
+    assert panel["fieldConfig"]["defaults"]["noValue"] == "No upgrade window is configured."
+
+
+@pytest.mark.parametrize(("values", "count"), [(("1", "1"), 0), (("1", "0"), 1), (("0", "0"), 2)])
+def test_exporters_with_an_invalid_configuration_are_counted(tmp_path, values, count):
+    of = 'mojaloop_exporter_config_last_reload_successful{job="patch"'
+    samples = {f'{of},instance="{number}"}}': value for number, value in enumerate(values)}
+    answers(tmp_path, samples, expr_of(EXPORTER, "Invalid configurations"), {"{}": count})
+    answers(tmp_path, {"up": "1"}, expr_of(EXPORTER, "Invalid configurations"), {"{}": 0})
+
+
+def test_the_lookup_interval_is_the_longest(tmp_path):
+    of = 'mojaloop_exporter_lookup_interval_seconds{job="patch"'
+    samples = {f'{of},instance="a"}}': "3600", f'{of},instance="b"}}': "604800"}
+    answers(tmp_path, samples, expr_of(EXPORTER, "Lookup interval"), {"{}": 604800})
+    answers(tmp_path, {"up": "1"}, expr_of(EXPORTER, "Lookup interval"), {})
+
+
+def test_reloads_are_counted_by_result_and_the_age_of_the_configuration_is_shown(tmp_path):
+    of = f"mojaloop_exporter_config_reloads_total{{{TARGET}"
+    samples = {f'{of},result="success"}}': "0x9 2x90", f'{of},result="failure"}}': "0x100"}
+    expr = expr_of(EXPORTER, "Reloads in the last hour", "timeseries").replace("[1m]", "[2m]")
+    answers(tmp_path, samples, expr, {'{result="success"}': 2}, minute=60)
+    loaded = {f"mojaloop_exporter_config_last_reload_success_timestamp_seconds{{{TARGET}}}": "60x10"}
+    answers(
+        tmp_path, loaded, expr_of(EXPORTER, "Age of the configuration", "timeseries"), {'{instance="a"}': 240}, minute=5
+    )

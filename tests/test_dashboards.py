@@ -35,6 +35,11 @@ EMPTY = {
     f"{EXPORTER} / Limits exceeded in the last hour / A": "nothing exceeds a limit",
     f"{EXPORTER} / Unexpected errors in the last hour / A": "there is none",
     f"{EXPORTER} / Samples by metric / C": "no sample is dropped",
+    f"{EXPORTER} / Lookup interval / A": "not published by every exporter",
+    f"{EXPORTER} / Reloads in the last hour / A": "there is no configuration file",
+    f"{EXPORTER} / Age of the configuration / A": "there is no configuration file",
+    f"{OVERVIEW} / Upgrade windows / A": "no window is configured",
+    f"{OVERVIEW} / Upgrade windows / B": "no window is configured",
     f"{OVERVIEW} / Patched or gone": "nothing was patched yet",
     f"{WORKLOAD} / Patched or gone": "nothing was patched yet",
 }
@@ -126,6 +131,7 @@ LEDGER = "docker.io/mojaloop/central-ledger"
 VALUES = {
     "cluster": [None], "namespace": [None, ["mojaloop"], ["mojaloop", "backing"]], "image": [None, [LEDGER]],
     "workload": [None, ["moja-centralledger-handler-transfer-get"]], "job": [None, ["image-patch"]],
+    "kind": [None, ["Image", "Deployment"]],
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from exporter.logs import shown
 from tests.support.alertmanager import commands_in
 from tests.support.chain import SECONDS, chain, findings_in, shell, until
 from tests.support.definitions import installed
@@ -142,17 +143,20 @@ def test_nothing_hostile_is_published_or_stored(running):
             assert name in commands or not MARKUP.search(value), sample
     for alert in behind.firing(NAMESPACE).values():
         assert not SIGNS.search(json.dumps(alert)), alert
-    for path in ("/metrics", "/api/v1/findings"):
-        assert not SIGNS.search(ours.get(path)[2].decode())
+    assert not SIGNS.search(ours.get("/metrics")[2].decode())
+    document = json.loads(ours.get("/api/v1/findings")[2])
+    invalid = [finding for finding in document["findings"] if finding["reason"] == "invalid_reference"]
+    assert {finding.pop("reference") for finding in invalid} == set(map(shown, IMAGES))
+    assert not SIGNS.search(json.dumps(document)), "an invalid reference is shown as such, and nowhere else"
 
 
 def test_nothing_hostile_arrives_in_slack_and_every_command_is_whole(running, kube, tmp_path):
     ours, behind = running
     text = behind.message(NAMESPACE, *MANAGED, *COMMANDS).text
-    shown = findings_in(text)
-    assert shown.keys() == {*MANAGED, *COMMANDS}
+    told = findings_in(text)
+    assert told.keys() == {*MANAGED, *COMMANDS}
     for name, (manager, _) in MANAGED.items():
-        assert (shown[name].command is None) == (manager in INSTEAD)
+        assert (told[name].command is None) == (manager in INSTEAD)
         assert INSTEAD.get(manager, "in the values of its Helm release as well") in text
     # Containers that cannot be judged are another message.
     unknown = until(lambda: [m for m in behind.slack.messages if "cannot be checked" in m.title], 20, behind.log)
@@ -170,6 +174,6 @@ def test_nothing_hostile_arrives_in_slack_and_every_command_is_whole(running, ku
         assert not re.search("[<>]", links.replace("->", "")), "no link or mention but ours"
     bash = shell(tmp_path, kube.kubeconfig())
     for name in COMMANDS:
-        done = bash(shown[name].command)
+        done = bash(told[name].command)
         assert done.returncode == 0, (name, done.stderr)
     until(lambda: not behind.firing(NAMESPACE).keys() & {*COMMANDS}, 10, lambda: behind.firing(NAMESPACE).keys())

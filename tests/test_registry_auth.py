@@ -94,7 +94,7 @@ def issuing(token, expires=300):
 
 async def test_tokens_of_a_registry_are_few_and_the_latest_are_kept():
     async with web(issuing("t")) as server, client(entry_for(server)) as ours:
-        auth = ours.client._registries[server.host].auth
+        auth = ours.client._generation.registries[server.host].auth
         for number in range(Limit.TOKENS.most + 20):
             await ours.tags(at(server, f"mojaloop/r{number}"))
         assert len(auth) == Limit.TOKENS.most
@@ -106,7 +106,7 @@ async def test_tokens_of_a_registry_are_few_and_the_latest_are_kept():
 async def test_an_expired_token_is_dropped_and_none_is_kept_for_years():
     now = [0.0]
     async with web(issuing("t", expires=10**12)) as server, client(entry_for(server)) as ours:
-        auth = ours.client._registries[server.host].auth
+        auth = ours.client._generation.registries[server.host].auth
         auth._clock = lambda: now[0]
         await ours.tags(at(server, "mojaloop/a"))
         now[0] = 3600.0
@@ -122,7 +122,7 @@ async def test_a_token_has_a_bounded_size():
         await ours.tags(at(server))
         server.handler = issuing("t" * (most + 1))
         await refused(ours.tags(at(server, "mojaloop/other")), Reason.BAD_ANSWER, f"more than {most} bytes")
-        assert len(ours.client._registries[server.host].auth) == 1
+        assert len(ours.client._generation.registries[server.host].auth) == 1
         assert ours.exceeded(Limit.TOKEN_BYTES) == 1
 
 

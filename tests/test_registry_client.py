@@ -33,6 +33,35 @@ async def test_a_registry_that_is_not_allowed_gets_no_connection():
         assert server.connections == 0
 
 
+async def test_other_entries_hold_for_what_is_asked_from_then_on_and_questions_end_as_they_began():
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slow(_):
+        asked.set()
+        await answer.wait()
+        return reply({"tags": ["v1.0.0"]})
+
+    async with web(slow) as old, web(lambda _: reply({"tags": ["v2.0.0"]})) as new, client(entry_for(old)) as ours:
+        repository = at(old)
+        with pytest.raises(RegistryError):
+            ours.client.lookup_repository(at(new))
+        asking = asyncio.create_task(ours.tags(repository))
+        await asked.wait()
+        before = weakref.ref(ours.client._generation.http)
+        moved = replace(entry_for(old), endpoint=f"http://{new.host}")
+        await ours.client.configure([moved, entry_for(new)])
+        assert (await ours.tags(repository)).names == ("v2.0.0",)
+        assert ours.client.lookup_repository(at(new)) == at(new)
+        assert not before().is_closed
+        answer.set()
+        assert (await asking).names == ("v1.0.0",)
+        assert before() is None or before().is_closed, "nobody uses it any more"
+        idle = ours.client._generation.http
+        await ours.client.configure([])
+        assert idle.is_closed
+        await refused(ours.tags(repository), Reason.REGISTRY_NOT_ALLOWED)
+
+
 async def test_names_that_are_not_valid_tags_are_left_out():
     names = ["v1.0.0", "$(reboot)", "a b", "", "x" * 129, "v1'; true #"]
     async with web(lambda _: reply({"tags": names})) as server, client(entry_for(server)) as ours:

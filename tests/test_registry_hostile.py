@@ -134,7 +134,7 @@ async def test_a_good_registry_is_looked_up_while_a_hostile_one_does_everything_
                 assert await ours.created(ledger, "v1.0.7") == CREATED
                 rounds += 1
             assert [task for task in attacks if task.done()] == []
-            attacked = ours.client._registries[server.host]
+            attacked = ours.client._generation.registries[server.host]
             assert len(attacked.auth) <= Limit.TOKENS.most
             threads = [thread for thread in threading.enumerate() if thread.name.startswith("resolve")]
             assert len(threads) <= 2 * Limit.NAME_LOOKUPS.most

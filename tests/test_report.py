@@ -4,79 +4,47 @@ import io
 import json
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
 from rich.console import Console
 
 from exporter import __version__
-from exporter.commands import render
-from exporter.findings import Finding, Snapshot, WorkloadState
+from exporter.findings import Snapshot, WorkloadState
+from exporter.logs import printable
 from exporter.reasons import Reason
-from exporter.report import FORMATS, OutputError, write
+from exporter.report import FORMATS, render, shell
+from exporter.report.content import MATCHES, SORTS
+from exporter.report.destination import OutputError, write_text
 from exporter.report.json_output import ContainerFinding, Document, WorkloadFinding, render_json
 from exporter.report.progress import progress
-from exporter.report.shell import render_commands
-from exporter.report.table import counts, table
-from exporter.workloads import ContainerType, Manager, WorkloadKey, reference_key, source
-
-DAY = 86400.0
-NOW = 1_700_000_000.0
-LEDGER = WorkloadKey("mojaloop", "Deployment", "ledger")
-
-
-def finding(
-    tag="v1.0.0", latest="v1.0.2", *, key=LEDGER, name="main", init=False, published=NOW - 43 * DAY, reason=None, **more
-):
-    said = {
-        "workload": key,
-        "container": name,
-        "container_type": ContainerType.INIT_CONTAINER if init else ContainerType.CONTAINER,
-        "position": 0,
-        "reference": f"mojaloop/ledger:{tag}",
-        "image": "docker.io/mojaloop/ledger",
-        "tag": tag,
-        "reason": reason,
-    }
-    if reason is None:
-        behind = 0 if latest == tag else 2
-        said |= {
-            "latest_tag": latest,
-            "releases_behind": behind,
-            "minor": "v1.1.0",
-            "major": "v2.0.0",
-            "published": published if behind else None,
-        }
-    return Finding(**{**said, **more})
-
-
-MISSED = (finding(), finding(name="wait", init=True))
-OTHER = WorkloadKey("mojaloop", "Deployment", "other")
-CURRENT = finding("v1.0.2", key=OTHER)
-UNKNOWN = finding("latest", key=WorkloadKey("mojaloop", "Job", "once"), reason=Reason.FLOATING_TAG)
-INVALID = finding(
-    key=WorkloadKey("z", "Pod", "p"), reason=Reason.INVALID_REFERENCE, reference="Bad Image!!", image="", tag=""
+from exporter.report.rows import counts
+from exporter.report.table import table
+from exporter.workloads import Manager, WorkloadKey, image_key, reference_key, source
+from tests.support.findings import (
+    CURRENT,
+    HOSTILE_SNAPSHOTS,
+    INVALID,
+    LEDGER,
+    MISSED,
+    NOW,
+    SNAPSHOT,
+    UNKNOWN,
+    content,
+    finding,
+    snapshot,
 )
 
 
-def snapshot(findings, workloads=None, **more):
-    """A snapshot with its patches, as the checker makes it."""
-    states = workloads or {}
-    keys = dict.fromkeys(finding.workload for finding in findings)
-    patches = [
-        patch
-        for key in keys
-        for patch in render([f for f in findings if f.workload == key], states.get(key, WorkloadState()))
-    ]
-    return Snapshot(findings=tuple(findings), patches=tuple(patches), workloads=states, **more)
+def commands(shown):
+    return shell.render(content(shown))
 
 
-SNAPSHOT = snapshot(
-    findings=(*MISSED, CURRENT, UNKNOWN, INVALID),
-    workloads={LEDGER: WorkloadState(manager=Manager("helm", "mojaloop/moja"))},
-    ignored=3,
-)
+def write(shown, output):
+    write_text(render(content(shown, sort=FORMATS[output].sort, plain=False), output))
 
 
 def to_json(snapshot):
@@ -161,6 +129,17 @@ def test_every_key_is_documented():
             assert re.search(rf"^\| `{key}` \| \S.* \|$", page, re.MULTILINE), f"{part.__name__}.{key}"
 
 
+def test_every_format_option_and_rule_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "reports.md").read_text()
+    formats = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page, re.MULTILINE)
+    assert formats == list(FORMATS)
+    assert {*re.findall(r"`--sort (\w+)`", page)} == set(SORTS)
+    (only,) = re.findall(r"^\| `--only (.*?) \|", page, re.MULTILINE)
+    assert set(re.findall(r"\w+", only)) == set(MATCHES)
+    defaults = {name for name, format_ in FORMATS.items() if format_.sort == "age"}
+    assert defaults == {"table", "markdown", "html"}, "as the page says"
+
+
 def test_the_json_where_there_is_nothing_to_say():
     found = to_json(SNAPSHOT)["findings"]
     assert len(found) == 5
@@ -186,8 +165,8 @@ def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
     for beside in (kept, unknown):
         (workload,) = to_json(snapshot(findings=(beside, missed)))["workloads"]
         assert workload["patch_command"].count('"replace"') == 1
-        assert "\nkubectl " in render_commands(snapshot(findings=(beside, missed)))
-    both = render_commands(snapshot(findings=(missed, finding(latest="v1.0.1", name="third", position=2))))
+        assert "\nkubectl " in commands(snapshot(findings=(beside, missed)))
+    both = commands(snapshot(findings=(missed, finding(latest="v1.0.1", name="third", position=2))))
     assert both.startswith("# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2\n")
     assert both.count("kubectl ") == 1
 
@@ -198,26 +177,26 @@ def test_what_misses_a_patch_is_patched_beside_a_container_that_does_not():
 def test_an_annotation_writes_no_line_of_the_script(written):
     for manager in ("argocd", "flux", "helm", "operator"):
         state = WorkloadState(manager=Manager(manager, source(written)))
-        text = render_commands(snapshot(findings=MISSED, workloads={LEDGER: state}))
+        text = commands(snapshot(findings=MISSED, workloads={LEDGER: state}))
         assert "rm -rf" not in text
         assert all(line == "" or line.startswith(("# ", "kubectl ")) for line in text.splitlines())
 
 
 def test_commands_are_a_script():
-    lines = render_commands(SNAPSHOT).splitlines()
+    lines = commands(SNAPSHOT).splitlines()
     assert lines[0] == "# mojaloop/Deployment/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2"
     assert lines[1].startswith("# Set the new tag in the values of the Helm release mojaloop/moja as well")
     assert lines[2].startswith("kubectl -n mojaloop patch deployment/ledger --type=json")
     assert lines[-1] == "# 2 of 5 containers could not be judged."
     assert all(line == "" or line.startswith(("#", "kubectl ")) for line in lines)
-    assert render_commands(snapshot(findings=(CURRENT,))) == "# No container misses a patch.\n"
+    assert commands(snapshot(findings=(CURRENT,))) == "# No container misses a patch.\n"
     job = finding(key=WorkloadKey("a", "Job", "b"))
-    assert "kubectl" not in render_commands(snapshot(findings=(job,)))
+    assert "kubectl" not in commands(snapshot(findings=(job,)))
 
 
 def shown(snapshot, width=200):
     console = Console(file=io.StringIO(), width=width, markup=False)
-    console.print(table(snapshot, now=NOW))
+    console.print(table(content(snapshot, sort="age")))
     return console.file.getvalue()
 
 
@@ -272,7 +251,7 @@ def plain(text):
 def test_a_terminal_gets_a_table_of_its_width(terminal, capsys, width):
     long = WorkloadKey("mojaloop", "Deployment", "moja-centralledger-handler-transfer-prepare")
     terminal(width)
-    write(Snapshot(findings=(finding(key=long), CURRENT, UNKNOWN, INVALID)), "table", now=NOW)
+    write(Snapshot(findings=(finding(key=long), CURRENT, UNKNOWN, INVALID)), "table")
     head, *rows = plain(capsys.readouterr().out).rsplit("\n\n", 1)[0].splitlines()
     assert all(len(line) <= width for line in (head, *rows))
     where = head.index("WHERE")
@@ -291,7 +270,7 @@ def test_a_terminal_gets_a_table_of_its_width(terminal, capsys, width):
 )
 def test_none_is_green_only_on_the_newest_line(terminal, capsys, found, colour):
     terminal(200)
-    write(Snapshot(findings=(found,)), "table", now=NOW)
+    write(Snapshot(findings=(found,)), "table")
     assert f"\x1b[{colour}mnone" in capsys.readouterr().out
 
 
@@ -316,7 +295,7 @@ def test_what_a_strategy_offers_is_not_offered_again_as_a_newer_line(latest, min
 def test_a_pipe_gets_whole_lines(monkeypatch, capsys):
     long = WorkloadKey("mojaloop", "Deployment", "d" * 250)
     monkeypatch.setenv("COLUMNS", "80")
-    write(Snapshot(findings=(finding(key=long), UNKNOWN, INVALID), ignored=1), "table", now=NOW)
+    write(Snapshot(findings=(finding(key=long), UNKNOWN, INVALID), ignored=1), "table")
     text = capsys.readouterr().out
     assert f"deployment/{'d' * 250}\n" in text
     assert text.count("\n") == 6, "the head, three rows, an empty line, the counts"
@@ -333,7 +312,7 @@ def test_each_invalid_reference_is_a_row():
 
 
 def test_one_container_is_not_containers():
-    assert render_commands(snapshot(findings=(UNKNOWN,))) == "# 1 of 1 container could not be judged.\n"
+    assert commands(snapshot(findings=(UNKNOWN,))) == "# 1 of 1 container could not be judged.\n"
     assert counts(Snapshot(findings=(UNKNOWN,))).startswith("1 container checked; ")
 
 
@@ -342,10 +321,10 @@ def test_an_output_that_cannot_be_written_is_an_error(monkeypatch, output):
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr("sys.stdout", full)
         with pytest.raises(OutputError, match="cannot write to standard output: No space left on device"):
-            write(SNAPSHOT, output, now=NOW)
+            write(SNAPSHOT, output)
     monkeypatch.setattr("sys.stdout", None)
     with pytest.raises(OutputError, match="cannot write to standard output: it is closed"):
-        write(SNAPSHOT, output, now=NOW)
+        write(SNAPSHOT, output)
 
 
 def test_a_log_line_does_not_run_into_the_bar(monkeypatch):
@@ -367,6 +346,36 @@ def test_a_log_line_does_not_run_into_the_bar(monkeypatch):
     assert "done" in lines
 
 
+def test_a_watched_image_is_in_no_namespace():
+    watched = snapshot(findings=(finding(key=image_key("ledger"), name=""), CURRENT))
+    lines = shown(watched).splitlines()
+    assert [line.partition("v2.0.0")[2].strip() for line in lines[1:]] == [
+        "watched image ledger",
+        "mojaloop deployment/other",
+    ]
+    assert commands(watched).startswith("# Image/ledger: docker.io/mojaloop/ledger v1.0.0 -> v1.0.2\n")
+    assert "kubectl" not in commands(watched)
+    found, _ = to_json(watched)["findings"]
+    (workload,) = to_json(watched)["workloads"]
+    for document in (found, workload):
+        assert (document["namespace"], document["workload_kind"], document["workload"]) == ("", "Image", "ledger")
+    assert found["container"] == ""
+
+
+@given(HOSTILE_SNAPSHOTS)
+@settings(max_examples=40)
+def test_no_name_controls_a_terminal_or_ends_a_comment(hostile):
+    lines = render(content(hostile, sort="age"), "table").removesuffix("\n").split("\n")
+    assert all(printable(line) == line for line in lines)
+    comments = [line for line in commands(replace(hostile, patches=without_commands(hostile))).split("\n") if line]
+    assert all(line.startswith("# ") for line in comments)
+
+
+def without_commands(shown):
+    """Commands are made of names that were checked before."""
+    return tuple(replace(patch, patch_command="", rollback_command="") for patch in shown.patches)
+
+
 def test_markup_in_a_name_is_text():
     strange = finding(key=WorkloadKey("mojaloop", "Deployment", "[red]x[/red]"))
     assert "[red]x[/red]" in shown(Snapshot(findings=(strange,)))
@@ -382,7 +391,7 @@ def test_the_counts():
 
 @pytest.mark.parametrize("output", FORMATS)
 def test_every_format_names_what_is_missed(capsys, output):
-    write(SNAPSHOT, output, now=NOW)
+    write(SNAPSHOT, output)
     text = capsys.readouterr().out
     assert "mojaloop/ledger" in text
     assert "v1.0.2" in text

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.images import Repository
 from exporter.schedule import Elapsed, Schedule
+from exporter.workloads import OPERATOR
 
 HUB = "docker.io"
 
@@ -147,6 +148,53 @@ def test_what_a_namespace_asks_of_a_registry_in_an_interval_is_limited_for_it_al
     assert schedule.wait(0.0) == pytest.approx(1.0), "it is looked at again soon"
     assert ask_all(schedule, 500.0) == {"hostile": 50}
     assert ask_all(schedule, 1e6) == {"hostile": 100}, "what is not used does not add up"
+
+
+def test_what_the_operator_names_is_not_limited():
+    schedule, blocked = scheduled(most=10)
+    fill(schedule, OPERATOR, 100)
+    assert sum(ask_all(schedule, 0.0).values()) == 100
+    assert blocked == []
+
+
+def test_what_others_ask_about_what_the_operator_names_is_theirs_to_pay():
+    schedule, blocked = scheduled(most=10)
+    shared = repository("mojaloop/ledger")
+    schedule.put(shared, namespaces=[OPERATOR, "hostile"], due=0.0)
+    questions, now = 0, 0.0
+    while now < 600.0:
+        for one in schedule.begin(now):
+            while schedule.charge(one, now):
+                questions += 1
+            schedule.finish(one, due=now)
+        now += 1.0
+    assert 11 <= questions <= 10 + 10 * 600 / 3600 + 600 / 10, "one in each turn of the operator"
+    assert ("docker.io", "hostile") in blocked
+    schedule.use(shared, [OPERATOR])
+    now += 10.0
+    assert schedule.begin(now) == [shared]
+    assert all(schedule.charge(shared, now) for _ in range(100)), "it is the operator's alone"
+
+
+def test_another_interval_is_in_force_at_once():
+    schedule, _ = scheduled(most=100, interval=1000.0)
+    fill(schedule, "hub", 500)
+    assert ask_all(schedule, 0.0) == {"hub": 100}
+    schedule.set_interval(100.0)
+    assert ask_all(schedule, 50.0) == {"hub": 50}
+
+
+def test_a_repository_is_due_at_another_time():
+    schedule, _ = scheduled()
+    fill(schedule, "hub", 1)
+    (one,) = schedule.begin(0.0)
+    schedule.reschedule(one, 5.0)
+    assert schedule.begin(10.0) == [], "while it is looked up, the end of that says when"
+    schedule.finish(one, due=100.0)
+    schedule.reschedule(one, 200.0)
+    assert (schedule.begin(150.0), schedule.wait(150.0)) == ([], 50.0)
+    schedule.reschedule(one, 160.0)
+    assert schedule.begin(160.0) == [one]
 
 
 def test_a_question_in_a_turn_is_refused_where_there_is_nothing_left():

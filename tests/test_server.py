@@ -13,6 +13,8 @@ from prometheus_client import exposition as text
 from prometheus_client.openmetrics import exposition as openmetrics_text
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from exporter.server.body import blocks
 from exporter.server.negotiation import accepts_gzip, accepts_openmetrics
@@ -122,17 +124,16 @@ def test_a_page_in_each_format_and_encoding(server, accept, media, parse, encodi
 
 
 def test_the_other_pages(server):
-    assert server.get("/api/v1/findings")[2] == b'{"format":2}\n'
-    server.ready = False
-    status, headers, body = server.get("/api/v1/findings")
-    assert (status, headers["content-type"].partition(";")[0], body) == (
-        503, "text/plain", b"not ready: the cluster has not been listed yet\n",
-    )  # fmt: skip
-    server.ready = True
     assert server.get("/-/healthy")[0] == 200
     assert b'href="/metrics"' in server.get("/")[2]
     assert server.get("/none")[0] == 404
     assert server.get("/metrics/")[0] == 404, "no redirect to an address that a Host header names"
+
+
+def test_a_route_that_is_passed_in_takes_the_place_of_a_page():
+    with serving(routes=[Route("/", PlainTextResponse("another page"))]) as running:
+        assert running.get("/")[2] == b"another page"
+        assert running.get("/-/healthy")[0] == 200
 
 
 def test_only_readiness_answers_503(server):
@@ -177,9 +178,7 @@ def failures(caplog):
 
 _LINE = st.text(st.characters(min_codepoint=1, max_codepoint=255, exclude_characters="\r\n"), max_size=60)
 _PATHS = st.one_of(
-    st.sampled_from(
-        ["/", "/metrics", "/api/v1/findings", "/-/healthy", "/-/ready", "/metrics/", "//", "*", "/%ff", "/?a"]
-    ),
+    st.sampled_from(["/", "/metrics", "/-/healthy", "/-/ready", "/metrics/", "//", "*", "/%ff", "/?a"]),
     _LINE,
 )
 _MEDIA = st.text('applicationtextopenmetrics-/;=,.*q0123456789 version"abc\t', max_size=80)

@@ -25,7 +25,7 @@ def answers(running):
 @pytest.mark.parametrize("sent", [b"", b"GET /metr", GET], ids=["silent", "half a request", "idle"])
 def test_idle_connections_keep_nobody_out(sent):
     with serving() as running:
-        idle = [running.connect(sent) for _ in range(250)]
+        idle = [running.connect(sent) for _ in range(Limit.HTTP_CONNECTIONS.most + 150)]
         assert answers(running)
         until(lambda: len(running.buffered) <= Limit.HTTP_CONNECTIONS.most)
         assert running.exceeded(Limit.HTTP_CONNECTIONS) >= 150

@@ -1,4 +1,4 @@
-"""`show` prints the files that stand in the repository, and says what there is."""
+"""`show` prints the files of the repository, and says what there is."""
 
 import subprocess
 import sys
@@ -34,6 +34,16 @@ def command(*arguments):
 @pytest.mark.parametrize("arguments", [("rules",), ("dashboard", "fleet")])
 def test_the_command_prints_a_file_as_it_is(arguments):
     assert command(*arguments) == (0, (ROOT / FILES[arguments]).read_text(), "")
+
+
+def test_a_full_disk_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "exporter", "show", "rules"],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    message = "mojaloop-image-patch-exporter: cannot write to standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, message)
 
 
 @pytest.mark.parametrize(("arguments", "path"), FILES.items())

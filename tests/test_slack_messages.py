@@ -183,6 +183,108 @@ async def test_where_there_is_no_command_the_advice_is_what_is_read(tmp_path):
     assert lines[5] == HELM
 
 
+WATCHED = {"workload_kind": "Image", "namespace": ""}
+
+
+def watched_alert(name, *, image="central-ledger", tag="v19.12.3", **labels):
+    """An alert about a watched image as the rules write it."""
+    advice = f"Set the image to mojaloop/{image}:v19.12.8 where it runs, then in the watch list."
+    alert = patch_alert(name, image=image, tag=tag, command=False, advice=advice, **WATCHED, **labels)
+    return _without_namespace(
+        alert,
+        description=alert["annotations"]["description"].replace(
+            f"Deployment mojaloop/{name} runs", f"{name} on the watch list is"
+        ),
+        dashboard_url=f"http://grafana/d/mojaloop-image-patch-workload?var-kind=Image&var-workload={name}",
+    )
+
+
+def _without_namespace(alert, **annotations):
+    """An empty label counts as absent."""
+    kept = {name: value for name, value in alert["labels"].items() if value}
+    return {"labels": kept, "annotations": {**alert["annotations"], **annotations}}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "names", "start"),
+    [
+        ("", ["central-ledger"], "[warning] central-ledger: A newer"),
+        ("north", ["central-ledger"], "[warning] central-ledger in north: A newer"),
+        ("", ["central-ledger", "ml-api-adapter"], "[warning] A newer"),
+        ("north", ["central-ledger", "ml-api-adapter"], "[warning] north: A newer"),
+    ],
+)
+async def test_watched_images_have_an_advice_and_no_stray_slash(tmp_path, cluster, names, start):
+    alerts = [watched_alert(name, image=name, cluster=cluster) for name in names]
+    message, resolved = await sent(tmp_path, alerts)
+    show("watched images", message, resolved)
+    assert message["title"] == f"{start} patch release of a watched image is available ({len(names)})"
+    expected = []
+    for name in names:
+        tag = "v19.12.3" if len(names) == 1 else f"{name}:v19.12.3"
+        expected += [
+            f"*{name}* {tag}, 5 patch releases behind v19.12.8, the first published at least 38 days ago.",
+            f"Set the image to mojaloop/{name}:v19.12.8 where it runs, then in the watch list.",
+        ]
+    assert message["text"].splitlines()[: len(expected)] == expected
+    assert "kubectl" not in message["text"]
+    assert resolved["text"] == f"Resolved: {', '.join(f'{name}:v19.12.3' for name in names)}"
+    for one in (message, resolved):
+        assert not re.search(r"(^|\s)/|/(\s|$)| in :|in  ", one["title"] + "\n" + one["text"])
+
+
+OF_WATCHED = {
+    "MojaloopImagePatchOverdue": (
+        {"workload_kind": "Image", "workload": "ledger", "image": "docker.io/mojaloop/ledger", "tag": "v1.0.0"},
+        "[warning] ledger: A patch release of a watched image has been available for longer than allowed (1)",
+        "ledger:v1.0.0",
+    ),
+    "MojaloopImagePatchLineSuperseded": (
+        {"image": "docker.io/mojaloop/ledger", "tag": "v1.0.0", "latest_tag": "v1.1.0"},
+        "[warning] ledger: A newer minor release of a watched image exists (1)",
+        "ledger:v1.0.0",
+    ),
+    "MojaloopImageStatusUnknown": (
+        {"reason": "unauthorized"},
+        "[warning] Watched images cannot be checked for patches (1)",
+        "unauthorized",
+    ),
+    "MojaloopImagePatchExporterDown": (
+        {"workload_kind": "Image"},
+        "[warning] The image patch exporter is down (1)",
+        "watched images",
+    ),
+}
+
+
+async def test_every_alert_about_watched_images_says_so(tmp_path):
+    summaries = {
+        rule["alert"]: rule["annotations"]["summary"]
+        for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]
+        if "alert" in rule
+    }
+    alerts = [
+        {
+            "labels": {"alertname": name, "severity": "warning", **labels},
+            "annotations": {"summary": summaries[name], "description": f"All of {name}."},
+        }
+        for name, (labels, _, _) in OF_WATCHED.items()
+    ]
+    async with alertmanager(tmp_path, group_wait="500ms", group_interval="1s") as (client, channel):
+        await post(client, alerts)
+
+        async def all_of_them():
+            return len(channel.messages) >= len(alerts)
+
+        await until(all_of_them, 30, channel.titles)
+        assert sorted(channel.titles()) == sorted(title for _, title, _ in OF_WATCHED.values())
+        channel.messages.clear()
+        await post(client, ended(alerts))
+        await until(all_of_them, 30, channel.titles)
+        said = {message["text"] for message in channel.messages}
+        assert said == {f"Resolved: {subject}" for _, _, subject in OF_WATCHED.values()}
+
+
 HEALTH = {
     "MojaloopImagePatchNotRolledOut": (
         {"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger"},
@@ -206,6 +308,7 @@ HEALTH = {
         "mojaloop_image_info",
     ),
     "MojaloopImagePatchNothingWatched": ({"watched_namespace": "mojaloop"}, "namespace mojaloop"),
+    "MojaloopImagePatchConfigReloadFailed": ({"job": "patch"}, "patch"),
     "MojaloopImagePatchReplicasDisagree": ({}, "north"),
     "MojaloopImageLookupStale": ({"registry": "docker.io", "image": "docker.io/mojaloop/ledger"}, "ledger"),
     "MojaloopRegistryFailing": ({"registry": "docker.io", "reason": "unreachable"}, "docker.io (unreachable)"),

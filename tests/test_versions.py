@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.reasons import Reason
-from exporter.versions import Strategy, lowest, place, unjudgeable
+from exporter.versions import Strategy, describe, lowest, place, unjudgeable
 from tests.support.tags import Tags
 
 RECORDED = Path(__file__).parent.parent / "exporter" / "demo" / "data" / "tags"
@@ -331,3 +331,36 @@ def test_places_and_the_lowest_tag_follow_the_precedence_of_semantic_versioning(
     assert sorted(set(tags), key=place) == by_semver
     assert lowest(tags) == by_semver[0]
     assert lowest([*tags, *(tag.removesuffix("-rc") for tag in tags)]) == by_semver[0]
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind"),
+    [
+        ("v1.2.3", "final"),
+        ("1.2.3.4", "final"),
+        ("v1.2.3-snapshot.4", "pre_release"),
+        ("1.2.3-RC1", "pre_release"),
+        ("v1.2.3-hotfix.4", "branch_build"),
+        ("1.2.3-alpine", "variant"),
+        ("8.0.32-debian-11-r0", "variant"),
+        ("8.0.44-35.1", "build"),
+        ("v1.2", None),
+        ("latest", None),
+        ("test-ci", None),
+    ],
+)
+def test_the_kind_of_a_tag(tag, kind):
+    described = describe(tag)
+    assert (described and described.kind.value) == kind
+
+
+def test_a_list_of_tags_is_in_the_order_of_their_numbers_and_on_the_way_to_a_final_before_it():
+    expected = ["v1.0.0-snapshot", "v1.0.0-snapshot.9", "v1.0.0-snapshot.34", "v1.0.0", "v1.0.0-pisp", "v1.0.0.1",
+                "v1.0.1-iso.2", "v1.0.1", "v1.0.2", "v1.0.10", "v1.10.0", "v2.0.0-rc.1"]  # fmt: skip
+    assert sorted(reversed(expected), key=lambda tag: describe(tag).order) == expected
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_real_tag_has_a_kind_or_no_place(service):
+    for tag in recorded(service):
+        assert (describe(tag) is None) == (place(tag) is None)

@@ -26,9 +26,12 @@ BUILT = {
     "promtool3": "github.com/prometheus/prometheus/cmd/promtool",
     "prometheus-operator": "github.com/prometheus-operator/prometheus-operator/cmd/operator",
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
+    "compose": "tools/compose",
 }
-# What has a module of its own, because it needs another version of a library.
-APART = {"actionlint": Path(__file__).parent / "actionlint"}
+# What has a module of its own: it needs another version of a library, or shares no library with the others.
+APART = {name: Path(__file__).parent / name for name in ("actionlint", "compose")}
+# A module that pins the sources of custom resource definitions, see `source`.
+CRDS = Path(__file__).parent / "crds"
 # Debian's packages, and the binary that each gives us.
 DEBIAN = {
     "docker-registry": "docker-registry",
@@ -36,6 +39,7 @@ DEBIAN = {
     "prometheus-alertmanager": "amtool",
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "chromium": "chromium",
 }
 # Those of the demo.
 DEMO = ("prometheus", "prometheus-alertmanager")
@@ -76,8 +80,8 @@ def find(name: str) -> Path | None:
     return Path(on_path) if on_path is not None else None
 
 
-def source(path: str) -> Path:
-    """The folder with the files of a Go module that `components` pins; downloaded if it is missing."""
+def source(path: str, module: Path = MODULE) -> Path:
+    """The folder with the files of a Go module that `module` pins; downloaded if it is missing."""
     command = ["go", "mod", "download", "-json", path]
-    done = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=module, capture_output=True, text=True, check=True)
     return Path(json.loads(done.stdout)["Dir"])

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 
 from exporter.collector import FAMILIES
-from exporter.config import KEYS, REGISTRY_KEYS
+from exporter.config import FREEZE_KEYS, KEYS, REGISTRY_KEYS, WINDOW_KEYS, EntryKey
 from exporter.limits import Limit
 from exporter.report.json_output import schema
 from exporter.telemetry import Telemetry
 
-README = Path(__file__).parent.parent / "README.md"
-SECURITY = README.parent / "docs" / "security.md"
-SCHEMA = README.parent / "docs" / "findings.schema.json"
+DOCS = Path(__file__).parent.parent / "docs"
+SCHEMA = DOCS / "findings.schema.json"
 _ENTRIES = (
     "An entry under `registries` is named after the registry in image references (`ghcr.io`), or a path prefix in it "
     "(`ghcr.io/hub/mirror`). The entry with the longest matching name applies. It has these keys:"
@@ -49,10 +49,17 @@ def own() -> str:
 
 def configuration() -> str:
     """The keys of the configuration file, and of an entry under `registries`."""
-    keys = ((f"`{key.name}`", f"`{key.variable}`", str(key.default), key.help) for key in KEYS)
+    keys = (
+        (f"`{key.name}`", f"`{key.variable}`", str(key.default), "yes" if key.live else "no", key.help) for key in KEYS
+    )
     entries = ((f"`{key.name}`", str(key.default), key.help) for key in REGISTRY_KEYS)
-    above = table(("key", "environment variable", "default", "what"), keys)
+    above = table(("key", "environment variable", "default", "live", "what"), keys)
     return "\n".join((above, "", _ENTRIES, "", table(("key", "default", "what"), entries)))
+
+
+def entries(keys: Iterable[EntryKey]) -> str:
+    """The keys of an entry of a list."""
+    return table(("key", "default", "what"), ((f"`{key.name}`", key.default, key.help) for key in keys))
 
 
 def limits() -> str:
@@ -62,9 +69,11 @@ def limits() -> str:
 
 
 # The generated parts of each file: by the name in its comments, what renders it.
-PARTS = {
-    README: {"metrics": metrics, "own metrics": own, "configuration": configuration},
-    SECURITY: {"limits": limits},
+PARTS: dict[Path, dict[str, Callable[[], str]]] = {
+    DOCS / "metrics.md": {"metrics": metrics, "own metrics": own},
+    DOCS / "configuration.md": {"configuration": configuration},
+    DOCS / "security.md": {"limits": limits},
+    DOCS / "windows.md": {"windows": partial(entries, WINDOW_KEYS), "freezes": partial(entries, FREEZE_KEYS)},
 }
 
 

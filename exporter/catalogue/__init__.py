@@ -8,6 +8,7 @@ repository. Only complete tag lists are stored; `Catalogue.store` says what make
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from exporter.catalogue import tags
+from exporter.catalogue.listing import KnownTag, Reading, TagListing
 from exporter.catalogue.storage import FILE, RETRY_SECONDS, CatalogueError, Storage
 from exporter.catalogue.tags import IncompleteListError, Stored, TooLargeError
 from exporter.images import Repository
@@ -33,7 +35,9 @@ __all__ = [
     "Catalogue",
     "CatalogueError",
     "IncompleteListError",
+    "KnownTag",
     "Stored",
+    "TagListing",
     "TooLargeError",
 ]
 
@@ -74,6 +78,9 @@ class Catalogue:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._storage = Storage(directory=directory, clock=clock, monotonic=monotonic, telemetry=telemetry)
         self._opened = clock()
+        # By repository: the number of its last change, counted over all of them so that no number comes twice.
+        self._changes: dict[str, int] = {}
+        self._numbers = itertools.count(1)
         # One large list at a time is prepared: each takes as much memory as its names.
         self._preparing = asyncio.Lock()
 
@@ -90,7 +97,7 @@ class Catalogue:
     ) -> Catalogue:
         """Open the catalogue in a folder, or create it there; the arguments are those of the class.
 
-        A folder that exists and cannot be written is no error: the catalogue is kept in memory, and the metric
+        A folder that exists and cannot be written is not an error: the catalogue is kept in memory, and the metric
         `mojaloop_exporter_catalogue_writable` is 0.
 
         Raises:
@@ -161,7 +168,7 @@ class Catalogue:
 
     async def confirm(self, repository: Repository) -> Stored:
         """Take in that the list is unchanged (`304 Not Modified`)."""
-        return await self._run(lambda db: tags.confirm(db, repository, now=self._clock()))
+        return await self._run(lambda db: self._confirm(db, repository, None))
 
     async def etag(self, repository: Repository) -> str | None:
         """The registry's validator of the last list, or None."""
@@ -176,7 +183,28 @@ class Catalogue:
 
     async def record_published(self, repository: Repository, tag: str, published: float | None) -> None:
         """Keep when a tag was published (None: asked for, but unknown); the earliest date ever seen stays."""
-        await self._run(lambda db: tags.record_published(db, repository, tag, published))
+
+        def record(db: Connection) -> None:
+            tags.record_published(db, repository, tag, published)
+            self._note_change(str(repository))
+
+        await self._run(record)
+
+    async def list_tags(self, repository: Repository, *, most: int) -> TagListing | None:
+        """The tags that are known of a repository; None if it was never looked up.
+
+        Args:
+            repository: whose tags.
+            most: how many, the highest ones.
+        """
+        reading = Reading(repository, most)
+        while not await self._run(partial(self._read, reading=reading)):
+            pass
+        return reading.listing
+
+    def revision(self, repository: Repository) -> tuple[int, int]:
+        """A value that is another one whenever an answer about a repository may have changed."""
+        return self._storage.generation, self._changes.get(str(repository), 0)
 
     async def lookups(self) -> dict[str, float]:
         """When each repository's tags were last looked up, epoch seconds, by the repository's name."""
@@ -197,21 +225,36 @@ class Catalogue:
     def _advance(self, db: Connection, judgement: _Judgement) -> bool:
         return judgement.advance(db, generation=self._storage.generation, now=self._clock(), opened=self._opened)
 
+    def _read(self, db: Connection, reading: Reading) -> bool:
+        return reading.advance(db, generation=self._storage.generation, slice_tags=_SLICE_TAGS)
+
+    def _note_change(self, name: str) -> None:
+        self._changes[name] = next(self._numbers)
+
+    def _confirm(self, db: Connection, repository: Repository, etag: str | None) -> Stored:
+        stored = tags.confirm(db, repository, now=self._clock(), etag=etag)
+        if stored.changed:
+            self._note_change(str(repository))
+        return stored
+
     def _store(
         self, db: Connection, listed: tags.Listed, running: Collection[str], in_use: Mapping[str, Collection[str]]
     ) -> Stored:
         tags.check_complete(db, listed.repository, listed.names, running)
         if tags.has_digest(db, listed.repository, listed.digest):
-            return tags.confirm(db, listed.repository, now=self._clock(), etag=listed.etag)
+            return self._confirm(db, listed.repository, listed.etag)
         if listed.bytes > self._most_each:
             raise TooLargeError(
                 f"{listed.repository}: its {len(listed.places)} versions take more than {self._most_each} bytes",
                 Limit.REPOSITORY_BYTES,
             )
         for name in tags.make_room(db, listed, in_use=in_use, most=self._most):
+            self._note_change(name)
             level = logging.WARNING if name in in_use else logging.INFO
             _log.log(level, "%s: its tags are forgotten to make room for those of %s", name, listed.repository)
         stored = tags.store(db, listed, now=self._clock())
+        if stored.changed:
+            self._note_change(str(listed.repository))
         self._count(db)
         return stored
 

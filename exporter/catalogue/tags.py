@@ -18,6 +18,7 @@ from exporter.images import Repository, is_tag
 from exporter.limits import Limit
 from exporter.verdicts import Page, TagRecord, Verdict
 from exporter.versions import place
+from exporter.workloads import OPERATOR
 
 # One list without a tag may be a fault of the registry; two in a row mean that the tag was withdrawn.
 _LISTS_UNTIL_WITHDRAWN = 2
@@ -26,7 +27,7 @@ _IN_LIST = (
     " = (release.line, release.rank, release.name))"
 )
 _LONGEST_ETAG = 1024
-# The year 5138: what is not below is no time.
+# The year 5138: a number that is not below is not a time.
 _LAST_SECOND = 1e11
 
 
@@ -127,7 +128,7 @@ def lookups(db: sqlite3.Connection) -> dict[str, float]:
     for name, looked_up in db.execute("SELECT name, looked_up FROM repository"):
         if not isinstance(name, str):
             raise DamagedError("the name of a repository is not text")
-        found[name] = _time(looked_up)
+        found[name] = epoch_seconds(looked_up)
     return found
 
 
@@ -191,7 +192,8 @@ def make_room(db: sqlite3.Connection, listed: Listed, *, in_use: Mapping[str, Co
     """Forget repositories until a list has room, and return their names.
 
     Repositories that are not in use go first, the one that was not looked up for longest before the others. Then the
-    largest one of the namespace that takes most, so that no namespace takes the room of the others.
+    largest one of the namespace that takes most, so that no namespace takes the room of the others. What the operator
+    names (`workloads.OPERATOR`) takes no part in this: a list of a thousand large repositories needs more.
 
     Args:
         db: the database.
@@ -208,8 +210,10 @@ def make_room(db: sqlite3.Connection, listed: Listed, *, in_use: Mapping[str, Co
     for name, size, looked_up in db.execute("SELECT name, bytes, looked_up FROM repository"):
         if not (isinstance(name, str) and isinstance(size, int) and size >= 0):
             raise DamagedError("a repository has no name or no size")
-        sizes[name], ages[name] = size, _time(looked_up)
-    sizes[own] = listed.bytes
+        if OPERATOR not in in_use.get(name, ()):
+            sizes[name], ages[name] = size, epoch_seconds(looked_up)
+    if OPERATOR not in in_use.get(own, ()):
+        sizes[own] = listed.bytes
     excess = sum(sizes.values()) - most
     forgotten: list[str] = []
     for name in sorted(sizes.keys() - in_use.keys() - {own}, key=ages.__getitem__):
@@ -231,11 +235,11 @@ def _largest(sizes: Mapping[str, int], in_use: Mapping[str, Collection[str]]) ->
     """The largest repository of the namespace that takes most; what several use is shared among them."""
     share: dict[str, float] = {}
     for name, size in sizes.items():
-        for namespace in (users := in_use.get(name) or ("",)):
+        for namespace in (users := in_use.get(name) or (OPERATOR,)):
             share[namespace] = share.get(namespace, 0.0) + size / len(users)
     heaviest = max(share, key=lambda namespace: (share[namespace], namespace))
-    mine = [name for name in sizes if heaviest in (in_use.get(name) or ("",))]
-    return max(mine, key=lambda name: (sizes[name] / len(in_use.get(name) or ("",)), name))
+    mine = [name for name in sizes if heaviest in (in_use.get(name) or (OPERATOR,))]
+    return max(mine, key=lambda name: (sizes[name] / len(in_use.get(name) or (OPERATOR,)), name))
 
 
 def read(db: sqlite3.Connection, repository: Repository, page: Page, *, now: float, opened: float) -> list[TagRecord]:
@@ -264,8 +268,8 @@ def _record(row: tuple[Any, ...], *, now: float, otherwise: float) -> TagRecord:
     if not (isinstance(name, str) and isinstance(rank, bytes) and dated in (0, 1)):
         raise DamagedError("a tag has columns of the wrong types")
     if published is not None:
-        published = _time(published)
-    first_seen = _time(first_seen)
+        published = epoch_seconds(published)
+    first_seen = epoch_seconds(first_seen)
     return TagRecord(name, rank, first_seen if first_seen <= now else otherwise, bool(dated), published)
 
 
@@ -308,7 +312,12 @@ def _withdraw(db: sqlite3.Connection, identity: int) -> bool:
     )
 
 
-def _time(value: object) -> float:
+def epoch_seconds(value: object) -> float:
+    """A time of the database.
+
+    Raises:
+        DamagedError: it is not a time.
+    """
     if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value < _LAST_SECOND:
         return float(value)
     raise DamagedError(f"{value!r} is not a time")

@@ -1,4 +1,4 @@
-"""The documents of YAML and JSON files, each with the line that it begins at.
+"""The documents of YAML and JSON files, with their lines and those of the images in them.
 
 Files may come from anybody, and a pipeline checks them before anybody has read them. Their size, their nesting, and
 what YAML's aliases repeat are bounded, so that a small file costs little time and memory.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 import yaml
@@ -38,6 +38,21 @@ _PLAIN = (_TAG + "timestamp", _TAG + "value")
 _NOT_JSON: Any = object()
 
 
+class Document(NamedTuple):
+    """A document of a file.
+
+    Attributes:
+        line: where it begins, from 1.
+        content: its value.
+        images: by the `id` of each mapping in it that has the key `image`, the line of that key's value. Empty for
+            JSON.
+    """
+
+    line: int
+    content: Any
+    images: Mapping[int, int]
+
+
 class _Loader(_SafeLoader):  # type: ignore[misc]
     """Reads YAML as Kubernetes does, within bounds."""
 
@@ -48,6 +63,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
     def get_document(self) -> yaml.Node:
         """The next document, which is not constructed yet."""
         self._values = 0
+        self.images: dict[int, int] = {}
         root: yaml.Node = self.get_node()
         _refuse_repetition(root, self._values)
         return root
@@ -71,7 +87,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         """Resolve merge keys (`<<`).
 
         What they repeat is dropped at once, because each level of them would multiply it. Keys that are numbers become
-        text, as they do in Kubernetes: Python's hash of numbers is no secret, and keys can be made to collide.
+        text, as they do in Kubernetes: Python's hash of numbers is not secret, and keys can be made to collide.
         """
         before = node.value
         super().flatten_mapping(node)
@@ -84,6 +100,19 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
                 for key, value in node.value
             }
             node.value = list(last.values())
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+    """Construct a mapping, and note the line of its image: nodes know their lines, and values do not."""
+    constructed: dict[Any, Any] = {}
+    yield constructed
+    constructed.update(loader.construct_mapping(node))
+    for key, value in node.value:
+        if key.value == "image":
+            loader.images[id(constructed)] = value.start_mark.line + 1
+
+
+_Loader.add_constructor(_TAG + "map", _mapping)
 
 
 class _LimitError(yaml.MarkedYAMLError):
@@ -205,8 +234,8 @@ def hint(content: bytes) -> str:
     return "; this is a chart's template: run `helm template` first" if b"{{" in content else ""
 
 
-def documents(content: bytes, where: str) -> Iterator[tuple[int, Any]]:
-    """The documents of a file, each with its first line.
+def documents(content: bytes, where: str) -> Iterator[Document]:
+    """The documents of a file.
 
     Raises:
         ManifestError: it is neither YAML nor JSON, or costs too much.
@@ -217,7 +246,7 @@ def documents(content: bytes, where: str) -> Iterator[tuple[int, Any]]:
         with contextlib.suppress(ValueError, RecursionError):
             document = msgspec.json.decode(content)
         if document is not _NOT_JSON:
-            yield 1, document
+            yield Document(1, document, {})
             return
     number = 0
     try:
@@ -226,7 +255,7 @@ def documents(content: bytes, where: str) -> Iterator[tuple[int, Any]]:
             while loader.check_node():
                 number += 1
                 node = loader.get_document()
-                yield node.start_mark.line + 1, loader.construct_document(node)
+                yield Document(node.start_mark.line + 1, loader.construct_document(node), loader.images)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:

@@ -17,17 +17,20 @@ import msgspec
 
 from exporter import kinds
 from exporter.cluster.decode import Object, PodMetadata
-from exporter.cluster.documents import ManifestError, contents, documents, hint, place
+from exporter.cluster.documents import Document, ManifestError, contents, documents, hint, place
 from exporter.cluster.templates import merge, to_workloads
 from exporter.kinds import Kind
-from exporter.workloads import Workload, WorkloadKey, is_kind, is_object_name
+from exporter.places import Place, Places
+from exporter.workloads import ContainerType, Workload, WorkloadKey, is_kind, is_object_name
 
 __all__ = ["ManifestError", "contents", "read"]
 
 _log = logging.getLogger(__name__)
 
+_LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
 
-def read(names: Iterable[str], *, namespace: str = "default") -> list[Workload]:
+
+def read(names: Iterable[str], *, namespace: str = "default", places: Places | None = None) -> list[Workload]:
     """The workloads of manifests, in the order in which they are there.
 
     What is there more than once (a base and its overlay, Jobs of one `generateName`) is one workload with the
@@ -37,6 +40,7 @@ def read(names: Iterable[str], *, namespace: str = "default") -> list[Workload]:
         names: files, folders (whose `.yaml`, `.yml` and `.json` files are read, at any depth), or `-` for standard
             input.
         namespace: of objects that name none.
+        places: is told where each container is.
 
     Raises:
         ManifestError: one cannot be read, or is not a manifest.
@@ -45,9 +49,11 @@ def read(names: Iterable[str], *, namespace: str = "default") -> list[Workload]:
     for name in names:
         for where, content in contents(name):
             some = False
-            for workload in _workloads(content, where, namespace):
+            for workload, spec, document in _workloads(content, where, namespace):
                 some = True
                 found.setdefault(workload.key, []).append(workload)
+                if places is not None:
+                    _note(places, "" if name == "-" else where, workload, spec, document)
             if not some:
                 _log.warning("%s: nothing in it runs containers", where)
     return [workload for parts in found.values() if (workload := _together(parts)).containers]
@@ -64,23 +70,34 @@ def _together(parts: list[Workload]) -> Workload:
     return replace(merge(running), annotations=tuple(sorted(agreed)))
 
 
-def _workloads(content: bytes, where: str, namespace: str) -> Iterator[Workload]:
-    for number, (line, document) in enumerate(documents(content, where), 1):
-        if document is not None and not isinstance(document, dict):
-            raise ManifestError(f"{place(where, number, line)}: this is not a YAML mapping, as Kubernetes objects are")
-        for thing in _objects(document):
+def _note(places: Places, file: str, workload: Workload, spec: Any, document: Document) -> None:
+    for container in workload.containers:
+        written = spec[_LISTS[container.type]][container.position]
+        places.add(workload.key, container, Place(file, document.images.get(id(written), document.line)))
+
+
+def _workloads(content: bytes, where: str, namespace: str) -> Iterator[tuple[Workload, Any, Document]]:
+    """The workloads of a file, each with the pod's specification as it is written, and its document."""
+    for number, document in enumerate(documents(content, where), 1):
+        at = place(where, number, document.line)
+        if document.content is not None and not isinstance(document.content, dict):
+            raise ManifestError(f"{at}: this is not a YAML mapping, as Kubernetes objects are")
+        for thing in _objects(document.content):
             name = thing.get("kind")
             if not isinstance(name, str):
                 continue
             try:
-                yield from _parts(name, thing, namespace)
+                for workload, spec in _parts(name, thing, namespace):
+                    yield workload, spec, document
             except (msgspec.ValidationError, TypeError, ValueError) as error:
-                problem = f"{name} is not valid: {error}{hint(content)}"
-                raise ManifestError(f"{place(where, number, line)}: {problem}") from error
+                raise ManifestError(f"{at}: {name} is not valid: {error}{hint(content)}") from error
 
 
-def _parts(name: str, thing: dict[str, Any], namespace: str) -> Iterator[Workload]:
+def _parts(name: str, thing: dict[str, Any], namespace: str) -> Iterator[tuple[Workload, Any]]:
     """What an object says about workloads; nothing if it runs nothing.
+
+    Yields:
+        A workload, and the pod's specification as it is written; None if it has no containers.
 
     Raises:
         ValueError: the API server would not accept it. TypeError, msgspec.ValidationError: likewise.
@@ -104,7 +121,15 @@ def _parts(name: str, thing: dict[str, Any], namespace: str) -> Iterator[Workloa
         annotations = msgspec.convert(part, PodMetadata).metadata.annotations if not kind.template else None
         for workload in to_workloads(kind, msgspec.convert(part, Object), pod_annotations=annotations):
             _check(workload)
-            yield workload
+            yield workload, _written_spec(part, kind) if workload.containers else None
+
+
+def _written_spec(part: dict[str, Any], kind: Kind) -> Any:
+    """The pod's specification, at the path that `to_workloads` read it from."""
+    found: Any = part
+    for key in (*kind.template, "spec"):
+        found = found[key]
+    return found
 
 
 def _custom(name: str, version: str) -> Kind | None:

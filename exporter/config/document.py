@@ -7,12 +7,14 @@ MiB and 50 levels deep. Aliases, merge keys and tags are refused; with aliases a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import yaml
 
+from exporter.cron import DEFAULT_ZONE
 from exporter.yaml_numbers import decimal_resolvers
 
 _LARGEST_FILE = 1 << 20
@@ -44,6 +46,7 @@ class Node:
         line: from 1; None where the source has no lines.
         path: of the key, such as `registries.ghcr.io.allow`; empty at the top.
         files: whether a file that the value names has to exist.
+        zone: of local times without a zone of their own: the key `timezone`.
     """
 
     value: Any
@@ -51,6 +54,7 @@ class Node:
     line: int | None
     path: str = ""
     files: bool = True
+    zone: ZoneInfo = DEFAULT_ZONE
 
     def wrong(self, expected: str, *, found: str | None = None) -> NoReturn:
         """Refuse the value.
@@ -76,14 +80,14 @@ class Node:
         for (name, line), value in self.value.items():
             shown = printable(name)
             path = f"{self.path}.{shown}" if self.path else shown
-            yield name, Node(value, self.where, line, path, self.files)
+            yield name, replace(self, value=value, line=line, path=path)
 
     def items(self) -> Iterator[Node]:
         """The items of a list."""
         if not isinstance(self.value, list):
             self.wrong("a list")
         for number, (value, line) in enumerate(self.value):
-            yield Node(value, self.where, line, f"{self.path}[{number}]", self.files)
+            yield replace(self, value=value, line=line, path=f"{self.path}[{number}]")
 
 
 def _shown(value: Any) -> str:
@@ -108,11 +112,11 @@ def printable(name: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
-def read_file(path: Path) -> Node:
-    """The document of a file.
+def content_of(path: Path) -> bytes:
+    """What a file holds.
 
     Raises:
-        ConfigurationError: it cannot be read, is too large, or is not valid YAML.
+        ConfigurationError: it cannot be read, or is too large.
     """
     try:
         with path.open("rb") as opened:
@@ -121,6 +125,15 @@ def read_file(path: Path) -> Node:
         raise ConfigurationError(f"{path}: {error.strerror}; expected a readable file") from error
     if len(content) > _LARGEST_FILE:
         raise ConfigurationError(f"{path}: larger than {_LARGEST_FILE} bytes")
+    return content
+
+
+def read_content(content: bytes, path: Path) -> Node:
+    """The document that a file holds.
+
+    Raises:
+        ConfigurationError: it is not valid YAML.
+    """
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

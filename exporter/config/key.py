@@ -1,7 +1,6 @@
 """A key of the configuration: how it is named, parsed, documented, and what its default is.
 
-The text of a default is rendered from the default's value, so that the README cannot say something else than the code
-does.
+The text of a default is rendered from its value, so that the documentation cannot differ from the code.
 """
 
 from __future__ import annotations
@@ -46,8 +45,9 @@ class Key:
         value: the default; None and an empty tuple mean that the key is not set.
         help: one or two sentences, in Markdown.
         parse: from what was written to the value.
-        unset: what happens if the key is not set, in the README's column of defaults.
+        unset: what happens if the key is not set, in the column of defaults.
         show: from the value to what `parse` parses to it.
+        live: whether a change of the file applies while the exporter runs; otherwise it needs a restart.
     """
 
     name: str
@@ -57,10 +57,18 @@ class Key:
     parse: Parser
     unset: str = "none"
     show: Callable[[Any], str] = show
+    live: bool = False
+
+    def of(self, model: Any) -> Any:
+        """What a configuration, or an entry of a registry, has as the value of this key."""
+        value = getattr(model, self.field)
+        # One field holds the patterns of two keys.
+        last = self.name.rpartition(".")[2]
+        return getattr(value, last) if last in ("include", "exclude") else value
 
     @property
     def default(self) -> str:
-        """The default as the README shows it."""
+        """The default as docs/configuration.md shows it."""
         return self.unset if self.value in (None, ()) else self.show(self.value)
 
     @property

@@ -6,48 +6,61 @@ error by line is reported.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from exporter.config.document import ConfigurationError, Node, printable, read, read_file
+from exporter.config import parsers
+from exporter.config.document import ConfigurationError, Node, content_of, printable, read, read_content
 from exporter.config.globs import Globs
 from exporter.config.key import ENVIRONMENT_PREFIX, FILE_VARIABLE, Key
 from exporter.config.model import Configuration
 from exporter.config.schema import KEYS, STATE_FOLDER
 from exporter.config.suggest import closest
+from exporter.cron import DEFAULT_ZONE
 from exporter.registry import DEFAULT_ENTRIES
 
 _KEYS = {tuple(key.name.split(".")): key for key in KEYS}
 
 
-def load(path: Path | None, environment: Mapping[str, str], *, files: bool = True) -> Configuration:
+def load(
+    path: Path | None, environment: Mapping[str, str], *, files: bool = True, content: bytes | None = None
+) -> Configuration:
     """The configuration of a file and the environment.
 
     Args:
         path: of the file; None if there is none.
         environment: variables by name.
         files: whether the files that it names have to exist.
+        content: of the file, if it was read already (`document.content_of`).
 
     Raises:
         ConfigurationError: something in it is wrong.
     """
     values: dict[str, Any] = {}
+    nodes: dict[str, Node] = {}
     errors: list[ConfigurationError] = []
-    for parts, node in [*(() if path is None else _from_file(path)), *_from_environment(environment)]:
+    written = [*(() if path is None else _from_file(path, content)), *_from_environment(environment)]
+    zone = _zone(written)
+    for parts, node in written:
         try:
             key = _key(parts, node)
             if key is None or (node.value is None and node.line is not None):
                 continue  # a key without a value is not set
-            value = key.parse(replace(node, files=files))
+            value = key.parse(replace(node, files=files, zone=zone))
         except ConfigurationError as error:
             errors.append(error)
             continue
         if parts[-1] in ("include", "exclude"):
             value = replace(values.get(key.field, Globs()), **{parts[-1]: value})
         values[key.field] = value
+        nodes[key.field] = node
+    if not errors:
+        _check_together(values, nodes)
     if errors:
         # Errors of the file come before those of the environment, which have no line.
         raise min(errors, key=lambda error: error.line or math.inf)
@@ -59,6 +72,21 @@ def load(path: Path | None, environment: Mapping[str, str], *, files: bool = Tru
     return Configuration(**values)
 
 
+def _check_together(values: Mapping[str, Any], nodes: Mapping[str, Node]) -> None:
+    """Refuse keys that need or exclude each other."""
+    if values.get("kubernetes") is False and not values.get("watch"):
+        nodes["kubernetes"].wrong(
+            "at least one image under watch, or kubernetes.enabled: true, so that there is anything to do"
+        )
+    if "interval" in nodes and "schedule" in nodes:
+        nodes["interval"].refuse("schedule is set too, and replaces it; remove one of the two")
+
+
+def differing(before: Configuration, after: Configuration) -> tuple[Key, ...]:
+    """The keys whose values differ."""
+    return tuple(key for key in KEYS if key.of(before) != key.of(after))
+
+
 def parse_option(name: str, text: str) -> Any:
     """A key's value from the command-line option of its name.
 
@@ -66,6 +94,16 @@ def parse_option(name: str, text: str) -> Any:
         ConfigurationError: it is wrong.
     """
     return _KEYS[(name,)].parse(Node(text, f"--{name.replace('_', '-')}", None, name))
+
+
+def _zone(written: Iterable[tuple[tuple[str, ...], Node]]) -> ZoneInfo:
+    """The zone of local times, which other keys are read with; an error in it is reported with all others."""
+    zone = DEFAULT_ZONE
+    for parts, node in written:
+        if parts == ("timezone",) and node.value is not None:
+            with contextlib.suppress(ConfigurationError):
+                zone = parsers.timezone(node)
+    return zone
 
 
 def _default_state_dir(environment: Mapping[str, str]) -> Path:
@@ -92,8 +130,8 @@ def _key(parts: tuple[str, ...], node: Node) -> Key | None:
     return node.refuse(f"unknown key{closest('.'.join(parts), siblings)}")
 
 
-def _from_file(path: Path) -> Iterator[tuple[tuple[str, ...], Node]]:
-    root = read_file(path)
+def _from_file(path: Path, content: bytes | None) -> Iterator[tuple[tuple[str, ...], Node]]:
+    root = read_content(content_of(path) if content is None else content, path)
     if root.value is None:  # an empty file, or comments alone
         return
     groups = {known[0] for known in _KEYS if len(known) > 1}

@@ -5,17 +5,21 @@ Every parser is total: it accepts whatever YAML can hold and raises nothing else
 
 from __future__ import annotations
 
+import difflib
 import re
 import ssl
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import httpx
 
+from exporter.api.auth import TokenError, read_token
 from exporter.cluster import KINDS
 from exporter.config.document import Node
+from exporter.cron import Cron, CronError
 from exporter.images import InvalidReferenceError, is_host, parse_repository
 from exporter.registry import urls
 from exporter.versions import STRATEGY_NAMES, Strategy
@@ -24,6 +28,8 @@ Parser = Callable[[Node], Any]
 
 # Registries limit requests, and no patch release is so urgent that a minute matters.
 _SHORTEST_INTERVAL = 60.0
+# No name of a zone is longer, and longer texts take long to compare.
+_LONGEST_ZONE = 40
 # Durations as Prometheus writes them, with the units that make sense here.
 _DURATION = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?", re.ASCII)
 
@@ -54,6 +60,17 @@ def file(node: Node) -> Path:
                 opened.read(1)
         except OSError as error:
             node.wrong("a file that can be read", found=f"{str(named)!r} ({error.strerror})")
+    return named
+
+
+def token_file(node: Node) -> Path:
+    """A path to a file with a bearer token."""
+    named = file(node)
+    if node.files:
+        try:
+            read_token(named)
+        except TokenError as error:
+            node.refuse(str(error))
     return named
 
 
@@ -153,6 +170,24 @@ def show_interval(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if count)
+
+
+def timezone(node: Node) -> ZoneInfo:
+    """A time zone by its name."""
+    written, known = text(node), available_timezones()
+    if written not in known:
+        near = difflib.get_close_matches(written[:_LONGEST_ZONE], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        node.wrong(f"a time zone of the IANA database, such as Africa/Nairobi{hint}")
+    return ZoneInfo(written)
+
+
+def schedule(node: Node) -> Cron:
+    """Five fields of cron, in the zone of the node."""
+    try:
+        return Cron(text(node), node.zone)
+    except CronError as error:
+        node.refuse(f"{error}; expected a schedule, such as 0 8 * * 1-5")
 
 
 def url(node: Node) -> str:

@@ -48,6 +48,12 @@ REGISTRY_KEYS = (
         "Without credentials annotations always may.",
     ),
     _key(
+        "expose_tags",
+        parsers.flag,
+        "Whether the [HTTP API](api.md) names tags of this entry although it has credentials and `api.token_file` "
+        "is not set. Without credentials it always does.",
+    ),
+    _key(
         "api",
         parsers.one_of(*REGISTRY_KINDS),
         "`oci`, or `dockerhub` to read publish times from Docker Hub's own API.",

@@ -1,4 +1,4 @@
-"""Every key of the configuration, once: the loader and the README's tables are made from this."""
+"""Every key of the configuration, once: the loader and docs/configuration.md are made from this."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from exporter.config.key import Key, default_of, show
 from exporter.config.model import Configuration
 from exporter.config.parsers import Parser
 from exporter.config.registries import parse_registries
+from exporter.config.watch import parse_watch
+from exporter.config.windows import parse_freezes, parse_windows
 from exporter.registry import RegistryEntry
 
 STATE_FOLDER = "mojaloop-image-patch-exporter"
@@ -24,6 +26,7 @@ def _key(
     field: str | None = None,
     unset: str = "none",
     show: Callable[[Any], str] = show,
+    live: bool = False,
 ) -> Key:
     """A key that sets a field of `Configuration`, by default the one of its name."""
     head, _, last = name.partition(".")
@@ -31,7 +34,7 @@ def _key(
     value = default_of(Configuration, field)
     if isinstance(value, globs.Globs):
         value = getattr(value, last)
-    return Key(name=name, field=field, value=value, help=help_, parse=parse, unset=unset, show=show)
+    return Key(name=name, field=field, value=value, help=help_, parse=parse, unset=unset, show=show, live=live)
 
 
 def _names(entries: tuple[RegistryEntry, ...]) -> str:
@@ -46,34 +49,88 @@ KEYS = (
         show=parsers.show_listen,
     ),
     _key(
+        "api.listen",
+        parsers.listen,
+        "The address to serve the [HTTP API](api.md) on. With it, `listen` has only `/metrics`, the probes and "
+        "the page `/`.",
+        field="api_listen",
+        unset="as `listen`",
+        show=parsers.show_listen,
+    ),
+    _key(
+        "api.token_file",
+        parsers.token_file,
+        "A file with the token that clients of the API send as `Authorization: Bearer TOKEN`. It is read again when it "
+        "changes. Without it, the API answers everybody who reaches it.",
+        field="api_token_file",
+    ),
+    _key(
         "state_dir",
         parsers.optional_path,
         "The folder that keeps the known tags over a restart. Empty keeps them in memory only.",
         unset=f"$XDG_STATE_HOME/{STATE_FOLDER}",
     ),
     _key(
+        "watch",
+        parse_watch,
+        "Images to watch without a cluster, or in addition to what runs in one: a list of references, or of mappings "
+        "with `reference`, `name` and `strategy` ([watching.md](watching.md)). Filters such as "
+        "`images.exclude` do not apply to them.",
+        live=True,
+    ),
+    _key(
         "strategy",
         parsers.strategy,
         "How far `mojaloop_image_patch_available` looks: `patch` (or `bugfix`), `minor` or `major`.",
+        live=True,
     ),
     _key(
         "interval",
         parsers.interval,
         "The time between two lookups of a repository, at least `1m`.",
         show=parsers.show_interval,
+        live=True,
     ),
+    _key(
+        "schedule",
+        parsers.schedule,
+        "When repositories are looked up, instead of `interval`: five fields of cron ([windows.md](windows.md)). "
+        "The lookups of one time are spread over a minute.",
+        live=True,
+    ),
+    _key(
+        "timezone",
+        parsers.timezone,
+        "The time zone (IANA) of `schedule`, and of windows and freezes that have none.",
+        live=True,
+    ),
+    _key(
+        "windows",
+        parse_windows,
+        "When workloads may be patched after an approval, see [windows.md](windows.md). Without windows, never.",
+        live=True,
+    ),
+    _key("freezes", parse_freezes, "When no window is open, see [windows.md](windows.md).", live=True),
     _key(
         "proxy",
         parsers.url,
         "The URL of an HTTP proxy for registries, with credentials if it needs them. `HTTPS_PROXY` does not apply to "
-        "registries, see Proxies. "
+        "registries, see [permissions.md](permissions.md#proxies). "
         "The proxy itself has to refuse private addresses.",
+        live=True,
     ),
     _key(
         "ca_file",
         parsers.certificates,
         "A file with certificates (PEM) to trust in addition to public certificate authorities, for every registry "
         "whose entry has no `ca_file`.",
+        live=True,
+    ),
+    _key(
+        "kubernetes.enabled",
+        parsers.flag,
+        "Whether to watch a cluster. With `false` no kubeconfig is read, and `watch` must name an image.",
+        field="kubernetes",
     ),
     _key(
         "kubernetes.kubeconfig",
@@ -93,8 +150,8 @@ KEYS = (
         "kubernetes.kinds",
         parsers.kinds,
         "The kinds to watch, each of which is required. By default ReplicationController, Rollout and "
-        "DeploymentConfig are optional (see Permissions). Pods of a kind that is left out are not judged, unless it is "
-        "one of these three.",
+        "DeploymentConfig are optional (see [permissions.md](permissions.md)). Pods of a kind that is left out are not "
+        "judged, unless it is one of these three.",
         field="kinds",
         unset=", ".join(KINDS),
     ),
@@ -112,13 +169,26 @@ KEYS = (
         globs.images,
         "Images, as globs over the repository with its registry, such as `docker.io/mojaloop/*`.",
         unset="all",
+        live=True,
     ),
-    _key("images.exclude", globs.images, "Images to leave out, as globs over the repository with its registry."),
+    _key(
+        "images.exclude",
+        globs.images,
+        "Images to leave out, as globs over the repository with its registry.",
+        live=True,
+    ),
     _key(
         "registries",
         parse_registries,
         "What may be done with each registry, see below. Entries are merged into the default ones.",
         show=_names,
+        live=True,
+    ),
+    _key(
+        "page.enabled",
+        parsers.flag,
+        "Whether `/` is the page of the findings, see [page.md](page.md). Otherwise it has links only.",
+        field="page_enabled",
     ),
     _key(
         "patching",
@@ -195,11 +265,13 @@ KEYS = (
         parsers.one_of("debug", "info", "warning", "error"),
         "`debug`, `info`, `warning` or `error`.",
         field="log_level",
+        live=True,
     ),
     _key(
         "log.format",
         parsers.one_of("text", "json"),
         "`text` or `json`. An event is one line.",
         field="log_format",
+        live=True,
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -42,6 +42,23 @@ _USER_AGENT = f"mojaloop-image-patch-exporter/{__version__}"
 _MANY = 10_000
 # Anybody who can create a workload can name any number of registries.
 _MOST_REFUSED = 100
+
+
+@dataclass(slots=True)
+class _Generation:
+    """What holds from one `configure` to the next. Questions that began before it ends go on with what they began with.
+
+    Attributes:
+        entries: the entries, one for each registry.
+        registries: by the entry's name.
+        http: the connections of all of them.
+        users: how many questions use it.
+    """
+
+    entries: RegistryEntries
+    registries: Mapping[str, _Registry]
+    http: httpx.AsyncClient
+    users: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +94,21 @@ class RegistryClient:
         clock: Callable[[], float] = time.time,
         resolve: Resolve | None = None,
     ) -> None:
-        self._entries = RegistryEntries(entries)
         self._telemetry = telemetry
         self._limits = limits or Limits()
         self._clock = clock
-        self._registries = {
+        self._resolve = resolve
+        # What was logged; the evaluations of workloads ask, in one thread.
+        self._refused: set[str] = set()
+        self._large = asyncio.Semaphore(Limit.LARGE_LOOKUPS.most)
+        self._generation = self._begin(entries, proxy)
+
+    def _begin(self, entries: Iterable[RegistryEntry], proxy: str | None) -> _Generation:
+        allowed = RegistryEntries(entries)
+        for entry in allowed:
+            if entry.allow and entry.mirror_of is None:
+                self._telemetry.watch_registry(entry.host)
+        registries = {
             entry.name: _Registry(
                 kind=REGISTRY_KINDS[entry.api],
                 auth=RegistryAuth(entry),
@@ -89,22 +116,27 @@ class RegistryClient:
                 large=asyncio.Semaphore(1),
                 closed=ClosedHosts(),
             )
-            for entry in self._entries
+            for entry in allowed
         }
-        # What was logged; the evaluations of workloads ask, in one thread.
-        self._refused: set[str] = set()
-        self._large = asyncio.Semaphore(Limit.LARGE_LOOKUPS.most)
-        timeout = httpx.Timeout(self._limits.read, connect=self._limits.connect, pool=None)
-        self._http = httpx.AsyncClient(
-            transport=Transport(telemetry=telemetry, limits=self._limits, proxy=proxy, resolve=resolve),
+        http = httpx.AsyncClient(
+            transport=Transport(telemetry=self._telemetry, limits=self._limits, proxy=proxy, resolve=self._resolve),
             trust_env=False,
-            timeout=timeout,
+            timeout=httpx.Timeout(self._limits.read, connect=self._limits.connect, pool=None),
             headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip"},
             event_hooks={"response": [_release]},
         )
-        for entry in self._entries:
-            if entry.allow and entry.mirror_of is None:
-                telemetry.watch_registry(entry.host)
+        return _Generation(allowed, registries, http)
+
+    async def configure(self, entries: Iterable[RegistryEntry], *, proxy: str | None = None) -> None:
+        """Ask by other entries from now on; the arguments are those of the class.
+
+        Questions that are being asked, or that wait for their turn, end as they began.
+        """
+        before, self._generation = self._generation, self._begin(entries, proxy)
+        # A registry that is refused now is logged again, with what to add.
+        self._refused = set()
+        if not before.users:
+            await before.http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,7 +144,12 @@ class RegistryClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await self._generation.http.aclose()
+
+    @property
+    def entries(self) -> RegistryEntries:
+        """The entries that are in force."""
+        return self._generation.entries
 
     def lookup_repository(self, repository: Repository, instead: Repository | None = None) -> Repository:
         """The repository whose tags are looked up: another one for a mirror.
@@ -135,8 +172,9 @@ class RegistryClient:
             raise
 
     def _lookup_repository(self, repository: Repository, instead: Repository | None) -> Repository:
-        found = self._entries.lookup_repository(instead or repository)
-        entry = self._entries.of(found)
+        entries = self._generation.entries
+        found = entries.lookup_repository(instead or repository)
+        entry = entries.of(found)
         host = urls.host(entry.base)
         if is_private_literal(host, allowed=entry.private_networks(host)):
             raise RegistryError(
@@ -195,15 +233,16 @@ class RegistryClient:
     @asynccontextmanager
     async def _turn(self, repository: Repository) -> AsyncIterator[tuple[RegistryKind, Session]]:
         """A turn at a registry, which bounds how many of its answers are in memory."""
-        entry = self._entries.of(repository)
-        registry = self._registries[entry.name]
-        async with registry.turns, AsyncExitStack() as held:
+        generation = self._generation
+        entry = generation.entries.of(repository)
+        registry = generation.registries[entry.name]
+        async with self._using(generation), registry.turns, AsyncExitStack() as held:
             session = Session(
                 repository=repository,
                 entry=entry,
                 limits=self._limits,
                 now=self._clock,
-                http=self._http,
+                http=generation.http,
                 auth=registry.auth,
                 closed=registry.closed,
                 budget=Budget(
@@ -215,6 +254,16 @@ class RegistryClient:
                 telemetry=self._telemetry,
             )
             yield registry.kind, session
+
+    @asynccontextmanager
+    async def _using(self, generation: _Generation) -> AsyncIterator[None]:
+        generation.users += 1
+        try:
+            yield
+        finally:
+            generation.users -= 1
+            if generation is not self._generation and not generation.users:
+                await generation.http.aclose()
 
     @asynccontextmanager
     async def _question(self, session: Session) -> AsyncIterator[None]:

@@ -36,6 +36,7 @@ class RegistryEntry:
         username_file, password_file: files with the credentials, read again for every use.
         docker_config_file: Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`.
         allow_annotations: whether annotations may lead to its repositories although it has credentials.
+        expose_tags: whether the HTTP API names its tags to anybody although it has credentials.
         api: the kind of registry, a key of `REGISTRY_KINDS`.
         token_hosts: hosts of token services that may be asked, in addition to the registry's own.
         mirror_of: the registry, or path prefix in one, whose images it mirrors; tags are looked up there.
@@ -55,6 +56,7 @@ class RegistryEntry:
     password_file: Path | None = None
     docker_config_file: Path | None = None
     allow_annotations: bool = False
+    expose_tags: bool = False
     api: str = "oci"
     token_hosts: tuple[str, ...] = ()
     mirror_of: str | None = None

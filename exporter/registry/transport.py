@@ -10,7 +10,6 @@ from __future__ import annotations
 import ssl
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +77,8 @@ class Transport(httpx.AsyncBaseTransport):
         self._proxy = None if proxy is None else httpx.URL(proxy)
         self._resolve = resolve
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
+        # Each takes some MiB, so entries share them. Another transport reads the files again.
+        self._contexts: dict[Path | None, ssl.SSLContext] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """One request and its answer; the extension `location` has the target of a redirect.
@@ -127,10 +128,18 @@ class Transport(httpx.AsyncBaseTransport):
             await pool.aclose()
         self._pools.clear()
 
+    def _context(self, ca_file: Path | None) -> ssl.SSLContext:
+        if ca_file not in self._contexts:
+            context = httpx.create_ssl_context(trust_env=False)
+            if ca_file is not None:
+                context.load_verify_locations(cafile=ca_file)
+            self._contexts[ca_file] = context
+        return self._contexts[ca_file]
+
     def _pool(self, entry: RegistryEntry) -> httpcore.AsyncConnectionPool:
         if entry.name not in self._pools:
             common: dict[str, Any] = {
-                "ssl_context": None if entry.base.scheme == "http" else _context(entry.ca_file),
+                "ssl_context": None if entry.base.scheme == "http" else self._context(entry.ca_file),
                 "max_connections": self._limits.concurrency,
                 "max_keepalive_connections": self._limits.concurrency,
                 "keepalive_expiry": _KEEP_ALIVE_SECONDS,
@@ -152,15 +161,6 @@ class Transport(httpx.AsyncBaseTransport):
 
 def _core_url(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-
-
-@lru_cache
-def _context(ca_file: Path | None) -> ssl.SSLContext:
-    """A context for TLS. Each takes some MiB, so entries share them."""
-    context = httpx.create_ssl_context(trust_env=False)
-    if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
-    return context
 
 
 # What httpcore raises, and what a `ca_file` that is missing or invalid does (`ssl.SSLError` is an `OSError`).
@@ -197,7 +197,7 @@ def _mapped(error: Exception, entry: RegistryEntry) -> RegistryError:
 
 
 def expects_https(entry: RegistryEntry) -> str:
-    """What to do about an answer that is no registry's, if plain HTTP may be why; otherwise nothing."""
+    """What to do about an answer that does not come from a registry, if plain HTTP may be why; otherwise nothing."""
     if entry.base.scheme != "http":
         return ""
     change = "remove insecure from" if entry.endpoint is None else "write https:// in endpoint in"

@@ -1,61 +1,50 @@
-"""What `check` prints: a module for each format, each of which turns a snapshot into text.
+"""What `check` prints: the formats by name, each of which turns `content.Content` into text.
 
-The server answers with the JSON too. Formats for people are imported only when they are asked for, because rich would
-cost `serve` memory.
+The server answers with the JSON too. The other formats are imported only when they are asked for, because rich and
+jinja2 would cost `serve` memory.
 """
 
 from __future__ import annotations
 
-import os
-import sys
+from importlib import import_module
+from typing import NamedTuple
 
-from exporter.findings import Snapshot
-from exporter.report.json_output import render_json
-from exporter.report.shell import render_commands
-
-FORMATS = ("table", "json", "commands")
+from exporter.report.content import Content
 
 
-class OutputError(Exception):
-    """Standard output cannot be written: it is closed, or its disk is full."""
+class Format(NamedTuple):
+    """A format of `check --output`.
+
+    Attributes:
+        module: the module of this package whose `render` writes it.
+        sort: the order of findings unless `--sort` is given, one of `content.SORTS`.
+        purpose: what it is for, in a few words.
+    """
+
+    module: str
+    sort: str
+    purpose: str
 
 
-def write(snapshot: Snapshot, output: str, *, now: float) -> None:
-    """Write a snapshot to standard output.
+FORMATS = {
+    "table": Format("table", "age", "people, on a terminal"),
+    "markdown": Format("markdown", "age", "people, in a pull request or a wiki"),
+    "html": Format("html_page", "age", "people: one page with commands, to send or to print"),
+    "csv": Format("csv_output", "name", "spreadsheets"),
+    "json": Format("json_output", "name", "programs"),
+    "junit": Format("junit", "name", "the test report of Jenkins or GitLab"),
+    "sarif": Format("sarif", "name", "code scanning, with the lines of manifests"),
+    "commands": Format("shell", "name", "a shell: guarded kubectl patch commands"),
+    "kustomize": Format("kustomize", "name", "GitOps: a component with the new tags"),
+}
+
+
+def render(content: Content, output: str) -> str:
+    """A report as text.
 
     Args:
-        snapshot: what to write.
+        content: what to show.
         output: one of `FORMATS`.
-        now: epoch seconds.
-
-    Raises:
-        OutputError: it cannot be written.
     """
-    write_text(_render(snapshot, output, now=now))
-
-
-def write_text(text: str) -> None:
-    """Write a text to standard output.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    if sys.stdout is None:  # Python sets it to None if it was closed before the start
-        raise OutputError("cannot write to standard output: it is closed")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as error:
-        # What is left in the buffer cannot be written either. Python would complain of it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
-
-
-def _render(snapshot: Snapshot, output: str, *, now: float) -> str:
-    if output == "json":
-        return render_json(snapshot, now=now).decode()
-    if output == "commands":
-        return render_commands(snapshot)
-    from exporter.report.table import render_table  # noqa: PLC0415 - rich
-
-    return render_table(snapshot, now=now)
+    text: str = import_module(f"{__name__}.{FORMATS[output].module}").render(content)
+    return text

@@ -16,6 +16,7 @@ import msgspec
 from exporter import __version__
 from exporter.findings import NO_STATE, Finding, Snapshot, WorkloadPatch, WorkloadState
 from exporter.reasons import Reason
+from exporter.report.content import Content
 from exporter.workloads import ContainerType, WorkloadKey
 
 FORMAT = 2
@@ -37,7 +38,7 @@ class Upgrades(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one container."""
+    """What is known about one container."""
 
     namespace: str
     workload_kind: str
@@ -94,6 +95,11 @@ def render_json(snapshot: Snapshot, *, now: float) -> bytes:
     return head(snapshot, now=now) + body(snapshot)
 
 
+def render(content: Content) -> str:
+    """What was asked for, as a `Document`."""
+    return render_json(content.shown(), now=content.now).decode()
+
+
 def head(snapshot: Snapshot, *, now: float) -> bytes:
     """The document up to its lists: when it was made, by which version, and whether the cluster is followed."""
     # References and manifests have nothing to follow. In a cluster something always is: then `synced` is not empty.
@@ -129,7 +135,7 @@ def schema() -> dict[str, Any]:
 
 
 def _containers(snapshot: Snapshot) -> Iterator[ContainerFinding]:
-    return (_container(found, snapshot.workloads.get(found.workload, NO_STATE)) for found in snapshot.findings)
+    return (container_finding(found, snapshot.workloads.get(found.workload, NO_STATE)) for found in snapshot.findings)
 
 
 def _workloads(snapshot: Snapshot) -> Iterator[WorkloadFinding]:
@@ -138,7 +144,9 @@ def _workloads(snapshot: Snapshot) -> Iterator[WorkloadFinding]:
     return (_workload(patch, snapshot.workloads.get(patch.workload, NO_STATE)) for patch in patches)
 
 
-def _container(finding: Finding, state: WorkloadState) -> ContainerFinding:
+def container_finding(finding: Finding, state: WorkloadState = NO_STATE) -> ContainerFinding:
+    """A finding as the document has it."""
+
     def newer(tag: str | None) -> str | None:
         return None if tag == finding.tag else tag
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from exporter.findings import Snapshot
+from exporter import words
+from exporter.logs import printable
+from exporter.report.content import Content
 
 
-def render_commands(snapshot: Snapshot) -> str:
+def render(content: Content) -> str:
     """A shell script: the commands to paste, and comments on what each does and on what no command can do."""
     lines: list[str] = []
-    for patch in snapshot.patches:
-        place = f"{patch.workload}: " if patch.workload.kind else ""
-        lines.append(f"# {place}{patch.image} {patch.tag} -> {patch.latest_tag}")
+    for patch in content.patches.values():
+        path = words.path(patch.workload)
+        place = f"{path}: " if path else ""
+        # A line break in a name would end the comment, and begin a command.
+        lines.append(f"# {printable(place)}{patch.image} {patch.tag} -> {patch.latest_tag}")
         if patch.advice:
-            lines.append(f"# {patch.advice}")
+            lines.append(f"# {printable(patch.advice)}")
         if patch.patch_command:
             lines.append(patch.patch_command)
         lines.append("")
-    unknown = sum(finding.reason is not None for finding in snapshot.findings)
+    findings = content.snapshot.findings
+    unknown = sum(finding.reason is not None for finding in findings)
     if unknown:
-        containers = "container" if len(snapshot.findings) == 1 else "containers"
-        lines.append(f"# {unknown} of {len(snapshot.findings)} {containers} could not be judged.")
+        containers = "container" if len(findings) == 1 else "containers"
+        lines.append(f"# {unknown} of {len(findings)} {containers} could not be judged.")
     elif not lines:
         lines.append("# No container misses a patch.")
     return "\n".join(lines).rstrip("\n") + "\n"

@@ -11,7 +11,7 @@ _EOF = b"# EOF\n"
 
 
 class OwnMetrics:
-    """A registry, whose families are rendered again only when a value of them changed.
+    """A registry, whose families are rendered again only when a value or label changed.
 
     Most of them are counters of failures that stay as they are, and rendering them all would take longer than all else
     in a scrape.
@@ -19,8 +19,8 @@ class OwnMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        # By format and family: the values, and the text that they were rendered to.
-        self._known: dict[tuple[bool, str], tuple[list[float], bytes]] = {}
+        # By format and family: the values, a hash of the labels, and the text that they were rendered to.
+        self._known: dict[tuple[bool, str], tuple[list[float], int, bytes]] = {}
 
     def render(self, encode: Callable[[Any], bytes], *, openmetrics: bool) -> bytes:
         """The page of the registry.
@@ -31,12 +31,14 @@ class OwnMetrics:
         """
         parts: list[bytes] = []
         for family in self._registry.collect():
-            # Samples are only ever added, at the end.
             values = [sample.value for sample in family.samples]
+            # After a reload, other windows may have the same values.
+            labels = hash(tuple(tuple(sample.labels.values()) for sample in family.samples))
             known = self._known.get((openmetrics, family.name))
-            if known is None or known[0] != values:
-                known = self._known[openmetrics, family.name] = values, encode(_One(family)).removesuffix(_EOF)
-            parts.append(known[1])
+            if known is None or known[:2] != (values, labels):
+                known = values, labels, encode(_One(family)).removesuffix(_EOF)
+                self._known[openmetrics, family.name] = known
+            parts.append(known[2])
         return b"".join((*parts, _EOF if openmetrics else b""))
 
 

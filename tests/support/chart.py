@@ -14,7 +14,7 @@ import yaml
 
 from tests.support.components import need
 from tests.support.kube import Kube
-from tools import source
+from tools import CRDS, source
 
 CHART = Path(__file__).parents[2] / "charts" / "mojaloop-image-patch-exporter"
 FIXTURES = sorted(CHART.glob("ci/*-values.yaml"))
@@ -98,6 +98,11 @@ def operator_crds() -> Path:
     return module / "example" / "prometheus-operator-crd"
 
 
+def gateway_crds() -> Path:
+    """The folder with the CRDs of the Gateway API's standard channel."""
+    return source("sigs.k8s.io/gateway-api", CRDS) / "config" / "crd" / "standard"
+
+
 def kubectl(kube: Kube, *arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run kubectl as the administrator."""
     (path,) = need("kubectl")
@@ -106,8 +111,9 @@ def kubectl(kube: Kube, *arguments: str | Path, text: str | None = None) -> subp
 
 
 def install_crds(kube: Kube) -> None:
-    """What kube-prometheus-stack brings."""
-    done = kubectl(kube, "apply", "--server-side", "--filename", operator_crds())
+    """What kube-prometheus-stack and a Gateway bring."""
+    route = gateway_crds() / "gateway.networking.k8s.io_httproutes.yaml"
+    done = kubectl(kube, "apply", "--server-side", "--filename", operator_crds(), "--filename", route)
     assert done.returncode == 0, done.stderr
     done = kubectl(kube, "wait", "crd", "--all", "--for", "condition=Established", "--timeout", "30s")
     assert done.returncode == 0, done.stderr

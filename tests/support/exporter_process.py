@@ -25,23 +25,40 @@ class Exporter:
         self,
         folder: Path,
         *,
-        kubeconfig: Path,
-        config: dict[str, Any],
-        environment: dict[str, str] | None = None,
+        config: dict[str, Any] | None,
+        kubeconfig: Path | None = None,
+        environment: dict[str, str | None] | None = None,
         port: int = 0,
     ) -> None:
+        """A process that is not started yet.
+
+        Args:
+            folder: for its files.
+            config: the configuration; without one, None.
+            kubeconfig: as the option; None gives none.
+            environment: variables to set, or to unset where they are None.
+            port: to listen on.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.log_file = folder / "exporter.log"
-        self._config = folder / "config.json"
-        self._config.write_text(json.dumps(config))  # JSON is YAML
+        self.config = folder / "config.json"
+        if config is not None:
+            self.configure(config)
         self._command = [
-            sys.executable, "-m", "exporter", "serve", "--config", str(self._config), "--kubeconfig", str(kubeconfig),
+            sys.executable, "-m", "exporter", "serve",
             "--listen", f"127.0.0.1:{port}", "--state-dir", str(folder / "state"),
+            *(() if config is None else ("--config", str(self.config))),
+            *(() if kubeconfig is None else ("--kubeconfig", str(kubeconfig))),
         ]  # fmt: skip
-        self._environment = {**os.environ, **(environment or {})}
+        variables = {**os.environ, **(environment or {})}
+        self._environment = {name: value for name, value in variables.items() if value is not None}
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
+
+    def configure(self, config: dict[str, Any]) -> None:
+        """Write the configuration file, also while the process runs."""
+        self.config.write_text(json.dumps(config))  # JSON is YAML
 
     def start(self) -> None:
         before = len(self.log())

@@ -8,13 +8,15 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from starlette.routing import BaseRoute
 
 from exporter.collector import Exposition
 from exporter.findings import Finding, Snapshot
 from exporter.limits import Limit
-from exporter.server import Server, listen
+from exporter.server import Pages, Server, listen
 from exporter.server.connections import Bounds
 from exporter.telemetry import Telemetry
 from exporter.workloads import ContainerType, WorkloadKey
@@ -109,17 +111,13 @@ def closed(client: socket.socket) -> bool:
 
 
 @contextlib.contextmanager
-def serving(containers: int = 1, *, bounds: Bounds | None = None) -> Iterator[Running]:
-    """A server whose page has so many containers."""
+def serving(
+    containers: int = 1, *, bounds: Bounds | None = None, routes: Sequence[BaseRoute] = ()
+) -> Iterator[Running]:
+    """A server whose page has so many containers, and more routes before its own."""
     telemetry, listener, exposition = Telemetry(), listen("127.0.0.1", 0), Exposition(snapshot(containers))
-    server = Server(
-        listener=listener,
-        telemetry=telemetry,
-        exposition=lambda: exposition,
-        findings=lambda: (b'{"format":', b"2}\n") if running.ready else (),
-        ready=lambda: running.ready,
-        bounds=bounds,
-    )
+    pages = Pages(telemetry=telemetry, exposition=lambda: exposition, ready=lambda: running.ready)
+    server = Server(listener=listener, routes=[*routes, *pages.routes()], exceeded=telemetry.exceeded, bounds=bounds)
     running = Running(listener.getsockname()[1], telemetry, server)
     started: list[asyncio.AbstractEventLoop] = []
 

@@ -138,6 +138,13 @@ class Page:
             )
         return self
 
+    def watched(self, values: str, *, workload: str = "central-ledger", **more: Any) -> Page:
+        """A watched image, which no command patches; `more` is what `container` accepts."""
+        more = {"advice": "Set the image where it runs.", **more}
+        return self.container(
+            values, kind="Image", namespace="", container="", workload=workload, patch="", rollback="", **more
+        )
+
     def unknown(
         self,
         values: str,
@@ -163,15 +170,24 @@ class Page:
         )
 
     def upgrade(
-        self, values: str, *, workload: str = "ledger", tag: str = "v1.0.0", latest: str = "v1.1.0", image: str = IMAGE
+        self,
+        values: str,
+        *,
+        workload: str = "ledger",
+        tag: str = "v1.0.0",
+        latest: str = "v1.1.0",
+        image: str = IMAGE,
+        kind: str = "Deployment",
+        namespace: str = "mojaloop",
+        container: str = "main",
     ) -> Page:
         return self.add(
             "mojaloop_image_upgrade_available",
             values,
-            namespace="mojaloop",
-            workload_kind="Deployment",
+            namespace=namespace,
+            workload_kind=kind,
             workload=workload,
-            container="main",
+            container=container,
             container_type="container",
             image=image,
             tag=tag,

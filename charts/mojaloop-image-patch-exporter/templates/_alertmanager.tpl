@@ -1,4 +1,4 @@
-{{/* alerts/alertmanager.yml as JSON, with the values of `slack`, and without the receivers that are there as examples. */}}
+{{/* alerts/alertmanager.yml as JSON, with the values of `slack` and without the receivers that are examples. */}}
 {{- define "image-patch.alertmanager" -}}
 {{- $config := include "image-patch.file" (list . "alerts/alertmanager.yml") | fromYaml -}}
 {{- if not $config.route -}}
@@ -23,7 +23,7 @@
     {{- $_ := set . "active_time_intervals" (list "image-patch-active") -}}
   {{- end -}}
 {{- end -}}
-{{- /* A value replaces that of our route and of the routes inside it; without one all of them keep theirs. */ -}}
+{{- /* A value overrides that of our route and of the routes inside it. Without a value, each route keeps its own. */ -}}
 {{- range $key, $value := dict "group_by" .Values.slack.groupBy "group_wait" .Values.slack.groupWait "group_interval" .Values.slack.groupInterval "repeat_interval" .Values.slack.repeatInterval -}}
   {{- if $value -}}
     {{- range $ours.routes -}}{{- $_ := unset . $key -}}{{- end -}}
@@ -41,8 +41,8 @@
 {{- toJson $config -}}
 {{- end }}
 
-{{/* A part of Alertmanager's configuration as an AlertmanagerConfig writes it: names in camel case, matchers in parts. Call with (dict "value"
-     VALUE); gives JSON with the same key. */}}
+{{/* A part of Alertmanager's configuration in the form of an AlertmanagerConfig: names in camel case, matchers in parts.
+     Call with (dict "value" VALUE). The result is JSON with the same key. */}}
 {{- define "image-patch.camel" -}}
 {{- $out := .value -}}
 {{- if kindIs "map" .value -}}

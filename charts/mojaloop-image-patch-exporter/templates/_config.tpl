@@ -1,4 +1,5 @@
-{{/* The exporter's configuration file: `config` as it stands, and where the chart mounts credentials and certificates. */}}
+{{/* The exporter's configuration file: `config` as it is, and what the chart sets itself: the API's port, and where
+     credentials and certificates are mounted. */}}
 {{- define "image-patch.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- range $registry, $secret := .Values.registrySecrets -}}
@@ -8,10 +9,24 @@
 {{- if or .Values.caBundle.configMap .Values.caBundle.secret -}}
   {{- $config = mustMerge $config (dict "ca_file" "/etc/ca-bundle/ca.crt") -}}
 {{- end -}}
+{{- if .Values.api.port -}}
+  {{- $config = mustMerge $config (dict "api" (dict "listen" ":9878")) -}}
+{{- end -}}
+{{- if .Values.api.existingSecret -}}
+  {{- $config = mustMerge $config (dict "api" (dict "token_file" "/etc/api-token/token")) -}}
+{{- end -}}
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* What the exporter has to list and watch, as rules of a role: for the kinds of the configuration and nothing else. */}}
+{{/* What needs new pods when it changes. The other keys apply to a running exporter, which reads its file again when the
+     kubelet has updated it, about a minute later. */}}
+{{- define "image-patch.restartConfig" -}}
+{{- $config := include "image-patch.config" . | fromYaml -}}
+{{- $config = omit $config "ca_file" "freezes" "images" "interval" "log" "proxy" "registries" "schedule" -}}
+{{- omit $config "strategy" "timezone" "watch" "windows" | toYaml -}}
+{{- end }}
+
+{{/* The rules of a role: to list and watch the kinds of the configuration, and nothing else. */}}
 {{- define "image-patch.roleRules" -}}
 {{- $all := list "Deployment" "StatefulSet" "DaemonSet" "ReplicaSet" "CronJob" "Job" "Pod" "ReplicationController" "Rollout" "DeploymentConfig" -}}
 {{- $kinds := dig "kubernetes" "kinds" $all .Values.config -}}

@@ -1,5 +1,5 @@
-{{/* Stops with a sentence. `helm lint` ignores `fail`, so a broken chart would pass it: the template of that name does not
-     exist, which is an error there too, and Helm prints the name. */}}
+{{/* Stops with a message. `helm lint` ignores `fail`, so invalid values would pass it. Including a template that does not
+     exist is an error for `helm lint` too, and Helm prints its name, which is the message. */}}
 {{- define "image-patch.refuse" -}}
 {{- fail . -}}
 {{- include . nil -}}
@@ -30,7 +30,7 @@ app.kubernetes.io/name: {{ include "image-patch.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* Of the pod of `helm test`: neither the Service nor the budget selects it, and the NetworkPolicy lets it in. */}}
+{{/* The labels of the pod of `helm test`. The Service and the budget do not select it, and the NetworkPolicy lets it in. */}}
 {{- define "image-patch.testLabels" -}}
 app.kubernetes.io/name: {{ include "image-patch.name" . | trunc 58 | trimSuffix "-" }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -47,11 +47,16 @@ app.kubernetes.io/part-of: mojaloop
 {{- end }}
 {{- end }}
 
-{{/* The labels of an object that the Prometheus operator selects by label; an object's own go before the common ones.
+{{/* The labels of an object that the Prometheus operator selects by label. Its own labels override the common ones.
      Call with (list $ OWN-LABELS). */}}
 {{- define "image-patch.operatorLabels" -}}
 {{- $root := first . -}}
 {{- mustMergeOverwrite (include "image-patch.labels" $root | fromYaml) $root.Values.prometheusOperator.labels (last .) | toYaml -}}
+{{- end }}
+
+{{/* Whether a cluster is watched. Without one the exporter needs no rights and no account's token. */}}
+{{- define "image-patch.cluster" -}}
+{{- if dig "kubernetes" "enabled" true .Values.config }}yes{{ end -}}
 {{- end }}
 
 {{- define "image-patch.serviceAccountName" -}}
@@ -62,9 +67,9 @@ app.kubernetes.io/part-of: mojaloop
 {{- end -}}
 {{- end }}
 
-{{/* The image. A digest decides what runs; the tag next to it is for people. Without a repository it is the project's own, which
-     has the tags of releases and no other: a pod would wait in ImagePullBackOff. `fail` is enough here, as `helm lint` has to
-     accept the chart without values. */}}
+{{/* The image. A digest decides what runs; the tag next to it is for people. Without `image.repository` it is the project's
+     own, which has only the tags of releases: with any other tag, a pod would wait in ImagePullBackOff. `fail` is enough
+     here, because `helm lint` must accept the chart without values. */}}
 {{- define "image-patch.image" -}}
 {{- $image := .Values.image -}}
 {{- $released := eq (index .Chart.Annotations "image-patch.mojaloop.io/released") .Chart.AppVersion -}}
@@ -77,8 +82,8 @@ app.kubernetes.io/part-of: mojaloop
 {{- with $image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
-{{/* The Secrets that the image is pulled with, of this chart and of all charts of an umbrella. Those are names in some charts and
-     objects in others, so both are accepted. */}}
+{{/* The Secrets that the image is pulled with: those of this chart, and the global ones of an umbrella chart. Some umbrella
+     charts have names there and others have objects, so both are accepted. */}}
 {{- define "image-patch.imagePullSecrets" -}}
 {{- $secrets := list -}}
 {{- range concat .Values.imagePullSecrets (default list .Values.global.imagePullSecrets) -}}
@@ -90,8 +95,8 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* The volume of a registry's Secret. Names of Secrets may be longer than those of volumes, and have dots: a hash tells two of
-     the same beginning apart. Call with the Secret's name. */}}
+{{/* The volume of a registry's Secret. The name of a Secret may have dots and be longer than the name of a volume. Then it is
+     shortened, and a hash keeps it unique. Call with the Secret's name. */}}
 {{- define "image-patch.registryVolume" -}}
 {{- if and (le (len .) 54) (not (contains "." .)) -}}
 registry-{{ . }}
@@ -100,12 +105,12 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- end -}}
 {{- end }}
 
-{{/* A StatefulSet where each replica keeps its catalogue in a claim of its own. */}}
+{{/* A StatefulSet if each replica keeps its catalogue in its own claim. */}}
 {{- define "image-patch.kind" -}}
 {{- ternary "StatefulSet" "Deployment" (and .Values.persistence.enabled (not .Values.persistence.existingClaim)) -}}
 {{- end }}
 
-{{/* A text file of the chart's; the folders are symbolic links, which some tools lose without a word. Call with (list $ PATH). */}}
+{{/* A text file of the chart. Its folder is a symbolic link, which some tools drop silently. Call with (list $ PATH). */}}
 {{- define "image-patch.file" -}}
 {{- $text := (first .).Files.Get (last .) -}}
 {{- if not (trim $text) -}}
@@ -114,7 +119,7 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- $text -}}
 {{- end }}
 
-{{/* Whether Slack has been given a webhook. */}}
+{{/* Whether there is a webhook of Slack. */}}
 {{- define "image-patch.hasSlack" -}}
 {{- if or .Values.slack.webhookUrl .Values.slack.existingSecret }}yes{{ end -}}
 {{- end }}
@@ -123,13 +128,16 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- default (printf "%s-slack" (include "image-patch.fullname" .)) .Values.slack.existingSecret -}}
 {{- end }}
 
-{{/* Values that cannot be right, with what to do about it. Included where every rendering comes by. */}}
+{{/* Refuses values that cannot be right, and says what to do. Included in the template that is always rendered. */}}
 {{- define "image-patch.validate" -}}
 {{- $include := dig "namespaces" "include" list .Values.config -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- include "image-patch.refuse" "serviceMonitor.enabled and podMonitor.enabled: every container would be scraped twice; enable one of them" -}}
 {{- end -}}
-{{- if not .Values.rbac.clusterWide -}}
+{{- if and (not (include "image-patch.cluster" .)) (not .Values.config.watch) -}}
+{{- include "image-patch.refuse" "config.kubernetes.enabled is false, and config.watch is empty: there is nothing to watch. List images under config.watch" -}}
+{{- end -}}
+{{- if and (include "image-patch.cluster" .) (not .Values.rbac.clusterWide) -}}
   {{- if not $include -}}
   {{- include "image-patch.refuse" "rbac.clusterWide is false, and config.namespaces.include is empty: name the namespaces to watch there" -}}
   {{- end -}}
@@ -163,6 +171,25 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- if and .Values.grafanaOperator.enabled (not .Values.dashboards.enabled) -}}
 {{- include "image-patch.refuse" "grafanaOperator.enabled needs dashboards.enabled: its objects refer to the dashboards' ConfigMaps" -}}
 {{- end -}}
+{{- if and .Values.api.port (eq (int .Values.api.port) (int .Values.service.port)) -}}
+{{- include "image-patch.refuse" "api.port and service.port are the same: give the API a port of its own, or leave api.port empty" -}}
+{{- end -}}
+{{- range $value, $exposed := dict "ingress" .Values.ingress "route" .Values.route -}}
+  {{- if $exposed.enabled -}}
+    {{- if not $.Values.api.port -}}
+    {{- include "image-patch.refuse" (printf "%s.enabled needs api.port: without a port of its own for the API, the metrics would be exposed too" $value) -}}
+    {{- end -}}
+    {{- if and $.Values.networkPolicy.enabled (not $.Values.networkPolicy.apiFrom) -}}
+    {{- include "image-patch.refuse" (printf "%s.enabled and networkPolicy.enabled: name the pods of the controller under networkPolicy.apiFrom, which is empty, so that the policy lets them in" $value) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- include "image-patch.refuse" "ingress.enabled needs ingress.hosts: name the host, such as [{host: patches.example.org}]" -}}
+{{- end -}}
+{{- if and .Values.route.enabled (not .Values.route.parentRefs) -}}
+{{- include "image-patch.refuse" "route.enabled needs route.parentRefs: name the Gateway, such as [{name: public, namespace: gateways}]" -}}
+{{- end -}}
 {{- if and .Values.caBundle.configMap .Values.caBundle.secret -}}
 {{- include "image-patch.refuse" "caBundle.configMap and caBundle.secret: give one of them" -}}
 {{- end -}}
@@ -173,7 +200,7 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- end -}}
 {{- end }}
 
-{{/* Roles are in other namespaces, or in none: our own namespace in their names keeps two releases of one name apart. */}}
+{{/* Roles are in other namespaces or in none. The release's namespace in their names makes them unique. */}}
 {{- define "image-patch.roleName" -}}
 {{- printf "%s-%s" (include "image-patch.namespace" .) (include "image-patch.fullname" .) -}}
 {{- end }}

@@ -1,13 +1,16 @@
-{{/* The pod, of the Deployment and of the StatefulSet. */}}
+{{/* The pod of the Deployment or StatefulSet. */}}
 {{- define "image-patch.pod" -}}
 metadata:
   annotations:
-    {{- mustMerge (dict "checksum/config" (include "image-patch.config" . | sha256sum)) .Values.podAnnotations | toYaml | nindent 4 }}
+    {{- mustMerge (dict "checksum/config" (include "image-patch.restartConfig" . | sha256sum)) .Values.podAnnotations | toYaml | nindent 4 }}
   labels:
     {{- mustMergeOverwrite (include "image-patch.labels" . | fromYaml) .Values.podLabels | toYaml | nindent 4 }}
 spec:
   {{- include "image-patch.imagePullSecrets" . | nindent 2 }}
   serviceAccountName: {{ include "image-patch.serviceAccountName" . }}
+  {{- if not (include "image-patch.cluster" .) }}
+  automountServiceAccountToken: false
+  {{- end }}
   enableServiceLinks: false
   securityContext:
     {{- toYaml .Values.podSecurityContext | nindent 4 }}
@@ -30,6 +33,10 @@ spec:
       ports:
         - name: http
           containerPort: 9877
+        {{- if .Values.api.port }}
+        - name: api
+          containerPort: 9878
+        {{- end }}
       startupProbe:
         httpGet: {path: /-/healthy, port: http}
         {{- toYaml .Values.startupProbe | nindent 8 }}
@@ -52,6 +59,11 @@ spec:
         {{- range values .Values.registrySecrets | uniq | sortAlpha }}
         - name: {{ include "image-patch.registryVolume" . }}
           mountPath: /etc/registries/{{ . }}
+          readOnly: true
+        {{- end }}
+        {{- if .Values.api.existingSecret }}
+        - name: api-token
+          mountPath: /etc/api-token
           readOnly: true
         {{- end }}
         {{- if or .Values.caBundle.configMap .Values.caBundle.secret }}
@@ -81,6 +93,15 @@ spec:
         secretName: {{ . }}
         items:
           - {key: .dockerconfigjson, path: config.json}
+    {{- end }}
+    {{- with .Values.api }}
+    {{- if .existingSecret }}
+    - name: api-token
+      secret:
+        secretName: {{ .existingSecret }}
+        items:
+          - {key: {{ .secretKey | quote }}, path: token}
+    {{- end }}
     {{- end }}
     {{- with .Values.caBundle }}
     {{- if .configMap }}
@@ -122,7 +143,7 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* Where a pod may run and how it looks up names, of the exporter and of the test. */}}
+{{/* Scheduling and DNS of the exporter's pods and of the test's pod. */}}
 {{- define "image-patch.placement" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:

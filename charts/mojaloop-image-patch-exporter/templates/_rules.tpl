@@ -1,4 +1,5 @@
-{{/* The shipped rules as JSON, with other values at their marked places ("# value: NAME"), without the alerts that are switched off. */}}
+{{/* The shipped rules as JSON, with the values of `prometheusRule` at the places marked "# value: NAME", and without disabled
+     alerts. */}}
 {{- define "image-patch.rules" -}}
 {{- $text := include "image-patch.file" (list . "alerts/mojaloop-image-patch.rules.yml") -}}
 {{- range $name, $value := .Values.prometheusRule.values -}}

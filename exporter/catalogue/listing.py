@@ -1,0 +1,93 @@
+"""All tags of a repository in the order of their versions, read in slices so that nobody else waits.
+
+Questions about running tags read ranges (`tags.read`); a list for people has every kind of tag, and each prefix.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from dataclasses import dataclass
+
+from exporter.catalogue.schema import DamagedError
+from exporter.catalogue.tags import epoch_seconds, is_known
+from exporter.images import Repository, is_tag
+from exporter.versions import TagKind, describe
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTag:
+    """A tag of a list.
+
+    Attributes:
+        name: the tag.
+        kind: what it is.
+        published: epoch seconds of its publish time; None where it is unknown.
+    """
+
+    name: str
+    kind: TagKind
+    published: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TagListing:
+    """The tags of a repository.
+
+    Attributes:
+        count: how many are known.
+        tags: the highest of them, from the lowest to the highest.
+    """
+
+    count: int
+    tags: tuple[KnownTag, ...]
+
+
+class Reading:
+    """A list that is being read.
+
+    Args:
+        repository: whose tags.
+        most: how many are kept, the highest ones.
+
+    Attributes:
+        listing: the result; None before, and where the repository was never looked up.
+    """
+
+    def __init__(self, repository: Repository, most: int) -> None:
+        self._repository = repository
+        self._most = most
+        self._generation: int | None = None
+        self._after: tuple[str, bytes, str] = ("", b"", "")
+        self._highest: list[tuple[tuple[object, ...], KnownTag]] = []
+        self._count = 0
+        self.listing: TagListing | None = None
+
+    def advance(self, db: sqlite3.Connection, *, generation: int, slice_tags: int) -> bool:
+        """Read a slice; whether that was the last one."""
+        if generation != self._generation:
+            # What was read so far is of a database that is gone.
+            if not is_known(db, self._repository):
+                return True
+            self._generation, self._after, self._highest, self._count = generation, ("", b"", ""), [], 0
+        rows = db.execute(
+            "SELECT line, rank, release.name, published FROM release JOIN repository ON repository.id = repository"
+            " WHERE repository.name = ? AND (line, rank, release.name) > (?, ?, ?)"
+            " ORDER BY line, rank, release.name LIMIT ?",
+            (str(self._repository), *self._after, slice_tags),
+        ).fetchall()
+        for line, rank, name, published in rows:
+            if not (isinstance(line, str) and isinstance(rank, bytes) and isinstance(name, str) and is_tag(name)):
+                raise DamagedError("a tag has columns of the wrong types")
+            if (described := describe(name)) is None:
+                raise DamagedError("the name of a tag is not a version")
+            at = None if published is None else epoch_seconds(published)
+            self._highest.append((described.order, KnownTag(name, described.kind, at)))
+            self._after = line, rank, name
+        self._count += len(rows)
+        last = len(rows) < slice_tags
+        if last or len(self._highest) > 2 * self._most:
+            self._highest = heapq.nlargest(self._most, self._highest, key=lambda one: one[0])
+        if last:
+            self.listing = TagListing(self._count, tuple(tag for _, tag in reversed(self._highest)))
+        return last

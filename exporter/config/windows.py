@@ -1,0 +1,169 @@
+"""The keys `windows` and `freezes`: when workloads may be patched.
+
+A mistake here is refused rather than guessed at: a window that is open at another time than was meant patches a payment
+hub in the middle of the day.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from exporter.config import globs, parsers
+from exporter.config.document import Node
+from exporter.config.parsers import Parser
+from exporter.config.suggest import closest
+from exporter.cron import first_moment
+from exporter.windows import LONGEST_SECONDS, Freeze, Window
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
+_SHORTEST_SECONDS = 60.0
+_YEARS = range(2000, 2200)
+_MOMENT = "a time with its zone, such as 2026-12-24T18:00:00+03:00, or a date"
+
+
+@dataclass(frozen=True, slots=True)
+class EntryKey:
+    """A key of an entry.
+
+    Attributes:
+        name: as it is written.
+        parse: from the node to the value.
+        help: one or two sentences, in Markdown.
+        default: what happens without it, or `required`.
+    """
+
+    name: str
+    parse: Parser
+    help: str
+    default: str = "required"
+
+
+def _name(node: Node) -> str:
+    if not isinstance(node.value, str) or not _NAME.fullmatch(node.value):
+        node.wrong("a name of letters, digits, '-', '_' and '.', at most 63, such as weeknights")
+    return str(node.value)
+
+
+def _duration(node: Node) -> float:
+    seconds = parsers.duration(node)
+    if not _SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+        node.wrong("a duration from 1m to 7d")
+    return seconds
+
+
+def _patterns(parse: Parser) -> Parser:
+    def some(node: Node) -> tuple[str, ...]:
+        found: tuple[str, ...] = parse(node)
+        if not found:
+            node.wrong("at least one pattern; without the key, the window is for all")
+        return found
+
+    return some
+
+
+def _moment(node: Node) -> date:
+    """A time with its zone, or a date; YAML reads both without quotes."""
+    value: Any = node.value
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value) if len(value) == len("2026-12-24") else datetime.fromisoformat(value)
+        except ValueError:
+            node.wrong(_MOMENT)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            node.wrong(_MOMENT, found=f"{value.isoformat()} without a zone")
+    elif not isinstance(value, date):
+        node.wrong(_MOMENT)
+    found: date = value
+    if found.year not in _YEARS:
+        node.wrong(f"a year from {_YEARS[0]} to {_YEARS[-1]}", found=found.isoformat())
+    return found
+
+
+WINDOW_KEYS = (
+    EntryKey("name", _name, "What metrics and messages call it. No two windows have the same name."),
+    EntryKey("schedule", parsers.schedule, "When it opens: five fields of cron."),
+    EntryKey("duration", _duration, "How long it is open, from `1m` to `7d`: real time, also where clocks change."),
+    EntryKey("timezone", parsers.timezone, "The time zone (IANA) of `schedule`.", "the key `timezone`"),
+    EntryKey("namespaces", _patterns(globs.namespaces), "The namespaces (globs) that it is for.", "all"),
+    EntryKey(
+        "workloads",
+        _patterns(globs.workloads),
+        "The workloads that it is for, as globs over `NAMESPACE/KIND/NAME`. With `namespaces`, both have to match.",
+        "all",
+    ),
+)
+FREEZE_KEYS = (
+    EntryKey("name", _name, "What messages call it.", "none"),
+    EntryKey(
+        "from",
+        _moment,
+        "When it begins: a time with its zone (RFC 3339), such as `2026-12-24T18:00:00+03:00`, or a date.",
+    ),
+    EntryKey("to", _moment, "When it ends. A date is part of the freeze."),
+    EntryKey("timezone", parsers.timezone, "The time zone (IANA) of dates.", "the key `timezone`"),
+)
+
+
+def parse_windows(node: Node) -> tuple[Window, ...]:
+    """A list of windows, each with a name of its own."""
+    return _entries(node, WINDOW_KEYS, _window)
+
+
+def parse_freezes(node: Node) -> tuple[Freeze, ...]:
+    """A list of freezes."""
+    return _entries(node, FREEZE_KEYS, _freeze)
+
+
+def _entries(node: Node, keys: tuple[EntryKey, ...], make: Callable[[Node, dict[str, Any]], Any]) -> tuple[Any, ...]:
+    known = {key.name: key for key in keys}
+    made: list[Any] = []
+    names: dict[str, Node] = {}
+    for item in node.items():
+        given: dict[str, Node] = {}
+        for name, value in item.entries():
+            if name not in known:
+                value.refuse(f"unknown key{closest(name, known)}")
+            if value.value is not None:  # a key without a value is not set
+                given[name] = value
+        for key in keys:
+            if key.default == "required" and key.name not in given:
+                item.refuse(f"the key {key.name} is missing")
+        zone = parsers.timezone(given["timezone"]) if "timezone" in given else node.zone
+        values = {name: known[name].parse(replace(value, zone=zone)) for name, value in given.items()}
+        if (named := values.get("name")) in names:
+            item.refuse(f"the name {named} is that of {names[named].path} too; give one of them another name")
+        if named is not None:
+            names[named] = item
+        made.append(make(replace(item, zone=zone), values))
+    return tuple(made)
+
+
+def _window(_item: Node, values: dict[str, Any]) -> Window:
+    return Window(
+        name=values["name"],
+        cron=values["schedule"],
+        duration=values["duration"],
+        namespaces=values.get("namespaces", ()),
+        workloads=values.get("workloads", ()),
+    )
+
+
+def _freeze(item: Node, values: dict[str, Any]) -> Freeze:
+    start, end = values["from"], values["to"]
+    begin = _epoch(start, item)
+    until = _epoch(end if isinstance(end, datetime) else end + timedelta(days=1), item)
+    if begin >= until:
+        item.wrong("from before to", found=f"from {start.isoformat()} and to {end.isoformat()}")
+    return Freeze(start=begin, end=until, name=values.get("name", ""))
+
+
+def _epoch(moment: date, item: Node) -> float:
+    """Epoch seconds of a time, or of the beginning of a date."""
+    if not isinstance(moment, datetime):
+        moment = first_moment(datetime.combine(moment, time()), item.zone)
+    return moment.astimezone(UTC).timestamp()

@@ -1,0 +1,149 @@
+"""The configuration file, read again while the exporter runs: when its content changes, and on demand (SIGHUP).
+
+The content is compared every few seconds, because nothing else works everywhere: a ConfigMap changes by the swap of a
+symbolic link in another folder, an editor replaces the file, and network file systems notify nobody. New content is
+used once two readings in a row agree: a file that is being written is valid YAML at many lengths, and an empty one is a
+configuration too.
+
+An invalid file is logged and counted, and changes nothing. Reading and parsing happen in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from exporter.config import Configuration, ConfigurationError, content_of, differing
+from exporter.telemetry import Telemetry
+
+_log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 2.0
+# A file that is being replaced may be gone for a moment.
+_CHECKS_UNTIL_GONE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationSource:
+    """Where a configuration came from.
+
+    Attributes:
+        path: of the file; None if there is none.
+        load: from its content to the configuration; the environment and command-line options still take precedence.
+        content: what the file held when it was loaded first.
+        requested: set to have the file loaded again now, even if its content is the same: the files that it names may
+            have changed.
+    """
+
+    path: Path | None
+    load: Callable[[bytes | None], Configuration]
+    content: bytes | None = None
+    requested: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Reloader:
+    """Follows the file of a configuration while `run` runs.
+
+    Args:
+        source: where the configuration came from.
+        configuration: what is in force.
+        apply: called with each new configuration, as far as it applies without a restart, and the names of the keys to
+            apply. `registries` is always one of them if the load was requested: it names files.
+        telemetry: the exporter's own metrics.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        source: ConfigurationSource,
+        configuration: Configuration,
+        *,
+        apply: Callable[[Configuration, Collection[str]], Awaitable[None]],
+        telemetry: Telemetry,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._configuration = configuration
+        self._apply = apply
+        self._telemetry = telemetry
+        self._clock = clock
+        # The content that was tried last; None where the file could not be read.
+        self._tried = source.content
+        self._unconfirmed: bytes | None = None
+        self._unread = 0
+        # The default executor would wait for names that DNS does not answer.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="configuration")
+
+    async def run(self, *, seconds: float = CHECK_SECONDS) -> None:
+        """Follow the file until cancelled.
+
+        Args:
+            seconds: from one check to the next.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._source.requested.wait()
+            except TimeoutError:
+                await self.check()
+            else:
+                self._source.requested.clear()
+                await self.check(requested=True)
+
+    async def check(self, *, requested: bool = False) -> None:
+        """Compare the file once, and use what is new.
+
+        Args:
+            requested: whether to use it at once, whatever it holds.
+        """
+        path = self._source.path
+        if path is None:
+            if requested:
+                _log.warning("SIGHUP: there is no configuration file to load; name one with --config")
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            content = await loop.run_in_executor(self._thread, content_of, path)
+        except ConfigurationError as error:
+            self._unread += 1
+            if requested or self._unread == _CHECKS_UNTIL_GONE:
+                self._tried = self._unconfirmed = None
+                self._refuse(error)
+            return
+        self._unread = 0
+        confirmed = requested or content == self._unconfirmed
+        self._unconfirmed = content
+        if not confirmed or (content == self._tried and not requested):
+            return
+        self._tried = content
+        try:
+            loaded = await loop.run_in_executor(self._thread, self._source.load, content)
+        except ConfigurationError as error:
+            self._refuse(error)
+            return
+        await self._use(loaded, requested=requested)
+
+    async def _use(self, loaded: Configuration, *, requested: bool) -> None:
+        changed = differing(self._configuration, loaded)
+        later = [key for key in changed if not key.live]
+        # Until the restart they keep the values that the parts were made with.
+        kept = {key.field: getattr(self._configuration, key.field) for key in later}
+        self._configuration = replace(loaded, **kept)
+        live = [key.name for key in changed if key.live]
+        await self._apply(self._configuration, {*live, *(("registries",) if requested else ())})
+        self._telemetry.config_reloads.labels("success").inc()
+        self._telemetry.config_loaded(self._clock())
+        what = f"{', '.join(live)} changed" if live else "nothing changed that applies without a restart"
+        _log.info("the configuration was loaded again: %s", what)
+        if later:
+            _log.warning("%s: changed; restart to apply", ", ".join(key.name for key in later))
+
+    def _refuse(self, error: ConfigurationError) -> None:
+        _log.error("the configuration was not loaded again, and the one before stays in force: %s", error)
+        self._telemetry.config_reloads.labels("failure").inc()
+        self._telemetry.config_last_reload_successful.set(0)

@@ -1,0 +1,108 @@
+"""When a repository is due after its last lookup: after an interval, or at the next tick of a schedule.
+
+What is due is the same for every replica and after every restart: it depends on the last lookup and the repository's
+name alone. A last lookup counts for the tick before it, however it came about, so a host that slept past some ticks
+looks up once. After a failure a lookup is retried between these times, sooner at first and then later and later.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+from exporter.cron import Cron
+from exporter.images import Repository
+from exporter.reasons import Reason
+
+# Repositories with the same interval drift apart, so that lookups are spread over time.
+_DRIFT = 0.1
+# The lookups of one tick are spread over a minute; over half of the time to the next tick, where that is less.
+_SPREAD_SECONDS = 60.0
+# Failures are retried, and budgets fill up, between the ticks of a schedule as with this interval, the default one.
+_PACE_SECONDS = 3600.0
+# After a failed lookup: the first wait, which grows with each further failure.
+_FIRST_RETRY_SECONDS = 10.0
+# A reason that looks permanent: the wait grows faster, and beyond the interval.
+LOOKS_PERMANENT = frozenset({Reason.NOT_FOUND, Reason.UNAUTHORIZED, *(reason for reason in Reason if reason.permanent)})
+"""Reasons of failures that more time will hardly change, but another tag or credential may."""
+_LONGEST_RETRY_SECONDS = 86400.0
+_LONGEST_RETRY_INTERVALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """An interval in seconds."""
+
+    interval: float
+
+    @property
+    def longest(self) -> float:
+        """Seconds between two regular lookups, at most."""
+        return self.interval
+
+    @property
+    def pace(self) -> float:
+        """The interval that retries and budgets are measured by, in seconds."""
+        return self.interval
+
+    def due(self, repository: Repository, last: float) -> float:
+        """When a repository is due that was last looked up then; both in epoch seconds."""
+        return last + self.interval * (1 + _DRIFT * _share(repository))
+
+
+@dataclass(slots=True)
+class Ticks:
+    """The ticks of a schedule, with its longest gap in seconds."""
+
+    cron: Cron
+    longest: float
+    # A moment, the tick after it and the one after that: most repositories were looked up after the same tick.
+    _known: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), compare=False, repr=False)
+
+    @property
+    def pace(self) -> float:
+        """The interval that retries and budgets are measured by, in seconds: a weekly schedule retries within hours."""
+        return min(self.longest, _PACE_SECONDS)
+
+    def due(self, repository: Repository, last: float) -> float:
+        """When a repository is due that was last looked up then; both in epoch seconds."""
+        begin, tick, following = self._known
+        if not begin <= last < tick:
+            tick = self.cron.after(last)
+            following = self.cron.after(tick)
+            self._known = last, tick, following
+        return tick + _share(repository) * min(_SPREAD_SECONDS, (following - tick) / 2)
+
+
+Timetable = Every | Ticks
+
+
+def timetable(interval: float, cron: Cron | None, *, now: float) -> Timetable:
+    """The timetable of a configuration: the schedule if there is one, otherwise the interval (seconds).
+
+    Args:
+        interval: seconds between two lookups of a repository.
+        cron: the schedule.
+        now: epoch seconds; the longest gap is that of the year from here on.
+    """
+    return Every(interval) if cron is None else Ticks(cron, cron.longest_gap(now))
+
+
+def retry_wait(pace: float, reason: Reason, failures: int) -> float:
+    """Seconds to wait after a failed lookup.
+
+    Args:
+        pace: of the timetable.
+        reason: why it failed.
+        failures: how many lookups in a row failed, at least 1.
+    """
+    growth, longest = 2.0, pace
+    if reason in LOOKS_PERMANENT:
+        growth = 4.0
+        longest = max(longest, min(_LONGEST_RETRY_INTERVALS * longest, _LONGEST_RETRY_SECONDS))
+    return min(longest, _FIRST_RETRY_SECONDS * growth ** min(failures - 1, 20))
+
+
+def _share(repository: Repository) -> float:
+    """A number from 0 up to 1 that is a repository's own, in every process."""
+    return zlib.crc32(str(repository).encode()) / 2**32

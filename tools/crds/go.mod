@@ -1,0 +1,7 @@
+// Custom resource definitions that tests install, pinned by go.sum. Nothing is built, so there is no Go code that
+// imports this, and `go mod tidy` would remove it.
+module tools/crds
+
+go 1.26.0
+
+require sigs.k8s.io/gateway-api v1.6.3
