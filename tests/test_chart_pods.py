@@ -15,7 +15,7 @@ EVERYTHING = ("--values", CHART / "ci" / "everything-values.yaml")
 EVERY_KEY = yaml.safe_load((ROOT / "tests" / "data" / "config" / "good" / "every-key.yaml").read_text())
 # The chart sets these itself, and these keys of `patcher`.
 OF_THE_CHART = {"api", "ca_file", "listen", "state_dir"}
-OF_THE_RELEASE = {"lease_namespace", "lease_name", "own_release", "verified_approvers"}
+OF_THE_RELEASE = {f"patcher.{key}" for key in ("lease_namespace", "lease_name", "own_release", "verified_approvers")}
 
 
 # The catalogue.
@@ -91,8 +91,8 @@ def test_pods_restart_for_keys_that_do_not_apply_to_a_running_exporter_and_only_
     if group == "kubernetes":
         value = {"kinds": value["kinds"]}
     if group == "patcher":
-        value = {key: inner for key, inner in value.items() if key not in OF_THE_RELEASE}
-    live = {key.live for key in KEYS if key.name.partition(".")[0] == group}
+        value = {key: inner for key, inner in value.items() if f"patcher.{key}" not in OF_THE_RELEASE}
+    live = {key.live for key in KEYS if key.name.partition(".")[0] == group and key.name not in OF_THE_RELEASE}
     assert (checksum() == checksum(*values(**{f"config.{group}": value}))) is (live == {True})
 
 

@@ -34,7 +34,8 @@ def named(path: Path) -> str:
 
 def values(**more: Any) -> list[str]:
     """Helm's arguments for these values."""
-    return [f"--set-json={key}={json.dumps(value)}" for key, value in more.items()]
+    # YAML has dates, JSON has not.
+    return [f"--set-json={key}={json.dumps(value, default=str)}" for key, value in more.items()]
 
 
 class Loader(yaml.CSafeLoader):
