@@ -2,7 +2,9 @@
 
 A real `serve` process watches 1,000 repositories of 3,000 tags, which it reads from a catalogue on disk. vegeta asks it
 from the other core, and Prometheus' request is timed at the same time. Figures depend on the machine and on what else
-it does: the load average is printed with them.
+it does: the load average is printed with them. On two cores that do nothing else there should be 1,500 answers a
+second, and at 200 a second 99 % of them within 20 ms, scrapes that take at most twice as long as when nobody asks, and
+less than 1 MiB of memory for ten repositories.
 """
 
 from __future__ import annotations
@@ -21,22 +23,18 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.catalogue import FILE, Catalogue
-from exporter.demo import StandInCluster, serving
 from exporter.images import Repository
 from exporter.telemetry import Telemetry
 from exporter.versions import STRATEGY_NAMES
 from tools import cache, folder
 
 LOAD = Path(__file__).parent / "load"
-NAMESPACES = 10
 SECONDS = 10
-# What is demanded of two cores.
-ANSWERS_A_SECOND, P99_AT_200, MIB_PER_TEN, SCRAPE_RATIO = 1_500, 0.020, 1.0, 2.0
 _SCRAPE = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encoding": "gzip"}
 
 
@@ -96,9 +94,13 @@ class Exporter:
     url: str
     pid: int
 
-    def mib(self) -> float:
+    def mib(self, what: str) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+        return int(re.search(rf"{what}:\s+(\d+)", status)[1]) / 1024
+
+    def page(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as found:
+            return found.read().decode()
 
     def scrape(self) -> float:
         """The seconds that a scrape takes."""
@@ -108,52 +110,32 @@ class Exporter:
         return time.perf_counter() - began
 
 
-@asynccontextmanager
-async def exporter(where: Path, repositories: int, running: str, place: Path | None) -> Iterator[Exporter]:
-    """`serve` on a stand-in cluster that runs each of these repositories."""
-    cluster = StandInCluster()
-    for number in range(repositories):
-        container = {"name": "main", "image": f"{image(number)}:{running}"}
-        name = f"service-{number:04d}"
-        cluster.put({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name, "namespace": f"hub-{number % NAMESPACES}"},
-            "spec": {"selector": {"matchLabels": {"a": name}}, "template": {"spec": {"containers": [container]}}},
-        })  # fmt: skip
-    async with serving(cluster.app) as api:
-        cluster.write_kubeconfig(where / "kubeconfig", api)
-        config = {
-            "listen": "127.0.0.1:0",
-            "state_dir": "" if place is None else str(place),
-            "interval": "24h",
-            "kubernetes": {"kubeconfig": str(where / "kubeconfig"), "context": "demo"},
-            # Nobody answers there: whatever is measured needs no registry.
-            "registries": {"docker.io": {"endpoint": "http://127.0.0.1:9", "allow_private": ["127.0.0.0/8"]}},
-        }
-        (where / "config.yaml").write_text(json.dumps(config))
-        log = (where / "log").open("w+")
-        command = [sys.executable, "-m", "exporter", "serve", "--config", str(where / "config.yaml")]
-        process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+@contextmanager
+def exporter(where: Path, repositories: int, running: str, place: Path | None) -> Iterator[Exporter]:
+    """`serve` with a watch list of these repositories; without a place its catalogue is empty."""
+    config = {
+        "listen": "127.0.0.1:0",
+        "state_dir": "" if place is None else str(place),
+        "interval": "24h",
+        "kubernetes": {"enabled": False},
+        "watch": [f"{image(number)}:{running}" for number in range(repositories)],
+        # Nobody answers there: whatever is measured needs no registry.
+        "registries": {"docker.io": {"endpoint": "http://127.0.0.1:9", "allow_private": ["127.0.0.0/8"]}},
+    }
+    (where / "config.yaml").write_text(json.dumps(config))
+    command = [sys.executable, "-m", "exporter", "serve", "--config", str(where / "config.yaml")]
+    state = "judged" if place else "unknown"
+    with (where / "log").open("w+") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             while (found := re.search(r"answers at (\S+)", (where / "log").read_text())) is None:
-                assert process.returncode is None, (where / "log").read_text()
-                await asyncio.sleep(0.1)
-            running_exporter = Exporter(found[1], process.pid)
-            judged = b'mojaloop_exporter_containers{state="judged"} %d.0' % (0 if place is None else repositories)
-            while judged not in await asyncio.to_thread(page, running_exporter.url):
-                await asyncio.sleep(0.2)
-            yield running_exporter
+                assert process.poll() is None, (where / "log").read_text()
+                time.sleep(0.1)
+            there = Exporter(found[1], process.pid)
+            while f'mojaloop_exporter_containers{{state="{state}"}} {repositories}.0' not in there.page():
+                time.sleep(0.2)
+            yield there
         finally:
             process.terminate()
-            await process.wait()
-            cluster.close()
-            log.close()
-
-
-def page(url: str) -> bytes:
-    with urllib.request.urlopen(f"{url}/metrics", timeout=30) as found:
-        return found.read()
 
 
 @dataclass(frozen=True)
@@ -167,20 +149,20 @@ class Attack:
     scrape: float
 
 
+def scrape(running: Exporter, seconds: list[float], done: threading.Event) -> None:
+    """Scrape twice a second until done; add the seconds of each."""
+    while not seconds or not done.wait(0.5):
+        seconds.append(running.scrape())
+
+
 def attack(running: Exporter, targets: Sequence[str], *, rate: int, clients: int = 200) -> Attack:
-    """Ask for some seconds, at a rate or (0) as fast as so many clients can; and scrape once a second meanwhile."""
+    """Ask for some seconds, at a rate or (0) as fast as so many clients can; and scrape meanwhile."""
     text = "\n".join(f"GET {running.url}{target}" for target in targets).encode()
     limit = [f"-rate={rate}/s"] if rate else ["-rate=0", f"-max-workers={clients}", f"-workers={clients}"]
     binary = str(vegeta())
     scrapes: list[float] = []
     done = threading.Event()
-
-    def scraping() -> None:
-        # Once more at the end, if all took too long for that.
-        while not scrapes or not done.wait(0.5):
-            scrapes.append(running.scrape())
-
-    thread = threading.Thread(target=scraping)
+    thread = threading.Thread(target=scrape, args=(running, scrapes, done))
     thread.start()
     try:
         results = subprocess.run(
@@ -204,26 +186,29 @@ def attack(running: Exporter, targets: Sequence[str], *, rate: int, clients: int
     )
 
 
-async def measure(repositories: int, count: int) -> None:
-    names = tags(count)
-    place = await asyncio.to_thread(kept, repositories, count)
+def measure(repositories: int, count: int) -> None:
+    names, newest = tags(count), tags(count)[-1]
+    place = kept(repositories, count)
     random.seed(1)
-    references = [f"/api/v1/images?reference={image(n)}:{names[-1]}" for n in range(repositories)]
+    references = [f"/api/v1/images?reference={image(number)}:{newest}" for number in range(repositories)]
     mixed = [
         f"/api/v1/images?reference={image(random.randrange(repositories))}:{random.choice(names)}&strategy={strategy}"
         for strategy in STRATEGY_NAMES
         for _ in range(repositories)
     ]
-    old = [f"/images/{image(n)}/{names[-1]}" for n in range(repositories)]
-    lists = [f"/api/v1/images/tags?repository={image(n)}" for n in range(min(20, repositories))]
+    old = [f"/images/{image(number)}/{newest}" for number in range(repositories)]
+    lists = [f"/api/v1/images/tags?repository={image(number)}" for number in range(min(20, repositories))]
     with tempfile.TemporaryDirectory() as folder_name:
         where = Path(folder_name)
-        async with exporter(where, repositories, names[-1], None) as running:
-            empty = running.mib()
-        async with exporter(where, repositories, names[-1], place) as running:
-            before = running.mib()
-            print(f"memory: {before:.0f} MiB; {empty:.0f} MiB with an empty catalogue")
-            idle = statistics.median([await asyncio.to_thread(running.scrape) for _ in range(20)])
+        with exporter(where, 1, newest, None) as running:
+            empty = running.mib("VmRSS")
+        with exporter(where, repositories, newest, place) as running:
+            print(f"memory: {running.mib('VmRSS'):.0f} MiB; {empty:.0f} MiB without these repositories")
+            alone: list[float] = []
+            done = threading.Event()
+            threading.Timer(SECONDS, done.set).start()
+            scrape(running, alone, done)
+            idle = statistics.median(alone)
             print(f"a scrape takes {idle * 1000:.1f} ms when nobody asks")
             for what, targets, rate in (
                 ("images at 200/s", references, 200),
@@ -233,17 +218,16 @@ async def measure(repositories: int, count: int) -> None:
                 ("the old API, 200 clients", old, 0),
                 ("any tag and strategy, 200 clients", mixed, 0),
             ):
-                load = os.getloadavg()[0]
-                found = await asyncio.to_thread(attack, running, targets, rate=rate)
+                load, found = os.getloadavg()[0], attack(running, targets, rate=rate)
                 print(
                     f"{what}: {found.rate:,.0f}/s, p50 {found.p50 * 1000:.1f} ms, p99 {found.p99 * 1000:.1f} ms,"
                     f" {found.statuses}; a scrape meanwhile {found.scrape * 1000:.1f} ms"
-                    f" ({found.scrape / idle:.1f} times); memory {running.mib():.0f} MiB; load {load:.1f}"
+                    f" ({found.scrape / idle:.1f} times); load {load:.1f}"
                 )
-            more = (running.mib() - empty) / (repositories / 10)
-            print(f"memory for ten repositories: {more:.2f} MiB, at most {MIB_PER_TEN}")
+            more = (running.mib("VmRSS") - empty) / (repositories / 10)
+            print(f"memory: {running.mib('VmHWM'):.0f} MiB at the peak; {more:.2f} MiB for ten repositories")
 
 
 if __name__ == "__main__":
-    arguments = [int(text) for text in sys.argv[1:]]
-    asyncio.run(measure(*(arguments + [1_000, 3_000][len(arguments) :])))
+    given = [int(text) for text in sys.argv[1:]]
+    measure(*(given + [1_000, 3_000][len(given) :]))

@@ -6,6 +6,8 @@ misses that failure.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from exporter import __version__
@@ -118,6 +120,12 @@ class Telemetry:
         )
         for limit in Limit:
             self.limits_exceeded.labels(limit.label)
+        self.api_requests = Counter(
+            "mojaloop_exporter_api_requests",
+            "Requests to the HTTP API that were answered, by status code.",
+            ["code"],
+            registry=self.registry,
+        )
         self.unexpected_errors = Counter(
             "mojaloop_exporter_unexpected_errors",
             "Answers of a registry or objects of the cluster that ran into a defect of the exporter; the log has the "
@@ -152,6 +160,11 @@ class Telemetry:
         """Note that the configuration was loaded, at epoch seconds."""
         self.config_last_reload_successful.set(1)
         self.config_last_reload_success.set(at)
+
+    def watch_api(self, codes: Iterable[int]) -> None:
+        """Start the counters of these status codes at 0."""
+        for code in codes:
+            self.api_requests.labels(str(code))
 
     def exceeded(self, limit: Limit) -> None:
         """Count input that was refused because it exceeded a limit."""

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from urllib.parse import quote
 
 import pytest
@@ -294,6 +295,26 @@ def test_findings_have_a_weak_validator_as_long_as_they_are_the_same(exporter):
     )  # fmt: skip
     assert json.loads(gzip.decompress(packed.body))["findings"] == answer.json()["findings"]
     assert len(packed.body) < len(answer.body) / 2
+
+
+def test_requests_are_counted_by_their_status(exporter):
+    def counted():
+        found = re.findall(
+            r'mojaloop_exporter_api_requests_total\{code="(\d+)"\} (\d+)', exporter.send("/metrics").body.decode()
+        )
+        return {int(code): int(count) for code, count in found}
+
+    before = counted()
+    assert {200, 204, 304, 400, 401, 403, 404, 405, 422, 503} == set(before)
+    etag = exporter.ask(f"{OLD}v1.0.0").headers["etag"]
+    exporter.ask(f"{OLD}v1.0.0", If_None_Match=etag)
+    exporter.ask(f"{OLD}latest")
+    after = counted()
+    assert {code: after[code] - before[code] for code in after if after[code] != before[code]} == {
+        200: 1,
+        304: 1,
+        422: 1,
+    }
 
 
 def test_a_body_is_refused(exporter):

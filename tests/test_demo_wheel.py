@@ -63,6 +63,13 @@ def test_reports_find_their_templates(run):
     assert run(*check).startswith("<!doctype html>\n")
 
 
+def test_it_has_the_files_of_the_page(installed):
+    sources, files = (root / "exporter" / "page" / "files" for root in (ROOT, installed))
+    found = {path.name: path.read_bytes() for path in files.iterdir()}
+    assert found == {path.name: path.read_bytes() for path in sources.iterdir()}
+    assert found.keys() == {"page.css", "page.html", "page.js"}
+
+
 def test_show_and_the_demo_run_from_it(run):
     ours = (sys.executable, "-m", "exporter")
     assert run(*ours, "show", "rules") == (ROOT / "alerts" / "mojaloop-image-patch.rules.yml").read_text()

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 PATTERNS = {
     r"beside": "in addition to, next to",
     r"anew": "again",
-    r"(?<!thing )(?<!body )(?<!one )(?<!where )(?<!what )(?<!who )(?<!how )else(?=[.;)])": "otherwise",
-    r"(?<!there )is no (?!longer|more|need|way|such)(?=\w)": "is not a",
+    r"(?<!thing\s)(?<!body\s)(?<!one\s)(?<!where\s)(?<!what\s)(?<!who\s)(?<!how\s)else(?=[.;)])": "otherwise",
+    r"(?<!there\s)is no (?!longer|more|need|way|such)(?=\w)": "is not a",
     r"goes before": "overrides",
     r"may not (?:list|watch|get)": "not permitted to",
     r"told to end": "shutting down",

@@ -22,6 +22,7 @@ from exporter.api.problems import ProblemError
 from exporter.api.replies import Headers, Reply, send_reply
 from exporter.logs import shown
 from exporter.query import RefusedError
+from exporter.telemetry import Telemetry
 
 LINKS = {
     "/api/v1/findings": "findings, as JSON",
@@ -41,9 +42,12 @@ class Api(BaseRoute):
     Args:
         handlers: what the operations are answered from.
         guard: who may ask.
+        telemetry: where requests are counted.
     """
 
-    def __init__(self, handlers: Handlers, guard: Guard) -> None:
+    def __init__(self, handlers: Handlers, guard: Guard, *, telemetry: Telemetry) -> None:
+        telemetry.watch_api(sorted({200, 204, 304, *(kind.status for kind in problems.KINDS)}))
+        self._requests = telemetry.api_requests
         self._handlers = handlers
         self._guard = guard
         self._encode = msgspec.json.Encoder().encode
@@ -63,7 +67,8 @@ class Api(BaseRoute):
             reply = self._problem(ProblemError(problems.OF_REFUSALS[error.refusal], str(error), reason=error.reason))
         except ProblemError as error:
             reply = self._problem(error)
-        await send_reply(reply, send, known=[value for name, value in headers if name == b"if-none-match"])
+        known = [value for name, value in headers if name == b"if-none-match"]
+        self._requests.labels(str(await send_reply(reply, send, known=known))).inc()
 
     async def _answer(self, scope: Scope, headers: Sequence[tuple[bytes, bytes]]) -> Reply:
         found = self._operation(scope["raw_path"])

@@ -56,8 +56,8 @@ def strong_etag(body: bytes) -> bytes:
     return b'"%s"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()
 
 
-async def send_reply(reply: Reply, send: Send, *, known: Iterable[bytes]) -> None:
-    """Send an answer; the server leaves the body out where the request is HEAD.
+async def send_reply(reply: Reply, send: Send, *, known: Iterable[bytes]) -> int:
+    """Send an answer, and return its status; the server leaves the body out where the request is HEAD.
 
     Args:
         reply: what to send.
@@ -81,6 +81,7 @@ async def send_reply(reply: Reply, send: Send, *, known: Iterable[bytes]) -> Non
             await asyncio.sleep(0)
         last = block
     await send({"type": "http.response.body", "body": last})
+    return status
 
 
 def _has(etag: bytes, known: Iterable[bytes]) -> bool:

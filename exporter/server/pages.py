@@ -35,11 +35,12 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
 }
-_PAGES = {
+PATHS = {
     "/metrics": "metrics, as text and OpenMetrics",
-    "/-/ready": "whether the cluster has been listed",
+    "/-/ready": "whether everything that is watched has been listed",
     "/-/healthy": "whether the process lives",
 }
+"""The pages about the exporter, each with what is there."""
 
 
 class Page(Protocol):
@@ -79,7 +80,7 @@ class Pages:
         self._own = OwnMetrics(telemetry.registry)
         self._exposition = exposition
         self._ready = ready
-        self._links = {**_PAGES, **(links or {})}
+        self._links = {**PATHS, **(links or {})}
         # One, so that what many clients ask for at once is rendered once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="server")
 
@@ -113,7 +114,9 @@ class Pages:
     async def _readiness(self, _request: Request) -> Response:
         if self._ready():
             return PlainTextResponse("ready\n", headers=HEADERS)
-        return PlainTextResponse("not ready: the cluster has not been listed yet\n", status_code=503, headers=HEADERS)
+        return PlainTextResponse(
+            "not ready: what is watched has not been listed yet\n", status_code=503, headers=HEADERS
+        )
 
     async def _landing(self, _request: Request) -> Response:
         links = "".join(f'<li><a href="{path}">{path}</a>: {escape(text)}</li>' for path, text in self._links.items())

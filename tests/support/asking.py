@@ -123,8 +123,8 @@ class Asking:
 def asking(
     folder: Path,
     *,
-    images: Mapping[str, str],
     tags: Mapping[str, Mapping[str, float]],
+    images: Mapping[str, str] | None = None,
     faults: Mapping[str, ASGIApp] | None = None,
     entries: Mapping[str, Mapping[str, Any]] | None = None,
     **configuration: Any,
@@ -133,15 +133,15 @@ def asking(
 
     Args:
         folder: for files.
-        images: what runs: an image for each name of a Deployment.
         tags: for each repository with registry, the epoch seconds when each tag was published.
+        images: what runs: an image for each name of a Deployment.
         faults: of the registries, by path.
         entries: keys of registries, by name.
         configuration: more of it.
     """
     registry, cluster = StandInRegistry(tags), StandInCluster()
     registry.faults.update(faults or {})
-    for name, image in images.items():
+    for name, image in (images or {}).items():
         document = body("Deployment", name, image)
         metadata = {**document["metadata"], "namespace": "hub"}
         cluster.put({"kind": "Deployment", "apiVersion": "apps/v1", **document, "metadata": metadata})
