@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv tools demo check test lint format bench dashboards readme chart lock clean
+.PHONY: help venv tools demo check test lint format bench dashboards screenshots readme chart lock clean
 # The tests on every core. Tests that share a fixture stay together, see tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder --durations 15
 
@@ -47,6 +47,9 @@ bench: venv ## speed and memory, by hand
 
 dashboards: venv ## write Grafana's dashboards as JSON
 	$(BIN)/python -m grafana.generate
+
+screenshots: tools ## the pictures of the page in docs/images, from the demo's hub
+	$(BIN)/python -m tools.screenshots
 
 readme: venv ## the generated tables of the documentation
 	$(BIN)/python -m tools.readme

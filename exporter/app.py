@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -33,9 +33,10 @@ from exporter.config import Configuration
 from exporter.findings import Snapshot
 from exporter.inventory import Inventory, ScopeState
 from exporter.lean import share_one_heap
+from exporter.page import STALE_SECONDS, routes
 from exporter.registry import RegistryClient
 from exporter.reload import ConfigurationSource, Reloader
-from exporter.server import Pages, Server, listen
+from exporter.server import PATHS, Pages, Server, listen
 from exporter.telemetry import Telemetry
 from exporter.watchlist import WatchList
 
@@ -150,9 +151,9 @@ async def exporting(
         windows.publish(configuration.calendar(), telemetry, clock=time.time)
         guard = Guard(configuration.api_token_file)
         handlers = Handlers(checker.query(guarded=guard.closed), publisher.listed_snapshot, clock=time.time)
-        servers = build_servers(
-            listeners, publisher, telemetry=telemetry, answers=Api(handlers, guard, telemetry=telemetry)
-        )
+        page = partial(page_of, configuration, publisher, checker=checker, guard=guard)
+        answers = Api(handlers, guard, telemetry=telemetry)
+        servers = build_servers(listeners, publisher, telemetry=telemetry, answers=answers, page=page)
         async with asyncio.TaskGroup() as group:
             runs = [("checker", checker.run()), ("event loop", watch_event_loop(telemetry))]
             runs += [("server", server.run()) for server in servers]
@@ -168,6 +169,26 @@ async def exporting(
             finally:
                 for part in parts:
                     part.cancel()
+
+
+def page_of(
+    configuration: Configuration,
+    publisher: SnapshotPublisher,
+    links: Mapping[str, str],
+    *,
+    checker: Checker,
+    guard: Guard,
+) -> Sequence[BaseRoute]:
+    """The page of the findings, which shows what the API answers, with links to other paths; none if it is off."""
+    if not configuration.page_enabled:
+        return ()
+    return routes(
+        publisher,
+        may_read=guard.admits if guard.closed else None,
+        links=links,
+        # Where lookups are rare, none for some hours is as it should be.
+        stale_seconds=lambda: max(STALE_SECONDS, 2 * checker.lookup_interval),
+    )
 
 
 async def _apply(
@@ -191,9 +212,22 @@ async def _apply(
 
 
 def build_servers(
-    listeners: Sequence[socket.socket], publisher: SnapshotPublisher, *, telemetry: Telemetry, answers: Api
+    listeners: Sequence[socket.socket],
+    publisher: SnapshotPublisher,
+    *,
+    telemetry: Telemetry,
+    answers: Api,
+    page: Callable[[Mapping[str, str]], Sequence[BaseRoute]],
 ) -> list[Server]:
-    """A server for each listener: the first one has the pages about the exporter, and the last one has the API."""
+    """A server for each listener: the first one has the pages about the exporter, and the last one has the API.
+
+    Args:
+        listeners: one or two.
+        publisher: what is served.
+        telemetry: the exporter's own metrics.
+        answers: the API.
+        page: the page of the findings, with these links; it is where the API is.
+    """
     shared = len(listeners) == 1
     pages = Pages(
         telemetry=telemetry,
@@ -201,10 +235,11 @@ def build_servers(
         ready=publisher.ready,
         links=LINKS if shared else None,
     )
-    routes: list[list[BaseRoute]] = [[*([answers] if shared else []), *pages.routes()], [answers]]
+    findings = [answers, *page({**PATHS, **LINKS} if shared else LINKS)]
+    routes_of = [[*(findings if shared else []), *pages.routes()], findings]
     return [
         Server(listener=listener, routes=of_one, exceeded=telemetry.exceeded)
-        for listener, of_one in zip(listeners, routes, strict=False)
+        for listener, of_one in zip(listeners, routes_of, strict=False)
     ]
 
 

@@ -143,6 +143,11 @@ class Checker:
         self._extra = frozenset(), frozenset()
         self._inventory.note_all()
 
+    @property
+    def lookup_interval(self) -> float:
+        """The longest time between two regular lookups of a repository, in seconds."""
+        return self._poller.longest_interval
+
     def query(self, *, guarded: bool) -> Query:
         """What answers questions about the images that are watched.
 

@@ -102,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--state-dir", metavar="DIR", help="the folder for the tags known so far")
     serve.set_defaults(run=_serve)
 
+    patcher = commands.add_parser("patcher", parents=[shared], help="patch what people approved, in upgrade windows")
+    patcher.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
+    patcher.add_argument("--dry-run", action="store_true", help="print what would be done and when, and change nothing")
+    patcher.set_defaults(run=_patcher)
+
     arguments.add_check(commands, shared, epilog=_STATUSES).set_defaults(run=_check)
 
     configuration = commands.add_parser("config", help="work with configuration files")
@@ -186,6 +191,14 @@ def _serve(parsed: argparse.Namespace) -> int:
     load = partial(_configuration, parsed)
     asyncio.run(serve(loaded, ConfigurationSource(parsed.config, load, content)))
     return 0
+
+
+def _patcher(parsed: argparse.Namespace) -> int:
+    loaded = _start(parsed)
+    _note_proxy(loaded)
+    from exporter.patching import patcher  # noqa: PLC0415 - it is not a part of `serve`
+
+    return asyncio.run(patcher(loaded, dry_run=parsed.dry_run))
 
 
 def _check(parsed: argparse.Namespace) -> int:

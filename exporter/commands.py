@@ -25,7 +25,7 @@ from exporter.findings import Finding, WorkloadPatch, WorkloadState
 from exporter.images import parse
 from exporter.kinds import KINDS, Kind
 from exporter.versions import highest
-from exporter.workloads import ContainerType
+from exporter.workloads import ContainerType, Manager
 
 # Remote-write targets limit label values; Grafana Mimir's default is 2,048 bytes.
 LONGEST_LABEL_BYTES = 2000
@@ -53,6 +53,43 @@ def render(findings: Iterable[Finding], state: WorkloadState) -> list[WorkloadPa
             groups.setdefault((finding.image, finding.tag), []).append(finding)
     running = Counter(container.image for container in state.containers)
     return [_patch(groups[key], state, running) for key in sorted(groups)]
+
+
+def guarded(place: str, *, before: str, after: str, name: str | None = None) -> list[dict[str, str]]:
+    """The operations of a JSON patch that replace the image of one container, and fail if it is another one by now.
+
+    Args:
+        place: the JSON pointer to the container.
+        before: the image that it has to have.
+        after: the image that it gets.
+        name: the name that it has to have, if that is tested.
+    """
+    named = [] if name is None else [{"op": "test", "path": f"{place}/name", "value": name}]
+    return [
+        *named,
+        {"op": "test", "path": f"{place}/image", "value": before},
+        {"op": "replace", "path": f"{place}/image", "value": after},
+    ]
+
+
+def reverter(manager: Manager | None) -> tuple[str, str] | None:
+    """Who reverts a patch, and what declares the workload instead; None if nobody does."""
+    if manager is None or manager.name not in _REVERTING:
+        return None
+    who, named, unnamed = _REVERTING[manager.name]
+    return who, named.format(manager.source) if manager.source else unnamed
+
+
+def helm_advice(manager: Manager | None) -> str:
+    """What to do after a patch of a workload that Helm installed; empty for any other workload."""
+    if manager is None or manager.name != "helm":
+        return ""
+    # Without the tag, so that Slack shows it once for all workloads of a release.
+    release = f"the Helm release {manager.source}" if manager.source else "its Helm release"
+    return (
+        f"Set the new tag in the values of {release} as well: otherwise the next upgrade restores the old image "
+        "(Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
+    )
 
 
 def within_label_limit(patch: WorkloadPatch) -> WorkloadPatch:
@@ -90,7 +127,7 @@ def _patchable(finding: Finding, state: WorkloadState) -> Kind | None:
     kind = KINDS.get(finding.workload.kind)
     if kind is None or not kind.patchable or not state.declared:
         return None
-    return None if state.manager is not None and state.manager.name in _REVERTING else kind
+    return None if reverter(state.manager) is not None else kind
 
 
 def _command(
@@ -100,12 +137,8 @@ def _command(
     for finding in missing:
         before, after = change(finding)
         place = f"{kind.pod_spec}/{_LISTS[finding.container_type]}/{finding.position}"
-        if running.get(finding.reference, 0) > 1 or running.get(_patched(finding), 0) > 0:
-            operations.append({"op": "test", "path": f"{place}/name", "value": finding.container})
-        operations += [
-            {"op": "test", "path": f"{place}/image", "value": before},
-            {"op": "replace", "path": f"{place}/image", "value": after},
-        ]
+        ambiguous = running.get(finding.reference, 0) > 1 or running.get(_patched(finding), 0) > 0
+        operations += guarded(place, before=before, after=after, name=finding.container if ambiguous else None)
     key = missing[0].workload
     patch = shlex.quote(json.dumps(operations, separators=(",", ":")))
     return f"kubectl -n {key.namespace} patch {kind.resource}/{key.name} --type=json -p={patch}"
@@ -117,10 +150,9 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
     kind = KINDS.get(key.kind)
     if not key.kind:
         return ""
-    if manager is not None and manager.name in _REVERTING:
-        who, named, unnamed = _REVERTING[manager.name]
-        source = named.format(manager.source) if manager.source else unnamed
-        return f"{who} reverts a patch: set the image to {new} in the sources of {source}."
+    if (reverting := reverter(manager)) is not None:
+        who, declared = reverting
+        return f"{who} reverts a patch: set the image to {new} in the sources of {declared}."
     if key.kind == "Image":
         return f"Set the image to {new} where it runs, then in the watch list."
     if key.kind == "Job":
@@ -137,14 +169,8 @@ def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
             f"An ImageChange trigger sets the image of {_named(triggered)} from an image stream tag and may "
             f"restore the old image: import {new} into that tag, or remove the trigger."
         )
-    if manager is not None and manager.name == "helm":
-        # Without the tag, so that Slack shows it once for all workloads of a release.
-        release = f"the Helm release {manager.source}" if manager.source else "its Helm release"
-        sentences.append(
-            f"Set the new tag in the values of {release} as well: otherwise the next upgrade restores the old image "
-            "(Helm 3) or fails with a field-manager conflict (Helm 4; --force-conflicts or --server-side=false helps)."
-        )
-    return " ".join(sentences)
+    sentences.append(helm_advice(manager))
+    return " ".join(filter(None, sentences))
 
 
 def _named(containers: Collection[str]) -> str:

@@ -108,7 +108,7 @@ class WorkloadPatch:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Snapshot:
     """Everything that is published, at one moment; all outputs share it without locks.
 

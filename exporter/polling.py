@@ -145,6 +145,11 @@ class Poller(Lookups):
             self._serving = group.create_task(self._serve(group), name="poller")
         self._wake.set()
 
+    @property
+    def longest_interval(self) -> float:
+        """The longest time between two regular lookups of a repository, in seconds."""
+        return self._timetable.longest
+
     def set_timetable(self, *, interval: float, cron: Cron | None) -> None:
         """Look up by another interval or schedule from now on; what the last lookups were, still counts."""
         changed = timetable(interval, cron, now=self._clock())

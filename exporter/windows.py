@@ -20,8 +20,8 @@ from exporter.workloads import WorkloadKey
 
 LONGEST_SECONDS = 7 * 86400.0
 """The longest window, and how far ahead windows that follow each other are joined."""
-# How far ahead a window is looked for that is long enough.
-_MOST_OPENINGS = 1000
+# How far ahead a window is looked for that is long enough: a year of nights.
+_MOST_OPENINGS = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,8 @@ class Calendar:
         for _ in range(_MOST_OPENINGS):
             if (left := self.remaining(key, at, enough=max(reserve, 1.0))) > 0 and left >= reserve:
                 return at, self.open_for(key, at)[0]
-            at = min((self.next_opening(window, at) for window in windows), default=math.inf)
+            # Until what is open now closes, less and less is left.
+            at = min((self.next_opening(window, at + left) for window in windows), default=math.inf)
             if at == math.inf:
                 break
         return None

@@ -85,9 +85,10 @@ def one_of_two_scopes_is_down():
 def one_cluster_is_down_while_the_other_is_upgraded():
     """Neither the other cluster's label nor its younger process says anything about this one."""
     one = Page("north", "1").synced("1x60 stale", started="0x60 stale").container("1x60 stale")
-    two = Page("south", "2").synced("1x61 stale _x2 1x100", started="0x61 stale _x2 3780x100")
+    two = Page("south", "2").synced("1x61 stale", started="0x61 stale")
+    new = Page("south", "3").synced("_x64 1x100", started="_x64 3780x100")
     return Case(
-        [one, two], [(100, firing(DOWN), 1), (100, firing(DOWN, cluster="north"), 1), (100, firing(AVAILABLE), 1)]
+        [one, two, new], [(100, firing(DOWN), 1), (100, firing(DOWN, cluster="north"), 1), (100, firing(AVAILABLE), 1)]
     )
 
 

@@ -88,6 +88,15 @@ def two_lists_and_one_exporter_is_down():
     return lists_differ()
 
 
+def two_lists_in_one_job_and_the_live_exporter_restarts():
+    """It is younger than the last scrape of the other one, but was there before: it is not the successor."""
+    one = watcher(ENDS, started="0x60 stale").watched(ENDS)
+    two = watcher("1x89 stale _x9 1x100", "x", started="0x89 stale _x9 5900x100")
+    two.watched("1x89 stale _x9 1x100", workload="other")
+    alerts = held(one, two, end=[(60, 2, {}), (85, 2, {}), (120, 2, {}), (170, 2, {})])
+    return Case(alerts.pages, [*alerts.expected, (170, firing(DOWN, **IMAGES), 1)])
+
+
 def two_lists_of_two_jobs():
     return lists_differ(job="other")
 
@@ -294,6 +303,10 @@ CASES = {
     the_list_names_the_new_tag: None,
     the_list_named_the_new_tag_while_the_exporter_was_down: None,
     two_lists_and_one_exporter_is_down: (MEMORY, MEMORY.replace("(cluster, workload, image, tag)", "(cluster)")),
+    two_lists_in_one_job_and_the_live_exporter_restarts: (
+        'last_over_time(mojaloop:exporter_first_start_timestamp_seconds{job=""}[1h])\n',
+        'last_over_time(mojaloop:exporter_first_start_timestamp_seconds{job="none"}[1h])\n',
+    ),
     two_lists_of_two_jobs: None,
     two_lists_with_one_name_at_two_tags: (
         "unless on (cluster, workload, image, tag)\n            mojaloop_image_patch_available",

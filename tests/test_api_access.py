@@ -1,5 +1,6 @@
 """Who may ask the API: a port of its own, a token in a file, and the tags of private repositories."""
 
+import base64
 import os
 
 import pytest
@@ -78,10 +79,25 @@ def test_with_a_port_of_its_own_the_api_is_not_on_the_other_one_and_the_metrics_
     assert main != guarded.port
     for path in ("/metrics", "/-/ready", "/-/healthy", "/"):
         assert guarded.send(path, port=main, Authorization="").status == 200
+    for path in ("/metrics", "/-/ready", "/-/healthy"):
         assert guarded.send(path).status == 404
     for path in [*PROTECTED, "/api/v1/openapi.json"]:
         assert guarded.send(path, port=main).status == 404
     assert b"/api/v1/" not in guarded.send("/", port=main).body
+
+
+def test_the_page_is_where_the_api_is_and_takes_its_token_also_as_a_password(guarded):
+    password = "Basic " + base64.b64encode(f"anybody:{TOKEN}".encode()).decode()
+    for sent in (f"Bearer {TOKEN}", password):
+        answer = guarded.send("/", Authorization=sent)
+        assert (answer.status, b"ghcr.io" in answer.body) == (200, True)
+    for sent in ("", "Bearer other", "Basic " + base64.b64encode(b"anybody:other").decode()):
+        answer = guarded.send("/", Authorization=sent)
+        assert (answer.status, b"ghcr.io" in answer.body) == (401, False)
+    # Its style sheet and script hold nothing that is secret.
+    assert guarded.send("/page/page.css", Authorization="").status == 200
+    assert guarded.send("/page/page.css", port=guarded.main_port).status == 404
+    assert b"ghcr.io" not in guarded.send("/", port=guarded.main_port).body
 
 
 def headers(token):

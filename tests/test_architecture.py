@@ -40,7 +40,7 @@ def test_the_layers_are_those_of_the_import_contract():
 
 def test_only_the_named_modules_import_the_configuration():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (protected,) = [contract for contract in contracts if contract["type"] == "protected"]
+    (protected,) = [one for one in contracts if one.get("protected_modules") == ["exporter.config"]]
     (sentence,) = re.findall(r"Only (.*) import `config`", TEXT)
     named = [f"exporter.{name}" for name in re.findall(r"`([\w.]+)`", sentence)]
     assert [*named, "tests.**"] == protected["allowed_importers"]

@@ -52,10 +52,6 @@ def test_the_token_is_mounted_from_a_secret(port):
     assert f"{mount['mountPath']}/{item['path']}" == file
 
 
-def test_the_page_is_switched_off_in_the_configuration():
-    assert configuration(*values(**{"config.page": {"enabled": False}}))["page"] == {"enabled": False}
-
-
 # The policy.
 
 

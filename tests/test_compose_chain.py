@@ -6,6 +6,7 @@ demo and the chart change too.
 """
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from exporter.demo import StandInSlack, serving
 from exporter.demo.alerts import substitute
 from tests.support.chain import AVAILABLE, SECONDS, findings_in, until
 from tests.support.components import need
-from tests.support.compose import Machine
+from tests.support.compose import ROOT, Machine
 from tests.support.registries import registry
 
 pytestmark = pytest.mark.timeout(240)
@@ -127,6 +128,31 @@ def test_a_missing_patch_reaches_slack_and_resolves_when_the_list_names_the_new_
     assert resolved.title.startswith("[resolved]")
     assert firing(machine) == set()
     assert sink.refusals == []
+
+
+def asked(machine, path):
+    return httpx.get(f"{machine.url('exporter')}{path}", trust_env=False)
+
+
+@pytest.mark.parametrize("strategy", ["", "?strategy=bugfix", "?strategy=patch"])
+def test_the_call_of_the_old_image_watcher_is_answered_as_before(machine, strategy):
+    answer = asked(machine, f"/images/mojaloop/central-ledger/v19.13.1{strategy}")
+    expected = {"tag": "v19.13.2", "fullImage": "mojaloop/central-ledger:v19.13.2"}
+    assert (answer.status_code, answer.json()) == (200, expected)
+    expected = {"tag": "v19.14.0", "fullImage": "mojaloop/central-ledger:v19.14.0"}
+    assert asked(machine, "/images/mojaloop/central-ledger/v19.14.0").json() == expected, "nothing is newer"
+
+
+def test_every_call_that_people_move_to_is_answered(machine):
+    text = (ROOT / "docs" / "migrating.md").read_text()
+    paths = set(re.findall(r"`GET (/\S+)`", text))
+    assert len(paths) >= 5
+    # Of what the example does not watch.
+    (elsewhere,) = (path for path in paths if "ghcr.io" in path)
+    assert asked(machine, elsewhere).status_code == 404
+    assert {path: asked(machine, path).status_code for path in paths - {elsewhere}} == dict.fromkeys(
+        paths - {elsewhere}, 200
+    )
 
 
 def test_every_health_check_succeeds(machine):

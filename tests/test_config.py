@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from exporter.checker import Settings
 from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, differing, load, parse_option
 from exporter.config.document import read as read_yaml
-from exporter.config.parsers import show_interval, show_listen
+from exporter.config.parsers import duration, show_duration, show_interval, show_listen
 from exporter.images import parse
 from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
 from exporter.versions import STRATEGY_NAMES, Strategy
@@ -88,6 +88,11 @@ def test_a_duration_is_shown_as_it_is_written(seconds):
     assert parse_option("interval", show_interval(float(seconds))) == float(seconds)
 
 
+@given(st.integers(min_value=0, max_value=10_000_000))
+def test_a_duration_without_a_minimum_is_shown_as_it_is_written(seconds):
+    assert duration(read_yaml(show_duration(float(seconds)), "test")) == float(seconds)
+
+
 @pytest.mark.parametrize("name", STRATEGY_NAMES)
 def test_every_name_of_a_strategy_is_accepted(tmp_path, name):
     assert read(tmp_path, f"strategy: {name}").strategy is STRATEGY_NAMES[name]
@@ -159,6 +164,18 @@ def test_every_key_is_read():
             hub,
             other,
         ),
+        page_enabled=False,
+        patching=False,
+        patcher_soak=0.0,
+        patcher_deadline=93600.0,
+        patcher_reserve=90.0,
+        patcher_expiry=129600.0,
+        patcher_on_failure="continue",
+        patcher_statefulset_recovery="evict",
+        patcher_lease_namespace="patching",
+        patcher_lease_name="hub-patcher",
+        patcher_own_release="patching/hub",
+        patcher_verified_approvers=True,
         log_level="debug",
         log_format="json",
     )

@@ -55,6 +55,9 @@ def test_it_has_the_files_and_not_their_sources(installed, run):
     shipped = {path.name: path.read_bytes() for path in (installed / "exporter" / "shipped").iterdir()}
     wanted = [*(ROOT / "alerts").iterdir(), *(ROOT / "grafana").glob("*.json")]
     assert shipped == {path.name: path.read_bytes() for path in wanted}
+    page = ROOT / "exporter" / "page" / "files"
+    files = {path.name: path.read_bytes() for path in (installed / "exporter" / "page" / "files").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in page.iterdir()}
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"exporter", "bin"}
 
 

@@ -65,7 +65,7 @@ def build() -> bool:
 
 
 def install_from_debian(packages: Iterable[str] = DEBIAN) -> bool:
-    """An older registry (2.8) that pages nothing, Prometheus and Alertmanager, what builds the container image."""
+    """A registry (2.8) that pages nothing, Prometheus, Alertmanager, a browser, what builds the container image."""
     missing = [package for package in packages if find(DEBIAN[package]) is None]
     if not missing:
         say(f"{', '.join(packages)} are there")

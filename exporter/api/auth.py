@@ -76,6 +76,14 @@ class Guard:
         if token is None or not hmac.compare_digest(sent.strip(), token):
             raise _refused("this is not the token", _CHALLENGE + b', error="invalid_token"')
 
+    def admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a request with these headers has the token, or needs none."""
+        try:
+            self.check(headers)
+        except ProblemError:
+            return False
+        return True
+
     def _current(self, file: Path) -> bytes | None:
         try:
             found = file.stat()

@@ -153,6 +153,56 @@ class Connection:
                         raise TooLargeError(f"the answer has more than {most:,} bytes")
             yield body
 
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        media: str = "application/json",
+        params: Mapping[str, str] | None = None,
+        seconds: float = REQUEST_SECONDS,
+        most: int = Limit.ANSWER.most,
+    ) -> bytes:
+        """One request of any method, and its complete answer.
+
+        Args:
+            method: as HTTP has it.
+            path: of the resource.
+            body: what is sent; None sends nothing.
+            media: the media type of the body. It says what kind of patch it is.
+            params: of the request.
+            seconds: until there has to be a complete answer.
+            most: the bytes of the answer.
+
+        Raises:
+            ApiError: the server refused. After 401 the credentials are read again, for the next request.
+            UnreachableError: there was no complete answer. The server may have done what was asked.
+            TooLargeError: the answer has more than `most` bytes.
+        """
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS))
+        credentials = self.credentials_generation
+        try:
+            async with self._request(
+                path,
+                params=params,
+                accept="application/json",
+                timeout=timeout,
+                method=method,
+                data=body,
+                media=media if body is not None else None,
+            ) as answer:
+                received = bytearray()
+                async for chunk in answer.content.iter_any():
+                    received += chunk
+                    if len(received) > most:
+                        raise TooLargeError(f"the answer has more than {most:,} bytes")
+        except ApiError as error:
+            if error.status == 401:
+                await self.read_credentials(refused=credentials)
+            raise
+        return bytes(received)
+
     @asynccontextmanager
     async def stream(
         self,
@@ -183,7 +233,15 @@ class Connection:
 
     @asynccontextmanager
     async def _request(
-        self, path: str, *, params: Mapping[str, str] | None, accept: str, timeout: aiohttp.ClientTimeout
+        self,
+        path: str,
+        *,
+        params: Mapping[str, str] | None,
+        accept: str,
+        timeout: aiohttp.ClientTimeout,
+        method: str = "GET",
+        data: bytes | None = None,
+        media: str | None = None,
     ) -> AsyncIterator[Any]:
         if self._session is None:
             await self.read_credentials(refused=0)
@@ -195,22 +253,26 @@ class Connection:
         if rest.pool_manager is None:
             rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - as its own request does
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "mojaloop-image-patch-exporter"}
+        if media is not None:
+            headers["Content-Type"] = media
         options: dict[str, Any] = {"proxy": rest.proxy, "proxy_headers": rest.proxy_headers}
         if client.configuration.tls_server_name:
             options["server_hostname"] = client.configuration.tls_server_name
         session.requests += 1
         try:
-            await client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
             # An API server redirects nobody. A proxy that does leads to a page for people.
-            async with rest.pool_manager.get(
+            async with rest.pool_manager.request(
+                method,
                 client.configuration.host + path,
                 params=params,
+                data=data,
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
                 **options,
             ) as answer:
-                if answer.status != 200:
+                if answer.status not in (200, 201):
                     raise await _refusal(answer)
                 self._readable, self._pause = 0.0, 0.0
                 yield answer

@@ -43,6 +43,14 @@ class Configuration:
         kinds: kinds to watch, each required; none: every kind, the optional ones where they are installed.
         namespaces, workloads, images: what is judged.
         registries: what may be done with each registry.
+        page_enabled: whether `/` is the page of the findings.
+        patching: whether the patcher may begin new rollouts.
+        patcher_soak, patcher_deadline, patcher_reserve, patcher_expiry: seconds, as in the keys `patcher.soak` etc.;
+            without a reserve it is computed for each workload.
+        patcher_on_failure, patcher_statefulset_recovery: as the keys.
+        patcher_lease_namespace, patcher_lease_name: of the Lease; without a namespace, that of the pod.
+        patcher_own_release: the patcher's own Helm release, NAMESPACE/NAME.
+        patcher_verified_approvers: whether the API server checks who approves.
         log_level, log_format: as the keys `log.level` and `log.format`.
     """
 
@@ -67,6 +75,18 @@ class Configuration:
     workloads: Globs = _ALL
     images: Globs = _ALL
     registries: tuple[RegistryEntry, ...] = DEFAULT_ENTRIES
+    page_enabled: bool = True
+    patching: bool = True
+    patcher_soak: float = 300.0
+    patcher_deadline: float = 600.0
+    patcher_reserve: float | None = None
+    patcher_expiry: float = 7 * 86400.0
+    patcher_on_failure: str = "stop"
+    patcher_statefulset_recovery: str = "none"
+    patcher_lease_namespace: str | None = None
+    patcher_lease_name: str = "mojaloop-image-patcher"
+    patcher_own_release: str | None = None
+    patcher_verified_approvers: bool = False
     log_level: str = "info"
     log_format: str = "text"
 

@@ -159,6 +159,12 @@ def interval(node: Node) -> float:
     return seconds
 
 
+def show_duration(seconds: float) -> str:
+    """What `duration` parses to these seconds (whole ones)."""
+    days, rest = divmod(int(seconds), 86400)
+    return (f"{days}d" if days else "") + show_interval(rest) or "0s"
+
+
 def show_interval(seconds: float) -> str:
     """What `interval` parses to these seconds (whole ones)."""
     minutes, rest = divmod(int(seconds), 60)

@@ -185,6 +185,82 @@ KEYS = (
         live=True,
     ),
     _key(
+        "page.enabled",
+        parsers.flag,
+        "Whether `/` is the page of the findings, see [page.md](page.md). Otherwise it has links only.",
+        field="page_enabled",
+    ),
+    _key(
+        "patching",
+        parsers.flag,
+        "Whether the patcher may begin new rollouts. `false` is the emergency stop; a rollout that has begun is "
+        "finished.",
+    ),
+    _key(
+        "patcher.soak",
+        parsers.duration,
+        "How long a workload has to stay healthy after its rollout before a patch counts as applied.",
+        field="patcher_soak",
+        show=parsers.show_duration,
+    ),
+    _key(
+        "patcher.deadline",
+        parsers.duration,
+        "The time without progress after which a rollout has failed. A Deployment has its own, "
+        "`progressDeadlineSeconds`.",
+        field="patcher_deadline",
+        show=parsers.show_duration,
+    ),
+    _key(
+        "patcher.reserve",
+        parsers.duration,
+        "How much of a window has to be left when a rollout begins.",
+        field="patcher_reserve",
+        unset="twice the deadline and the soak of the workload",
+    ),
+    _key(
+        "patcher.expiry",
+        parsers.duration,
+        "After which time an approval ends that has no `expires`.",
+        field="patcher_expiry",
+        show=parsers.show_duration,
+    ),
+    _key(
+        "patcher.on_failure",
+        parsers.one_of("stop", "continue"),
+        "What follows a rollout that failed: `stop` begins nothing more until somebody acknowledges the failed "
+        "approval or deletes it.",
+        field="patcher_on_failure",
+    ),
+    _key(
+        "patcher.statefulset_recovery",
+        parsers.one_of("none", "evict"),
+        "`evict` permits to patch StatefulSets with the pod management policy `OrderedReady`: after a rollback their "
+        "broken pods are evicted. Otherwise approvals of them are refused.",
+        field="patcher_statefulset_recovery",
+    ),
+    _key(
+        "patcher.lease_namespace",
+        parsers.text,
+        "The namespace of the Lease that replicas of the patcher share.",
+        field="patcher_lease_namespace",
+        unset="the namespace of the pod; no Lease outside of a pod",
+    ),
+    _key("patcher.lease_name", parsers.text, "The name of the Lease.", field="patcher_lease_name"),
+    _key(
+        "patcher.own_release",
+        parsers.text,
+        "The Helm release of the patcher, as `NAMESPACE/NAME`, which it never patches. The chart sets it.",
+        field="patcher_own_release",
+    ),
+    _key(
+        "patcher.verified_approvers",
+        parsers.flag,
+        "Whether a ValidatingAdmissionPolicy checks that `approvedBy` is who creates an approval. The chart sets it; "
+        "audit lines say `verified` or `unverified` accordingly.",
+        field="patcher_verified_approvers",
+    ),
+    _key(
         "log.level",
         parsers.one_of("debug", "info", "warning", "error"),
         "`debug`, `info`, `warning` or `error`.",

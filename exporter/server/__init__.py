@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.limits import Limit
 from exporter.server.connections import Bounds, Connections
-from exporter.server.pages import HEADERS, Page, Pages
+from exporter.server.pages import HEADERS, PATHS, Page, Pages
 
-__all__ = ["HEADERS", "Bounds", "EmbeddedServer", "ListenError", "Page", "Pages", "Server", "listen"]
+__all__ = ["HEADERS", "PATHS", "Bounds", "EmbeddedServer", "ListenError", "Page", "Pages", "Server", "listen"]
 
 # A scrape in progress may finish when the process is asked to stop. Kubernetes waits 30 s, people less.
 _SHUTDOWN_SECONDS = 2

@@ -35,11 +35,12 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
 }
-_PAGES = {
+PATHS = {
     "/metrics": "metrics, as text and OpenMetrics",
     "/-/ready": "whether everything that is watched has been listed",
     "/-/healthy": "whether the process lives",
 }
+"""The pages about the exporter, each with what is there."""
 
 
 class Page(Protocol):
@@ -79,7 +80,7 @@ class Pages:
         self._own = OwnMetrics(telemetry.registry)
         self._exposition = exposition
         self._ready = ready
-        self._links = {**_PAGES, **(links or {})}
+        self._links = {**PATHS, **(links or {})}
         # One, so that what many clients ask for at once is rendered once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="server")
 

@@ -55,14 +55,14 @@ def install(kube: Kube, kind: str, path: str | None = None) -> None:
     path = path or METADATA_PATHS[kind]
     group, version = path.split("/")[2:]
     kube.request("POST", _DEFINITIONS, definition(kind, group, version))
-    _wait(kube, f"{path}/{kind.lower()}s", 200)
+    wait_for(kube, f"{path}/{kind.lower()}s", 200)
 
 
 def uninstall(kube: Kube, kind: str, path: str | None = None) -> None:
     """Remove a kind with all of its objects, and wait until its list is gone."""
     path = path or METADATA_PATHS[kind]
     kube.request("DELETE", f"{_DEFINITIONS}/{kind.lower()}s.{path.split('/')[2]}")
-    _wait(kube, f"{path}/{kind.lower()}s", 404)
+    wait_for(kube, f"{path}/{kind.lower()}s", 404)
 
 
 @contextmanager
@@ -78,7 +78,8 @@ def installed(kube: Kube, *kinds: str) -> Iterator[None]:
             uninstall(kube, kind)
 
 
-def _wait(kube: Kube, path: str, status: int) -> None:
+def wait_for(kube: Kube, path: str, status: int) -> None:
+    """Wait until a path answers with a status."""
     end = time.monotonic() + 30
     while True:
         try:

@@ -108,10 +108,13 @@ class Kube:
         log = (self.folder / "kube-apiserver.log").read_text()[-2000:]
         raise AssertionError(f"kube-apiserver does not become ready:\n{log}")
 
-    def start_controllers(self) -> None:
+    def start_controllers(self, *stages: Path) -> None:
         """Start the controller manager, and kwok for nodes and kubelets.
 
         Deployments roll out as on a real cluster, in seconds.
+
+        Args:
+            stages: files for kwok; one takes the place of kwok's own of the same name.
         """
         manager, kwok = need("kube-controller-manager", "kwok")
         config = str(self.kubeconfig())
@@ -122,15 +125,15 @@ class Kube:
             "--kube-api-qps=200", "--kube-api-burst=400",
         )  # fmt: skip
         module = source("sigs.k8s.io/kwok")
-        stages = [
+        own = [
             file
             for stage in ("node/fast", "node/heartbeat", "pod/fast")
             for file in sorted(Path(module, "kustomize/stage", stage).glob("*.yaml"))
-            if file.name != "kustomization.yaml"
+            if file.name != "kustomization.yaml" and file.name not in {stage.name for stage in stages}
         ]
         self._run(
             "kwok", str(kwok), "--kubeconfig", config, "--manage-all-nodes=true", "--cidr=10.77.0.0/16",
-            "--node-ip=127.0.0.1", *(f"--config={file}" for file in stages),
+            "--node-ip=127.0.0.1", *(f"--config={file}" for file in (*own, *stages)),
         )  # fmt: skip
         self.request("POST", "/api/v1/nodes", {"metadata": {"name": "node"}})
 

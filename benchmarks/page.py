@@ -1,0 +1,157 @@
+"""What the page costs `serve`: time and size of a page, the exporter's memory, and how late everything else is.
+
+Run it with `python -m benchmarks.page [CONTAINERS]`. The exporter is a process of its own. It follows the demo's
+cluster, filled with Deployments that run old and new tags of the release.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from exporter.demo import release, stand_ins
+from exporter.demo.cluster import StandInCluster
+from tests.support.exporter_process import Exporter
+
+LOADS = 100
+# The stand-in for the API server is slow with thousands of objects.
+EACH = 50
+PAGES = (
+    "/",
+    "/?state=patch&sort=behind",
+    "/?q=ledger",
+    "/?namespace=hub-07",
+    "/?sort=image&from={middle}",
+    "/?from={last}",
+)
+
+
+def deployment(number: int, images: Sequence[str]) -> dict[str, Any]:
+    name = f"hub-{number:05}"
+    containers = [{"name": f"main-{position}", "image": image} for position, image in enumerate(images)]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": f"hub-{number % 20:02}"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": containers}},
+        },
+    }
+
+
+def deployments(count: int) -> Iterator[dict[str, Any]]:
+    images = [
+        f"{name.removeprefix('docker.io/')}:{tag}"
+        for name, tags in release.tags().items()
+        if name.startswith("docker.io/mojaloop/")
+        for tag in tags
+    ]
+    images = list(dict.fromkeys(images))
+    for number in range(count // EACH):
+        # Each container has another image or tag than its neighbours: it is a row of its own.
+        yield deployment(number, [images[(number * 7 + position) % len(images)] for position in range(EACH)])
+
+
+def rss_mib(exporter: Exporter) -> float:
+    assert exporter.process is not None
+    status = Path(f"/proc/{exporter.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def cpu_seconds(exporter: Exporter) -> float:
+    """Of the process, in all threads: what a busy machine does not change."""
+    assert exporter.process is not None
+    fields = Path(f"/proc/{exporter.process.pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(exporter: Exporter, cluster: StandInCluster, count: int) -> None:
+    async with httpx.AsyncClient(base_url=exporter.url, trust_env=False, timeout=30) as client:
+        before = rss_mib(exporter)
+        paths = [path.format(middle=count // 2, last=count - 50) for path in PAGES]
+        began = time.perf_counter()
+        first = await client.get("/")
+        took = time.perf_counter() - began
+        print(
+            f"before any page: {before:.0f} MiB; the first took {took * 1000:.0f} ms, then {rss_mib(exporter):.0f} MiB"
+        )
+        late, done = [], asyncio.Event()
+
+        async def probe() -> None:
+            async with httpx.AsyncClient(base_url=exporter.url, trust_env=False) as other:
+                while not done.is_set():
+                    asked = time.perf_counter()
+                    await other.get("/-/healthy")
+                    late.append(time.perf_counter() - asked)
+                    await asyncio.sleep(0.005)
+
+        probing = asyncio.create_task(probe())
+        times, sizes, busy = [], [len(first.content)], 0.0
+        for load in range(LOADS):
+            if load % 20 == 0:
+                # Another snapshot, of which the rows are made again.
+                cluster.put(deployment(0, [f"mojaloop/central-ledger:v17.8.{load // 20}"]))
+                await asyncio.sleep(3)
+            began, cpu = time.perf_counter(), cpu_seconds(exporter)
+            answer = await client.get(paths[load % len(paths)])
+            times.append(time.perf_counter() - began)
+            busy += cpu_seconds(exporter) - cpu
+            sizes.append(len(answer.content))
+            assert answer.status_code == 200
+        done.set()
+        await probing
+        same = await client.get("/", headers={"If-None-Match": (await client.get("/")).headers["ETag"]})
+        print(
+            f"{LOADS} pages: {statistics.median(times) * 1000:.0f} ms (median), {max(times) * 1000:.0f} ms (slowest),"
+            f" {busy / LOADS * 1000:.0f} ms of CPU each with the probes;"
+            f" at most {max(sizes) / 1000:.0f} kB; unchanged: {same.status_code}"
+            f" in {same.elapsed.total_seconds() * 1000:.0f} ms"
+        )
+        print(
+            f"/-/healthy meanwhile: {statistics.median(late) * 1000:.1f} ms (median),"
+            f" {max(late) * 1000:.0f} ms (slowest)"
+        )
+        print(f"after {LOADS} pages: {rss_mib(exporter):.0f} MiB")
+
+
+async def main(count: int) -> None:
+    async with stand_ins(deployments(count)) as there:
+        with tempfile.TemporaryDirectory() as folder:
+            exporter = Exporter(Path(folder), kubeconfig=there.kubeconfig, config=json.loads(there.config.read_text()))
+            await asyncio.to_thread(exporter.start)
+            try:
+                await asyncio.to_thread(judged, exporter, count)
+                await measure(exporter, there.cluster, count)
+            finally:
+                await asyncio.to_thread(exporter.stop)
+
+
+def judged(exporter: Exporter, count: int) -> None:
+    """Wait until every container is judged and the first dates are there."""
+    exporter.until(lambda: exporter.get("/-/ready")[0] == 200, 120)
+
+    def done() -> bool:
+        page = exporter.get("/metrics")[2]
+        return page.count(b"\nmojaloop_image_info{") >= count and b'reason="pending"' not in page
+
+    exporter.until(done, 300)
+    time.sleep(5)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if sys.argv[1:] else 10_000))

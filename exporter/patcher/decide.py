@@ -1,0 +1,41 @@
+"""What to do next about one approval, decided from the cluster's state alone. Pure.
+
+Every step is either one request that changes something, or a pause. What a step needs to know after a crash is written
+to the approval's status before it: `Applying` names the version of the workload that the patch may change before the
+patch is sent. So whoever looks next sees by the images of the workload whether the patch has happened. And a patch that
+is still on its way cannot happen once the workload has another version.
+
+A rollout that has begun is finished, whatever windows and switches say meanwhile. Until its patch is sent, it can still
+go back to waiting.
+"""
+
+from __future__ import annotations
+
+from exporter.patcher.approvals import State
+from exporter.patcher.settings import Settings
+from exporter.patcher.starting import applying, waiting
+from exporter.patcher.steps import Look, Observed, Step
+from exporter.patcher.watching import ended, rolling_back, rolling_out, soaking
+
+
+def decide(seen: Observed, settings: Settings) -> Step:
+    """The next step of an approval.
+
+    Args:
+        seen: what is known of it.
+        settings: the rules.
+    """
+    state = seen.approval.status.state
+    if state.final:
+        return Look()
+    if state in (State.NEW, State.WAITING):
+        return waiting(seen, settings)
+    if state is State.APPLYING:
+        return applying(seen, settings)
+    if (end := ended(seen)) is not None:
+        return end
+    if state is State.ROLLING_OUT:
+        return rolling_out(seen, settings)
+    if state is State.SOAKING:
+        return soaking(seen, settings)
+    return rolling_back(seen, settings)

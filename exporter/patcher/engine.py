@@ -1,0 +1,280 @@
+"""Carries out what `decide` decides: reads the cluster, takes one step, and reads again.
+
+Nothing is remembered from one step to the next that decides anything. Before every step the approvals are listed again,
+so a second patcher, if there is one, is seen before anything is changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from exporter import kinds
+from exporter.cluster import ApiError, UnreachableError
+from exporter.cluster.decode import MalformedError, decode_object
+from exporter.cluster.templates import to_workloads
+from exporter.kinds import Kind
+from exporter.patcher.api import Api
+from exporter.patcher.approvals import Approval, Reason, State, Status, moment, with_conditions
+from exporter.patcher.audit import Audit, event
+from exporter.patcher.board import Board
+from exporter.patcher.decide import decide
+from exporter.patcher.health import RULES
+from exporter.patcher.judge import refusal
+from exporter.patcher.objects import Pod, WorkloadObject, decode_workload
+from exporter.patcher.settings import Settings, Windows
+from exporter.patcher.starting import closed, forbidden, held, rejected
+from exporter.patcher.steps import Evict, Gates, Look, Observed, Patch, Step, Write, case_of
+from exporter.patcher.tags import Tags
+from exporter.patcher.telemetry import PatcherTelemetry
+from exporter.patcher.watching import blocked
+from exporter.workloads import Workload, WorkloadKey
+
+_log = logging.getLogger(__name__)
+
+POLL_SECONDS = 5.0
+MOST_BACKOFF_SECONDS = 30.0
+# While a rollout is watched, how many other approvals are looked at in between.
+_BETWEEN = 10
+# What the API server answers that another attempt may change. 409 is not a failure: somebody was faster.
+_PASSING = frozenset({401, 408, 429, 500, 502, 503, 504})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the engine works with.
+
+    Attributes:
+        api: the API server.
+        tags: the registries.
+        windows: when a workload may be patched.
+        settings: the rules.
+        telemetry: the patcher's own metrics.
+        audit: writes the audit lines.
+        clock: epoch seconds.
+        identity: of this process.
+    """
+
+    api: Api
+    tags: Tags
+    windows: Windows
+    settings: Settings
+    telemetry: PatcherTelemetry
+    audit: Audit
+    clock: Callable[[], float]
+    identity: str
+
+
+class Engine:
+    """Brings approvals to their ends, one workload at a time.
+
+    Args:
+        parts: what it works with.
+        poll: the seconds between two looks where nothing is to be done.
+        sleep: waits for some seconds.
+    """
+
+    def __init__(
+        self, parts: Parts, *, poll: float = POLL_SECONDS, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._parts = parts
+        self._poll = poll
+        self._sleep = sleep
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            delay = await self.cycle()
+            await self._sleep(delay)
+
+    async def cycle(self) -> float:
+        """Look at every approval once; returns the seconds to wait before the next look."""
+        parts = self._parts
+        try:
+            approvals = await parts.api.approvals()
+        except (ApiError, UnreachableError, MalformedError) as error:
+            _log.warning("cannot list approvals: %s", error)
+            return self._backoff(error)
+        board = Board(approvals, stop_on_failure=parts.settings.stop_on_failure)
+        parts.telemetry.show(approvals, now=parts.clock())
+        parts.telemetry.stopped.set(bool(board.stopped_by))
+        delay, written = self._poll, 0
+        for approval in board.open:
+            if board.active and written >= _BETWEEN and not approval.status.state.active:
+                break
+            try:
+                state = await self._step(approval, board)
+            except (ApiError, UnreachableError, MalformedError) as error:
+                if isinstance(error, ApiError) and error.status == 409:
+                    return 0.0
+                _log.warning("%s: %s", approval, error)
+                delay = max(delay, self._backoff(error))
+            except Exception as error:  # noqa: BLE001 - one approval stays one approval
+                _log.exception("%s: an unexpected error, please report it", approval)
+                delay = max(delay, self._backoff(error))
+            else:
+                if state is not None and (state.active or approval.status.state.active):
+                    # What comes next depends on what is written now.
+                    delay = 0.0
+                    break
+                written += state is not None
+        if delay <= self._poll:
+            self._failures = 0
+        return delay
+
+    def _backoff(self, error: Exception) -> float:
+        self._failures += 1
+        self._parts.telemetry.failures.inc()
+        asked = error.retry_after if isinstance(error, ApiError) else None
+        return max(asked or 0.0, min(self._poll * 2.0 ** min(self._failures - 1, 8), MOST_BACKOFF_SECONDS))
+
+    async def _step(self, approval: Approval, board: Board) -> State | None:
+        """Take the next step of an approval; returns its new state if something was changed."""
+        state = approval.status.state
+        seen = Observed(approval=approval, workload=None, gates=self._gates(approval, board), now=self._parts.clock())
+        if state is State.WAITING and (step := held(seen, self._parts.settings)) is not None:
+            return await self._execute(seen, step)
+        if board.active and state is State.WAITING:
+            return None
+        try:
+            seen = await self._observe(seen)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            return await self._execute(seen, forbidden(seen, f"The patcher is not permitted to read: {error}"))
+        return await self._execute(seen, decide(seen, self._parts.settings))
+
+    def _gates(self, approval: Approval, board: Board) -> Gates:
+        now, windows = self._parts.clock(), self._parts.windows
+        key = _key(approval)
+        opening = windows.opening(key, now)
+        return Gates(
+            opening=opening,
+            next_opening=windows.next_opening(key, now) if opening is None else None,
+            busy=board.busy(approval),
+            stopped_by=board.stopped_by,
+        )
+
+    async def observe(self, approval: Approval, board: Board) -> Observed:
+        """Everything that is known about an approval now."""
+        gates = self._gates(approval, board)
+        return await self._observe(Observed(approval=approval, workload=None, gates=gates, now=self._parts.clock()))
+
+    async def _observe(self, seen: Observed) -> Observed:
+        approval, api = seen.approval, self._parts.api
+        namespace, ref, state = approval.metadata.namespace, approval.spec.workload, approval.status.state
+        kind = _kind(approval)
+        if kind is None:
+            return seen
+        starting = state in (State.NEW, State.WAITING, State.APPLYING)
+        if starting:
+            seen = replace(seen, gates=replace(seen.gates, namespace_stopped=await api.is_stopped(namespace)))
+        workload, known = await self._workload(kind, namespace, ref.name)
+        pods: list[Pod] = []
+        if not starting and workload is not None and kind.name != "CronJob":
+            # Pods first and the workload after them: a crash in between shows in the workload.
+            pods = await self._pods(kind, namespace, workload)
+            workload, known = await self._workload(kind, namespace, ref.name)
+        seen = replace(seen, workload=workload, known=known, pods=pods, now=self._parts.clock())
+        if known is None or not starting or not _asks(seen, self._parts.settings):
+            return seen
+        return replace(seen, tag=await self._parts.tags.answer(approval, known))
+
+    async def _workload(self, kind: Kind, namespace: str, name: str) -> tuple[WorkloadObject | None, Workload | None]:
+        body = await self._parts.api.workload(kind, namespace, name)
+        if body is None:
+            return None, None
+        found = (workload for workload in to_workloads(kind, decode_object(body)) if workload.declared)
+        return decode_workload(body), next(found, None)
+
+    async def _pods(self, kind: Kind, namespace: str, workload: WorkloadObject) -> list[Pod]:
+        pods = await self._parts.api.pods(namespace, workload.spec.selector.text)
+        return [
+            pod
+            for pod in pods
+            if pod.metadata.deletion_timestamp is None and pod.belongs_to(kind.name, workload.metadata.name)
+        ]
+
+    async def _execute(self, seen: Observed, step: Step) -> State | None:
+        match step:
+            case Write(status):
+                return await self._write(seen, status)
+            case Patch(operations):
+                return await self._patch(seen, operations)
+            case Evict(pods):
+                return await self._evict(seen, pods)
+            case Look():
+                return None
+
+    async def _write(self, seen: Observed, status: Status) -> State:
+        approval, parts = seen.approval, self._parts
+        before, now = approval.status, moment(seen.now)
+        status = with_conditions(status, before.conditions, now)
+        await parts.api.write_status(approval, status)
+        if (status.state, status.reason) != (before.state, before.reason):
+            parts.audit.note(approval, status, now=now)
+        if status.state is not before.state:
+            if status.state.final:
+                parts.telemetry.count(status.state, seen.since(status.patched) if status.patched else None)
+            await self._announce(approval, status, now)
+        return status.state
+
+    async def _announce(self, approval: Approval, status: Status, now: Any) -> None:
+        kind = _kind(approval)
+        told = event(approval, status, kind=kind, now=now, identity=self._parts.identity)
+        if told is None:
+            return
+        try:
+            await self._parts.api.create_event(approval.metadata.namespace, told)
+        except (ApiError, UnreachableError) as error:
+            _log.warning("%s: cannot create an Event: %s", approval, error)
+
+    async def _patch(self, seen: Observed, operations: Any) -> State | None:
+        approval, kind = seen.approval, _kind(seen.approval)
+        if kind is None:
+            return None
+        try:
+            await self._parts.api.patch(kind, approval.metadata.namespace, approval.spec.workload.name, operations)
+        except ApiError as error:
+            if error.status in _PASSING or error.status in (404, 409):
+                raise
+            reason = Reason.FORBIDDEN if error.status == 403 else Reason.PATCH_REJECTED
+            return await self._execute(seen, rejected(seen, reason, f"The API server refused the patch: {error}"))
+        return approval.status.state
+
+    async def _evict(self, seen: Observed, pods: tuple[Pod, ...]) -> State | None:
+        namespace = seen.approval.metadata.namespace
+        for pod in pods:
+            try:
+                await self._parts.api.evict(namespace, pod)
+            except ApiError as error:
+                if error.status in (404, 409):  # it is gone, or another pod of its name is there
+                    continue
+                if error.status not in (403, 429):
+                    raise
+                text = f"Pod {pod.metadata.name} cannot be evicted, and nothing runs before it is gone: {error}"
+                return await self._execute(seen, blocked(seen, text))
+            _log.info("%s: evicted pod %s/%s", seen.approval, namespace, pod.metadata.name)
+        return None
+
+
+def _asks(seen: Observed, settings: Settings) -> bool:
+    """Whether the registry has to be asked: about a new approval, and where a rollout could begin."""
+    if refusal(case_of(seen, settings, starting=False)) is not None:
+        return False
+    return seen.approval.status.state is State.NEW or closed(seen, settings) is None
+
+
+def _key(approval: Approval) -> WorkloadKey:
+    ref = approval.spec.workload
+    return WorkloadKey(approval.metadata.namespace, ref.published, ref.name)
+
+
+def _kind(approval: Approval) -> Kind | None:
+    ref = approval.spec.workload
+    row = kinds.find(ref.kind, f"{ref.group}/v1" if ref.group else "v1")
+    return row if row is not None and row.name in RULES else None

@@ -1,0 +1,197 @@
+"""The steps of an approval before its rollout: judged, waiting, and the patch itself. Pure."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from exporter.kinds import Kind
+from exporter.patcher.approvals import Reason, State, moment
+from exporter.patcher.health import counts
+from exporter.patcher.judge import EXPIRED, Case, expires, refusal
+from exporter.patcher.objects import WorkloadObject, fingerprint
+from exporter.patcher.patch import Images, changes, images, operations
+from exporter.patcher.settings import Settings
+from exporter.patcher.steps import (
+    Look,
+    Observed,
+    Patch,
+    Step,
+    Write,
+    attempt_at,
+    case_of,
+    deadline,
+    finish,
+    kind_of,
+    workload_of,
+)
+
+# A request that was sent and never answered may still arrive. The API server ends every request after 60 s by default
+# (`--request-timeout`), and ours ends after less.
+IN_FLIGHT_SECONDS = 75.0
+
+
+def held(seen: Observed, settings: Settings) -> Step | None:
+    """The next step of an approval that waits, as far as it does not depend on its workload; None if it does.
+
+    Outside of windows nothing is read: there may be hundreds of approvals.
+    """
+    if seen.now >= expires(seen.approval, settings):
+        return finish(seen, State.REFUSED, Reason.EXPIRED, EXPIRED)
+    gate = closed(seen, settings)
+    return _wait(seen, *gate) if gate is not None else None
+
+
+def waiting(seen: Observed, settings: Settings) -> Step:
+    """The next step of an approval whose rollout has not begun.
+
+    Args:
+        seen: with what the registry says, at least once and whenever the rollout could begin.
+        settings: the rules.
+    """
+    gate = closed(seen, settings)
+    case = case_of(seen, settings, starting=gate is None)
+    refused = refusal(case)
+    if refused is not None:
+        return finish(seen, State.REFUSED, *refused)
+    if gate is None and seen.tag is not None and seen.tag.passing:
+        gate = Reason.REGISTRY_UNAVAILABLE, seen.tag.text
+    if gate is None and seen.tag is not None and seen.approval.status.state is State.WAITING:
+        return _mark(seen, case)
+    return _wait(seen, *(gate or (Reason.ACCEPTED, "The approval is valid.")))
+
+
+def applying(seen: Observed, settings: Settings) -> Step:
+    """The next step of an approval whose patch is about to be sent, or was sent."""
+    status, kind, workload, attempt = seen.approval.status, kind_of(seen), seen.workload, seen.approval.status.attempt
+    if workload is None or workload.metadata.uid != seen.approval.spec.workload.uid or attempt is None:
+        # Whether it was patched before it went does not matter any more.
+        return finish(seen, State.FAILED, Reason.WORKLOAD_GONE, "The workload was deleted while it was being patched.")
+    if images(kind, workload, status.changes) is Images.AFTER:
+        return _patched(seen, kind, workload)
+    moved = workload.metadata.resource_version != attempt.resource_version
+    if moved and workload.metadata.generation > attempt.generation + 1:
+        # One change may be anything but our patch, as that would show. Of two, one may have undone it.
+        text = "The workload was changed several times at the moment of the patch, which may have been undone."
+        return finish(seen, State.REFUSED, Reason.CHANGED_MEANWHILE, text)
+    case = case_of(seen, settings, starting=True)
+    refused, gate = refusal(case), closed(seen, settings)
+    if refused is None and gate is None:
+        passing = seen.tag is not None and seen.tag.passing
+        if moved and not passing:
+            return _mark(seen, case)
+        if not moved:
+            return Patch(operations(kind, workload, status.changes, attempt=attempt))
+        gate = Reason.REGISTRY_UNAVAILABLE, "The registry did not answer."
+    if not moved and seen.since(attempt.time) < IN_FLIGHT_SECONDS:
+        return Look()  # a patch that was sent may still arrive
+    if refused is not None:
+        return finish(seen, State.REFUSED, *refused)
+    return _wait(seen, *gate) if gate is not None else Look()
+
+
+def rejected(seen: Observed, reason: Reason, message: str) -> Step:
+    """The next step after the API server refused a patch for good.
+
+    A rollback is tried again and again: nothing else restores the old image.
+    """
+    if seen.approval.status.state is State.APPLYING:
+        return finish(seen, State.REFUSED, reason, message)
+    status = replace(seen.approval.status, message=f"The old image cannot be restored yet: {message}")
+    return Look() if status == seen.approval.status else Write(status)
+
+
+def forbidden(seen: Observed, message: str) -> Step:
+    """The next step where the patcher is not permitted to read the workload."""
+    return _wait(seen, Reason.FORBIDDEN, message) if not seen.approval.status.state.active else Look()
+
+
+def closed(seen: Observed, settings: Settings) -> tuple[Reason, str] | None:
+    """Which gate keeps a rollout from beginning; None if all are open."""
+    gates = seen.gates
+    if not settings.patching:
+        return Reason.PATCHING_DISABLED, "The configuration of the patcher says patching: false."
+    if gates.namespace_stopped:
+        return Reason.NAMESPACE_STOPPED, "An annotation of the namespace stops patching."
+    if gates.stopped_by:
+        text = f"{gates.stopped_by} failed, and nothing more begins until somebody acknowledges or deletes it."
+        return Reason.QUEUE_STOPPED, text
+    if gates.opening is None:
+        then = f" The next one opens at {_shown(gates.next_opening)}." if gates.next_opening is not None else ""
+        return Reason.OUTSIDE_WINDOW, f"No upgrade window is open for this workload.{then}"
+    if gates.busy:
+        # Without its name: the text of two hundred approvals would change with every rollout.
+        return Reason.BUSY, "Another workload is being patched; one is patched at a time."
+    needed = reserve(seen.approval.spec.workload.kind, seen.workload, settings)
+    if gates.opening.seconds_left < needed:
+        # Without the seconds that are left: the text would change with every look.
+        text = f"Too little is left of window {gates.opening.window}: this rollout needs {needed:.0f} s."
+        return Reason.WINDOW_TOO_SHORT, text
+    return None
+
+
+def reserve(kind: str, workload: WorkloadObject | None, settings: Settings) -> float:
+    """The seconds of a window that have to be left when a rollout begins: enough for it to fail and to be undone."""
+    if settings.reserve is not None:
+        return settings.reserve
+    if kind == "CronJob" or workload is None:
+        return 0.0
+    return 2 * (deadline(kind, workload, settings) + settings.soak)
+
+
+def _wait(seen: Observed, reason: Reason, message: str) -> Step:
+    status = seen.approval.status
+    waiting = replace(
+        status,
+        state=State.WAITING,
+        reason=reason.value,
+        message=message,
+        accepted=status.accepted or moment(seen.now),
+        fingerprint=status.fingerprint or (_fingerprint(seen) if seen.workload is not None else ""),
+        attempt=None,
+        changes=(),
+        window="",
+        started=None,
+    )
+    return Look() if waiting == status else Write(waiting)
+
+
+def _mark(seen: Observed, case: Case) -> Step:
+    """Say that the patch is about to be sent, and to which version of the workload."""
+    opening = seen.gates.opening
+    return Write(
+        replace(
+            seen.approval.status,
+            state=State.APPLYING,
+            reason=Reason.PATCHING.value,
+            message="The patch is being sent.",
+            window=opening.window if opening is not None else "",
+            started=seen.approval.status.started or moment(seen.now),
+            changes=changes(seen.approval.spec),
+            attempt=attempt_at(seen, case.object),
+        )
+    )
+
+
+def _patched(seen: Observed, kind: Kind, workload: WorkloadObject) -> Step:
+    """The workload has the new images: its rollout begins."""
+    status = replace(seen.approval.status, patched=moment(seen.now), progressed=moment(seen.now), attempt=None)
+    if kind.name == "CronJob":
+        text = "The next Job runs the new image; a CronJob has no rollout to watch."
+        return finish(seen, State.APPLIED, Reason.ROLLED_OUT, text, status)
+    wanted = counts(kind.name, workload).wanted
+    return Write(
+        replace(
+            status,
+            state=State.ROLLING_OUT,
+            reason=Reason.PROGRESSING.value,
+            message=f"The workload is patched; {wanted} pods roll out.",
+        )
+    )
+
+
+def _fingerprint(seen: Observed) -> str:
+    return fingerprint(kind_of(seen), workload_of(seen), [ref.name for ref in seen.approval.spec.containers])
+
+
+def _shown(seconds: float) -> str:
+    return f"{moment(seconds):%Y-%m-%d %H:%M} UTC"

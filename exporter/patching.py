@@ -1,0 +1,164 @@
+"""`patcher`: assembles the patcher from a configuration and runs it, or shows what it would do.
+
+It is a process of its own, with its own page of metrics and its own rights. It shares the exporter's configuration,
+connection and registry client, and does not need a running exporter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from exporter import __version__
+from exporter.app import connect, wait_for_signal
+from exporter.cluster import Connection
+from exporter.config import Configuration
+from exporter.lean import share_one_heap
+from exporter.patcher.api import Api
+from exporter.patcher.audit import Audit
+from exporter.patcher.engine import Engine, Parts
+from exporter.patcher.lease import Lease
+from exporter.patcher.preview import preview
+from exporter.patcher.settings import Never, Settings, Windows
+from exporter.patcher.tags import Tags
+from exporter.patcher.telemetry import PatcherTelemetry
+from exporter.registry import RegistryClient
+from exporter.report.destination import write_text
+from exporter.server import Pages, Server, listen
+
+_log = logging.getLogger(__name__)
+
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+async def patcher(configuration: Configuration, *, dry_run: bool = False) -> int:
+    """Run the patcher until SIGTERM or SIGINT; or print what it would do, and change nothing.
+
+    Returns:
+        The exit status.
+    """
+    if dry_run:
+        async with connect(configuration) as connection, assembled(configuration, connection) as parts:
+            async for line in preview(parts):
+                write_text(f"{line}\n")
+        return 0
+    share_one_heap()
+    async with patching(configuration) as address:
+        _log.info("version %s answers at %s", __version__, address)
+        await wait_for_signal()
+        _log.info("shutting down")
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def patching(configuration: Configuration, *, windows: Windows | None = None) -> AsyncIterator[str]:
+    """Run the patcher while the context lasts; yields its address. A part that fails ends the others.
+
+    Args:
+        configuration: what to do.
+        windows: when workloads may be patched, instead of what the configuration says.
+    """
+    async with AsyncExitStack() as opened:
+        listener = opened.enter_context(contextlib.closing(listen(*configuration.listen)))
+        connection = await opened.enter_async_context(connect(configuration))
+        parts = await opened.enter_async_context(assembled(configuration, connection, windows=windows))
+        engine, lease = Engine(parts), _lease(configuration, connection, parts)
+        pages = Pages(
+            telemetry=parts.telemetry,
+            exposition=_NoPage,
+            ready=lambda: parts.telemetry.working or (lease is not None and lease.contacted),
+        )
+        server = Server(listener=listener, routes=pages.routes(), exceeded=parts.telemetry.exceeded)
+        async with asyncio.TaskGroup() as group:
+            work = engine.run() if lease is None else lease.hold(engine.run)
+            tasks = [group.create_task(server.run(), name="server"), group.create_task(work, name="patcher")]
+            try:
+                host, port = listener.getsockname()[:2]
+                yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+
+@contextlib.asynccontextmanager
+async def assembled(
+    configuration: Configuration, connection: Connection, *, windows: Windows | None = None
+) -> AsyncIterator[Parts]:
+    """What the engine works with, as the configuration says."""
+    settings, telemetry, identity = _settings(configuration), PatcherTelemetry(), _identity()
+    async with RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry:
+        yield Parts(
+            api=Api(connection, namespaces=configuration.watched_namespaces),
+            tags=Tags(registry, strategy=configuration.strategy),
+            windows=windows if windows is not None else Never(),
+            settings=settings,
+            telemetry=telemetry,
+            audit=Audit(_audit_line, identity=identity, verified=settings.verified),
+            clock=time.time,
+            identity=identity,
+        )
+
+
+def _settings(configuration: Configuration) -> Settings:
+    return Settings(
+        patching=configuration.patching,
+        strategy=configuration.strategy,
+        soak=configuration.patcher_soak,
+        deadline=configuration.patcher_deadline,
+        reserve=configuration.patcher_reserve,
+        stop_on_failure=configuration.patcher_on_failure == "stop",
+        evict=configuration.patcher_statefulset_recovery == "evict",
+        expiry=configuration.patcher_expiry,
+        selects=configuration.selects,
+        named_namespaces=configuration.namespaces.include,
+        own_release=configuration.patcher_own_release or "",
+        verified=configuration.patcher_verified_approvers,
+    )
+
+
+def _lease(configuration: Configuration, connection: Connection, parts: Parts) -> Lease | None:
+    """The Lease that replicas share; None outside of a pod, unless a namespace for it is configured."""
+    namespace = configuration.patcher_lease_namespace
+    if namespace is None and _POD_NAMESPACE.is_file():
+        namespace = _POD_NAMESPACE.read_text("utf-8").strip()
+    if not namespace:
+        return None
+    return Lease(
+        connection,
+        namespace=namespace,
+        name=configuration.patcher_lease_name,
+        identity=parts.identity,
+        changed=lambda held: parts.telemetry.leading.set(1 if held else 0),
+    )
+
+
+def _identity() -> str:
+    return f"{socket.gethostname()}_{uuid.uuid4().hex[:12]}"
+
+
+def _audit_line(line: str) -> None:
+    write_text(f"{line}\n")
+
+
+class _NoPage:
+    """A page of metrics without findings: the server adds the patcher's own metrics to it."""
+
+    def chunks(self, openmetrics: bool, /) -> Iterable[bytes]:  # noqa: ARG002, FBT001
+        return ()
+
+    def compressed(self, openmetrics: bool, /) -> bool:  # noqa: ARG002, FBT001
+        return True
+
+    def compress(self, openmetrics: bool, /) -> None:  # noqa: FBT001
+        """Do nothing."""
+
+    def gzip(self, openmetrics: bool, tail: bytes, /) -> Sequence[bytes]:  # noqa: ARG002, FBT001
+        return (gzip.compress(tail, mtime=0),)
