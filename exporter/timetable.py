@@ -14,8 +14,8 @@ from exporter.cron import Cron
 from exporter.images import Repository
 from exporter.reasons import Reason
 
-# Repositories with the same interval drift apart, so that lookups are spread over time: by a tenth of it, and at most by
-# an hour, which the alert MojaloopImageLookupStale allows for.
+# Repositories with the same interval drift apart, so that lookups are spread over time: by a tenth of it, and by at
+# most an hour, which the alert MojaloopImageLookupStale allows for.
 _DRIFT, _MOST_DRIFT_SECONDS = 0.1, 3600.0
 # The lookups of one tick are spread over a minute; over half of the time to the next tick, where that is less.
 _SPREAD_SECONDS = 60.0
