@@ -196,11 +196,13 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 def _patcher(parsed: argparse.Namespace) -> int:
-    loaded = _start(parsed)
+    content = None if parsed.config is None else config.content_of(parsed.config)
+    loaded = _start(parsed, content)
     _note_proxy(loaded)
     from exporter.patching import patcher  # noqa: PLC0415 - it is not a part of `serve`
 
-    return asyncio.run(patcher(loaded, dry_run=parsed.dry_run))
+    source = ConfigurationSource(parsed.config, partial(_configuration, parsed), content)
+    return asyncio.run(patcher(loaded, source, dry_run=parsed.dry_run))
 
 
 def _check(parsed: argparse.Namespace) -> int:

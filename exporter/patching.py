@@ -10,14 +10,16 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import signal
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
-from exporter import __version__
+from exporter import __version__, logs, windows
 from exporter.app import connect, wait_for_signal
 from exporter.cluster import Connection
 from exporter.config import Configuration
@@ -26,11 +28,13 @@ from exporter.patcher.api import Api
 from exporter.patcher.audit import Audit
 from exporter.patcher.engine import Engine, Parts
 from exporter.patcher.lease import Lease
+from exporter.patcher.openings import CalendarWindows
 from exporter.patcher.preview import preview
-from exporter.patcher.settings import Never, Settings, Windows
+from exporter.patcher.settings import Settings
 from exporter.patcher.tags import Tags
 from exporter.patcher.telemetry import PatcherTelemetry
 from exporter.registry import RegistryClient
+from exporter.reload import ConfigurationSource, Reloader
 from exporter.report.destination import write_text
 from exporter.server import Pages, Server, listen
 
@@ -39,8 +43,13 @@ _log = logging.getLogger(__name__)
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-async def patcher(configuration: Configuration, *, dry_run: bool = False) -> int:
+async def patcher(configuration: Configuration, source: ConfigurationSource, *, dry_run: bool = False) -> int:
     """Run the patcher until SIGTERM or SIGINT; or print what it would do, and change nothing.
+
+    Args:
+        configuration: what to do.
+        source: where it came from; changes of it are followed, and SIGHUP loads it again.
+        dry_run: whether to print only.
 
     Returns:
         The exit status.
@@ -51,7 +60,8 @@ async def patcher(configuration: Configuration, *, dry_run: bool = False) -> int
                 write_text(f"{line}\n")
         return 0
     share_one_heap()
-    async with patching(configuration) as address:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, source.requested.set)
+    async with patching(configuration, source) as address:
         _log.info("version %s answers at %s", __version__, address)
         await wait_for_signal()
         _log.info("shutting down")
@@ -59,17 +69,19 @@ async def patcher(configuration: Configuration, *, dry_run: bool = False) -> int
 
 
 @contextlib.asynccontextmanager
-async def patching(configuration: Configuration, *, windows: Windows | None = None) -> AsyncIterator[str]:
+async def patching(configuration: Configuration, source: ConfigurationSource | None = None) -> AsyncIterator[str]:
     """Run the patcher while the context lasts; yields its address. A part that fails ends the others.
 
     Args:
         configuration: what to do.
-        windows: when workloads may be patched, instead of what the configuration says.
+        source: where it came from, to follow its changes; None follows none.
     """
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(contextlib.closing(listen(*configuration.listen)))
         connection = await opened.enter_async_context(connect(configuration))
-        parts = await opened.enter_async_context(assembled(configuration, connection, windows=windows))
+        parts = await opened.enter_async_context(assembled(configuration, connection))
+        windows.publish(configuration.calendar(), parts.telemetry, clock=time.time)
+        parts.telemetry.config_loaded(time.time())
         engine, lease = Engine(parts), _lease(configuration, connection, parts)
         pages = Pages(
             telemetry=parts.telemetry,
@@ -80,6 +92,10 @@ async def patching(configuration: Configuration, *, windows: Windows | None = No
         async with asyncio.TaskGroup() as group:
             work = engine.run() if lease is None else lease.hold(engine.run)
             tasks = [group.create_task(server.run(), name="server"), group.create_task(work, name="patcher")]
+            if source is not None:
+                apply = partial(_apply, engine=engine, telemetry=parts.telemetry)
+                follow = Reloader(source, configuration, apply=apply, telemetry=parts.telemetry).run()
+                tasks.append(group.create_task(follow, name="reload"))
             try:
                 host, port = listener.getsockname()[:2]
                 yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -89,22 +105,33 @@ async def patching(configuration: Configuration, *, windows: Windows | None = No
 
 
 @contextlib.asynccontextmanager
-async def assembled(
-    configuration: Configuration, connection: Connection, *, windows: Windows | None = None
-) -> AsyncIterator[Parts]:
+async def assembled(configuration: Configuration, connection: Connection) -> AsyncIterator[Parts]:
     """What the engine works with, as the configuration says."""
     settings, telemetry, identity = _settings(configuration), PatcherTelemetry(), _identity()
     async with RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry:
         yield Parts(
             api=Api(connection, namespaces=configuration.watched_namespaces),
             tags=Tags(registry, strategy=configuration.strategy),
-            windows=windows if windows is not None else Never(),
+            windows=CalendarWindows(configuration.calendar()),
             settings=settings,
             telemetry=telemetry,
             audit=Audit(_audit_line, identity=identity, verified=settings.verified),
             clock=time.time,
             identity=identity,
         )
+
+
+async def _apply(
+    configuration: Configuration, changed: Collection[str], *, engine: Engine, telemetry: PatcherTelemetry
+) -> None:
+    """Use the keys that apply without a restart (`Key.live`)."""
+    if not {"log.level", "log.format"}.isdisjoint(changed):
+        logs.configure(configuration.log_level, configuration.log_format)
+    if not {"registries", "proxy", "ca_file"}.isdisjoint(changed):
+        _log.warning("registries, proxy and ca_file do not change while the patcher runs; restart it to apply them")
+    calendar = configuration.calendar()
+    windows.publish(calendar, telemetry, clock=time.time)
+    engine.configure(settings=_settings(configuration), windows=CalendarWindows(calendar))
 
 
 def _settings(configuration: Configuration) -> Settings:

@@ -195,6 +195,7 @@ KEYS = (
         parsers.flag,
         "Whether the patcher may begin new rollouts. `false` is the emergency stop; a rollout that has begun is "
         "finished.",
+        live=True,
     ),
     _key(
         "patcher.soak",
@@ -202,6 +203,7 @@ KEYS = (
         "How long a workload has to stay healthy after its rollout before a patch counts as applied.",
         field="patcher_soak",
         show=parsers.show_duration,
+        live=True,
     ),
     _key(
         "patcher.deadline",
@@ -210,6 +212,7 @@ KEYS = (
         "`progressDeadlineSeconds`.",
         field="patcher_deadline",
         show=parsers.show_duration,
+        live=True,
     ),
     _key(
         "patcher.reserve",
@@ -217,6 +220,7 @@ KEYS = (
         "How much of a window has to be left when a rollout begins.",
         field="patcher_reserve",
         unset="twice the deadline and the soak of the workload",
+        live=True,
     ),
     _key(
         "patcher.expiry",
@@ -224,6 +228,7 @@ KEYS = (
         "After which time an approval ends that has no `expires`.",
         field="patcher_expiry",
         show=parsers.show_duration,
+        live=True,
     ),
     _key(
         "patcher.on_failure",
@@ -231,6 +236,7 @@ KEYS = (
         "What follows a rollout that failed: `stop` begins nothing more until somebody acknowledges the failed "
         "approval or deletes it.",
         field="patcher_on_failure",
+        live=True,
     ),
     _key(
         "patcher.statefulset_recovery",
@@ -238,6 +244,7 @@ KEYS = (
         "`evict` permits to patch StatefulSets with the pod management policy `OrderedReady`: after a rollback their "
         "broken pods are evicted. Otherwise approvals of them are refused.",
         field="patcher_statefulset_recovery",
+        live=True,
     ),
     _key(
         "patcher.lease_namespace",

@@ -85,6 +85,10 @@ class Engine:
         self._sleep = sleep
         self._failures = 0
 
+    def configure(self, *, settings: Settings, windows: Windows) -> None:
+        """Use other rules and windows from the next look on."""
+        self._parts = replace(self._parts, settings=settings, windows=windows)
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:

@@ -36,18 +36,6 @@ class Opening:
     seconds_left: float
 
 
-class Never:
-    """No window is configured, so none is ever open."""
-
-    def opening(self, _key: WorkloadKey, _now: float, /) -> Opening | None:
-        """None."""
-        return None
-
-    def next_opening(self, _key: WorkloadKey, _now: float, /) -> float | None:
-        """None."""
-        return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The rules that hold for every approval.

@@ -41,6 +41,10 @@ class PatcherTelemetry(Telemetry):
         self.working = False
         self._approvals: tuple[tuple[str, ...], ...] = ()
         self.registry.register(self)
+        # These have the same names on both pages: they say the same of the same configuration.
+        reloads = self.config_last_reload_successful, self.config_last_reload_success, self.config_reloads
+        for shared in (self.window_open, self.window_next, *reloads):
+            self.registry.register(shared)
         self.patches = Counter(
             "mojaloop_patcher_patches",
             "Approvals that this process brought to an end, by result.",
