@@ -107,7 +107,7 @@ async def patching(configuration: Configuration, source: ConfigurationSource | N
 @contextlib.asynccontextmanager
 async def assembled(configuration: Configuration, connection: Connection) -> AsyncIterator[Parts]:
     """What the engine works with, as the configuration says."""
-    settings, telemetry, identity = _settings(configuration), PatcherTelemetry(), _identity()
+    settings, telemetry, identity = settings_of(configuration), PatcherTelemetry(), _identity()
     async with RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry:
         yield Parts(
             api=Api(connection, namespaces=configuration.watched_namespaces),
@@ -131,10 +131,11 @@ async def _apply(
         _log.warning("registries, proxy and ca_file do not change while the patcher runs; restart it to apply them")
     calendar = configuration.calendar()
     windows.publish(calendar, telemetry, clock=time.time)
-    engine.configure(settings=_settings(configuration), windows=CalendarWindows(calendar))
+    engine.configure(settings=settings_of(configuration), windows=CalendarWindows(calendar))
 
 
-def _settings(configuration: Configuration) -> Settings:
+def settings_of(configuration: Configuration) -> Settings:
+    """The rules of the patcher, as the configuration says."""
     return Settings(
         patching=configuration.patching,
         strategy=configuration.strategy,
