@@ -1,4 +1,4 @@
-"""Speed and memory, by hand: `make bench`. Figures depend on the machine; quote them beside each other, never alone."""
+"""Speed and memory, by hand: `make bench`. Figures depend on the machine: compare them, and never quote one alone."""
 
 from __future__ import annotations
 

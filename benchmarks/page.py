@@ -24,7 +24,7 @@ from exporter.demo import release, stand_ins
 from exporter.demo.cluster import StandInCluster
 from tests.support.exporter_process import Exporter
 
-LOADS = 100
+LOADS, CHANGES = 100, 5
 # The stand-in for the API server is slow with thousands of objects.
 EACH = 50
 PAGES = (
@@ -82,51 +82,65 @@ def cpu_seconds(exporter: Exporter) -> float:
 
 async def measure(exporter: Exporter, cluster: StandInCluster, count: int) -> None:
     async with httpx.AsyncClient(base_url=exporter.url, trust_env=False, timeout=30) as client:
-        before = rss_mib(exporter)
         paths = [path.format(middle=count // 2, last=count - 50) for path in PAGES]
-        began = time.perf_counter()
-        first = await client.get("/")
-        took = time.perf_counter() - began
+        print(f"before any page: {rss_mib(exporter):.0f} MiB", end="")
+        for number in range(CHANGES):
+            await change(cluster, number)
+        print(f"; after {CHANGES} snapshots {rss_mib(exporter):.0f} MiB")
+        began, cpu = time.perf_counter(), cpu_seconds(exporter)
+        await client.get("/")
         print(
-            f"before any page: {before:.0f} MiB; the first took {took * 1000:.0f} ms, then {rss_mib(exporter):.0f} MiB"
+            f"first page: {(time.perf_counter() - began) * 1000:.0f} ms, {(cpu_seconds(exporter) - cpu) * 1000:.0f} ms"
+            f" of CPU, then {rss_mib(exporter):.0f} MiB"
         )
-        late, done = [], asyncio.Event()
-
-        async def probe() -> None:
-            async with httpx.AsyncClient(base_url=exporter.url, trust_env=False) as other:
-                while not done.is_set():
-                    asked = time.perf_counter()
-                    await other.get("/-/healthy")
-                    late.append(time.perf_counter() - asked)
-                    await asyncio.sleep(0.005)
-
-        probing = asyncio.create_task(probe())
-        times, sizes, busy = [], [len(first.content)], 0.0
+        cpu, times, sizes = cpu_seconds(exporter), [], []
         for load in range(LOADS):
-            if load % 20 == 0:
-                # Another snapshot, of which the rows are made again.
-                cluster.put(deployment(0, [f"mojaloop/central-ledger:v17.8.{load // 20}"]))
-                await asyncio.sleep(3)
-            began, cpu = time.perf_counter(), cpu_seconds(exporter)
+            began = time.perf_counter()
             answer = await client.get(paths[load % len(paths)])
             times.append(time.perf_counter() - began)
-            busy += cpu_seconds(exporter) - cpu
             sizes.append(len(answer.content))
             assert answer.status_code == 200
-        done.set()
-        await probing
-        same = await client.get("/", headers={"If-None-Match": (await client.get("/")).headers["ETag"]})
         print(
             f"{LOADS} pages: {statistics.median(times) * 1000:.0f} ms (median), {max(times) * 1000:.0f} ms (slowest),"
-            f" {busy / LOADS * 1000:.0f} ms of CPU each with the probes;"
-            f" at most {max(sizes) / 1000:.0f} kB; unchanged: {same.status_code}"
-            f" in {same.elapsed.total_seconds() * 1000:.0f} ms"
+            f" {(cpu_seconds(exporter) - cpu) / LOADS * 1000:.0f} ms of CPU each; at most {max(sizes) / 1000:.0f} kB;"
+            f" then {rss_mib(exporter):.0f} MiB"
         )
-        print(
-            f"/-/healthy meanwhile: {statistics.median(late) * 1000:.1f} ms (median),"
-            f" {max(late) * 1000:.0f} ms (slowest)"
-        )
-        print(f"after {LOADS} pages: {rss_mib(exporter):.0f} MiB")
+        for number in range(CHANGES):
+            await change(cluster, number)
+            await client.get("/")
+        print(f"after {CHANGES} more snapshots, each with a page: {rss_mib(exporter):.0f} MiB")
+        idle, busy = await late(exporter), await late(exporter, paths)
+        print(f"/-/healthy: {idle * 1000:.0f} ms at most without pages, {busy * 1000:.0f} ms while pages are rendered")
+        tag = (await client.get("/")).headers["ETag"]
+        began = time.perf_counter()
+        same = await client.get("/", headers={"If-None-Match": tag})
+        print(f"unchanged: {same.status_code} in {(time.perf_counter() - began) * 1000:.0f} ms")
+
+
+async def change(cluster: StandInCluster, number: int) -> None:
+    """Make the exporter publish another snapshot."""
+    cluster.put(deployment(0, [f"mojaloop/central-ledger:v17.8.{number}"] * EACH))
+    await asyncio.sleep(4)
+
+
+async def late(exporter: Exporter, paths: Sequence[str] = ()) -> float:
+    """The longest that a probe waits, in seconds, while pages are loaded one after the other, or nothing is."""
+    waits = []
+    async with httpx.AsyncClient(base_url=exporter.url, trust_env=False, timeout=30) as client:
+        loading = asyncio.create_task(asyncio.sleep(3) if not paths else _load(client, paths))
+        async with httpx.AsyncClient(base_url=exporter.url, trust_env=False) as other:
+            while not loading.done():
+                asked = time.perf_counter()
+                await other.get("/-/healthy")
+                waits.append(time.perf_counter() - asked)
+                await asyncio.sleep(0.005)
+        await loading
+    return max(waits)
+
+
+async def _load(client: httpx.AsyncClient, paths: Sequence[str]) -> None:
+    for load in range(LOADS // 4):
+        await client.get(paths[load % len(paths)])
 
 
 async def main(count: int) -> None:
@@ -147,7 +161,8 @@ def judged(exporter: Exporter, count: int) -> None:
 
     def done() -> bool:
         page = exporter.get("/metrics")[2]
-        return page.count(b"\nmojaloop_image_info{") >= count and b'reason="pending"' not in page
+        # A few of the tags cannot be written in a reference.
+        return page.count(b"\nmojaloop_image_info{") >= 0.99 * count and b'reason="pending"' not in page
 
     exporter.until(done, 300)
     time.sleep(5)

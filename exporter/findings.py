@@ -1,4 +1,4 @@
-"""What is known of each container, and the immutable snapshot that every output is made from."""
+"""What is known about each container, and the immutable snapshot that every output is made from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter.workloads import Container, ContainerType, Manager, Workload, Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is known of one container of a workload.
+    """What is known about one container of a workload.
 
     Attributes:
         workload: namespace, kind and name.
@@ -61,7 +61,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadState:
-    """What is known of a workload in addition to its containers; the attributes are those of `workloads.Workload`."""
+    """What is known about a workload besides its containers; the attributes are those of `workloads.Workload`."""
 
     manager: Manager | None = None
     rollout_incomplete: bool = False

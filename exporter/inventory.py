@@ -42,14 +42,14 @@ class Inventory:
         self.repositories: frozenset[Repository] = frozenset()
 
     def put(self, workload: Workload) -> None:
-        """Add or replace a workload; an equal one is no change."""
+        """Add or replace a workload; an equal one changes nothing."""
         if self._workloads.get(workload.key) == workload:
             return
         self._workloads[workload.key] = workload
         self._note(workload.key)
 
     def remove(self, key: WorkloadKey) -> None:
-        """Remove a workload; one that is not there is no change."""
+        """Remove a workload; one that is not there changes nothing."""
         if self._workloads.pop(key, None) is not None:
             self._note(key)
 

@@ -106,7 +106,7 @@ class Limit(Enum):
     QUESTIONS = (
         "questions",
         1_000,
-        "questions about the images of a namespace to one registry in an interval",
+        "questions about the images of a namespace to one registry in an interval, or in an hour with a schedule",
         "further lookups of the namespace in that registry wait; its images are `pending`, or keep their last answer",
     )
 

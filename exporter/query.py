@@ -137,7 +137,7 @@ class Query:
         self._verdicts: Kept[Verdict] = Kept(_MOST_VERDICTS)
 
     async def image(self, reference: str, strategy: Strategy | None = None) -> Judged:
-        """What is known of an image.
+        """What is known about an image.
 
         Args:
             reference: with a tag.

@@ -54,7 +54,7 @@ class Verdict:
 
 
 class TagRecord(NamedTuple):
-    """What is known of a tag.
+    """What is known about a tag.
 
     Attributes:
         name: the tag.

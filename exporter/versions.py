@@ -4,7 +4,7 @@ The rules are numbered as in docs/versions.md:
 
 1. Grammar: `[vV]? N(.N){0,4} suffix?`. N has no leading zero and at most nine digits; a suffix begins with `-`, `.` or
    `_`, and one that begins with `.` does not go on with a digit (that would be a part of the number).
-2. One or two parts, and `latest`, move: nothing is said of them.
+2. One or two parts, and `latest`, move, so they are not judged.
 3. Prefixes do not mix: `5.5.0` is never offered `v5.5.1`.
 4. A final has three parts or more and no suffix, and is only offered finals.
 5. A pre-release (a closed list of words) is offered a final, else a later one of the same word.
@@ -196,7 +196,7 @@ def unjudgeable(tag: str) -> Reason | None:
 
 
 def place(tag: str) -> Place | None:
-    """Where a tag stands among the tags of its repository; None if nothing can be said of it.
+    """Where a tag stands among the tags of its repository; None if it is not a version.
 
     The catalogue stores places: a change of what this returns needs a migration there.
     """
@@ -205,7 +205,7 @@ def place(tag: str) -> Place | None:
 
 
 def describe(tag: str) -> Described | None:
-    """What a tag is, and where it stands in a list of its repository; None if nothing can be said of it."""
+    """What a tag is, and its position in a list of its repository; None if it is not a version."""
     version = _parse(tag)
     if isinstance(version, Reason):
         return None

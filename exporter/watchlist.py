@@ -1,6 +1,6 @@
 """The watch list: images that the configuration names, judged as if they ran, with or without a cluster.
 
-A reference with a tag becomes a workload of the kind `Image` in no namespace, so that everything that is known of
+A reference with a tag becomes a workload of the kind `Image` in no namespace, so that everything that is known about
 containers holds for it. A repository without a tag has nothing to judge: its tags are looked up, for whoever asks.
 
 The list has a scope of its own, the namespace `""`. So an exporter without a cluster never says that a cluster is

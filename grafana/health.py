@@ -187,7 +187,7 @@ def _cluster() -> tuple[Panel, ...]:
         ),
         lines(
             "Age of the last list",
-            "How long ago each kind was last listed completely. A watch continues from there, so that age is no fault.",
+            "How long ago each kind was last listed completely. A watch continues from there, so age is not a fault.",
             (
                 f"time() - min by (kind) (mojaloop_exporter_kubernetes_last_sync_timestamp_seconds{{{_AT}}})",
                 "{{kind}}",

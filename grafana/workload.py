@@ -65,7 +65,7 @@ def _containers() -> Panel:
 def _commands() -> Panel:
     return rows(
         "Commands to paste",
-        "For each image and tag that misses a patch: the command, the way back, and what to do instead where no "
+        "For each image and tag that misses a patch: the command, its rollback, and what to do instead where no "
         "command would last. The eye in a cell shows the text in full, to copy. The texts are those of the alerts.",
         {
             "finding": f"""

@@ -139,7 +139,7 @@ MUTATIONS = {
         'mojaloop:exporter_scope_synced{job=""} == 0',
     ),
     known_to_one_replica: (
-        "unless on (cluster, namespace, workload_kind, workload, container, container_type)\n",
+        "unless on (cluster, namespace, workload_kind, workload, container, container_type, image, tag)\n",
         "unless on (instance)\n",
     ),
 }

@@ -116,7 +116,7 @@ async def test_an_unknown_date_is_not_asked_for_again(tmp_path):
 
 
 async def test_a_damaged_file_is_set_aside_and_said(tmp_path, caplog):
-    (tmp_path / FILE).write_bytes(b"this is no database, but it is long enough to be taken for one" * 100)
+    (tmp_path / FILE).write_bytes(b"this is not a database, but it is long enough to be taken for one" * 100)
     telemetry = Telemetry()
     async with await opened(tmp_path, telemetry=telemetry) as catalogue:
         await catalogue.store(LEDGER, ["v1.0.1"], running=[])

@@ -135,7 +135,7 @@ async def chain(hub, images, slack, sink, operator_log):
     )  # fmt: skip
     hub.behind("alertmanager", "web", port)
 
-    # As it stands in the README.
+    # As in the README.
     done = await asyncio.to_thread(hub.shell, readme_commands())
     assert done.returncode == 0, done.stdout + done.stderr
     assert "alertmanagerConfigMatcherStrategy: {type: None}" in done.stdout
@@ -213,7 +213,7 @@ async def chain(hub, images, slack, sink, operator_log):
     in_prometheus |= {
         f"/etc/prometheus/rules/prometheus-kps-rulefiles-0/{file}": text for file, text in rule_files.items()
     }
-    # The reloader beside it puts these in.
+    # The reloader next to it puts these in.
     in_prometheus["/etc/prometheus/config_out/prometheus.env.yaml"] = prometheus_config.replace(
         "$(POD_NAME)", "prometheus-kps-0"
     ).replace("$(SHARD)", "0")

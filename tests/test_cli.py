@@ -212,7 +212,7 @@ def test_a_namespace_of_a_cluster_that_runs_nothing_is_a_failure(run, kube):
 def test_a_cluster_that_may_not_be_read_is_said_and_never_all_well(run, kube, namespace):
     where = ["--kubeconfig", str(kube.kubeconfig(READER)), "--namespace", namespace]
     status, output, error = run("check", "--cluster", *where)
-    assert "may not list or watch Deployment" in error
+    assert "not permitted to list or watch Deployment" in error
     assert "not permitted to list any workloads" in error
     assert (status, output) == (1, "")
 

@@ -114,7 +114,7 @@ async def test_a_forbidden_kind_that_the_configuration_names_is_waited_for(
             await found.until(lambda: found.inventory.scopes()["Deployment", namespace] is ScopeState.SYNCED, 10)
             assert found.inventory.scopes()["Rollout", namespace] is ScopeState.FORBIDDEN
             assert found.inventory.synced() == {namespace: False}
-            assert "may not list or watch Rollout" in caplog.text
+            assert "not permitted to list or watch Rollout" in caplog.text
             permit(kube, namespace, "Deployment", "Rollout")
             await found.until_images(namespace, {"Rollout/web": [NEW]}, 10)
             assert found.inventory.synced() == {namespace: True}

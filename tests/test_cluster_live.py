@@ -105,7 +105,7 @@ async def test_missing_rights(
         assert found.telemetry.forbidden.labels("Job", namespace)._value.get() == 1
         assert found.telemetry.forbidden.labels("Deployment", namespace)._value.get() == 0
         await found.until(lambda: found.restarts("Job", "forbidden") >= 2)
-        said = [record for record in caplog.records if "may not list or watch Job" in record.getMessage()]
+        said = [record for record in caplog.records if "not permitted to list or watch Job" in record.getMessage()]
         assert len(said) == 1
         rules.append({"apiGroups": ["batch"], "resources": ["jobs"], "verbs": verbs})
         kube.request("PUT", f"{rbac}/roles/reader", {"metadata": {"name": "reader"}, "rules": rules})

@@ -53,7 +53,7 @@ ANSWERS: dict[str, tuple[bytes, str]] = {
     "a chunk that is cut off": (
         b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nff\r\n{"metadata"', "unreachable"
     ),
-    "a chunk size that is no number": (
+    "a chunk size that is not a number": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n{}\r\n", "unreachable"
     ),
     "a header of 100 KB": (reply({}, X="x" * 100_000), "unreachable"),
@@ -89,7 +89,7 @@ LISTS: dict[str, tuple[bytes, str]] = {
 WATCHES: dict[str, tuple[bytes, str]] = {
     "no events": (lines(), "silent"),
     "blank lines": (lines(b"\n\n\r\n"), "bad_answer"),
-    "a line that is no JSON": (lines(BOOKMARK, b"hello\n"), "bad_answer"),
+    "a line that is not JSON": (lines(BOOKMARK, b"hello\n"), "bad_answer"),
     "a line that is cut off": (lines(b'{"type":'), "silent"),
     "an event of null": (lines(b"null\n"), "bad_answer"),
     "an event without an object": (lines({"type": "ADDED"}), "bad_answer"),

@@ -208,7 +208,7 @@ async def test_rights_that_are_missing_are_said_once_it_is_sure(
     inventory = Remembering()
     await follow(Answers(lists=lists), inventory)
     assert inventory.states == [ScopeState.PENDING, *[ScopeState.FORBIDDEN] * believed, ScopeState.SYNCED]
-    assert caplog.text.count("may not list or watch Deployment") == believed
+    assert caplog.text.count("not permitted to list or watch Deployment") == believed
 
 
 @pytest.mark.parametrize("required", [True, False], ids=["named", "by default"])

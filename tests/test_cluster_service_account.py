@@ -187,7 +187,7 @@ async def test_without_rights_for_jobs_all_but_jobs_works_and_is_said_once(
         assert found.inventory.synced() == {namespace: False}
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(said) == 1
-        assert "may not list or watch Job in" in said[0]
+        assert "not permitted to list or watch Job in" in said[0]
         assert account.file.read_text() not in caplog.text
         kube.create("Deployment", namespace, body("Deployment", "later"))
         await found.until(lambda: "Deployment/later" in found.images(namespace))

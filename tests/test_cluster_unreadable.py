@@ -1,4 +1,4 @@
-"""One object that cannot be read stays one object: the others go on, and what is known of it stays."""
+"""One object that cannot be read stays one object: the others go on, and what is known about it stays."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,10 +14,12 @@ from exporter.checker import Settings
 from exporter.config import KEYS, REGISTRY_KEYS, Configuration, ConfigurationError, Globs, differing, load, parse_option
 from exporter.config.document import read as read_yaml
 from exporter.config.parsers import duration, show_duration, show_interval, show_listen
+from exporter.cron import Cron
 from exporter.images import parse
 from exporter.registry import DEFAULT_ENTRIES, REGISTRY_KINDS, RegistryEntry
 from exporter.versions import STRATEGY_NAMES, Strategy
 from exporter.watchlist import WatchedImage
+from exporter.windows import Freeze, Window
 from exporter.workloads import WorkloadKey, reference_key
 
 DATA = Path(__file__).parent / "data" / "config"
@@ -74,7 +77,7 @@ def test_defaults_that_depend_on_the_machine_or_the_registry_are_as_documented()
 
 def test_the_checker_has_the_same_defaults():
     ours, theirs = Configuration().settings(), Settings()
-    assert (ours.strategy, ours.interval) == (theirs.strategy, theirs.interval)
+    assert (ours.strategy, ours.interval, ours.schedule) == (theirs.strategy, theirs.interval, theirs.schedule)
 
 
 @pytest.mark.parametrize(("address", "text"), [(("::1", 80), "[::1]:80"), (("", 80), ":80"), (("a.b", 80), "a.b:80")])
@@ -147,6 +150,21 @@ def test_every_key_is_read():
         ),
         strategy=Strategy.PATCH,
         interval=5400.0,
+        timezone=ZoneInfo("Africa/Nairobi"),
+        windows=(
+            Window(
+                name="weeknights",
+                cron=Cron("0 22 * * 1-5", ZoneInfo("Africa/Nairobi")),
+                duration=21600.0,
+                namespaces=("mojaloop", "hub-*"),
+                workloads=("*/Deployment/*",),
+            ),
+            Window(name="sunday", cron=Cron("0 3 * * SUN", ZoneInfo("Europe/Berlin")), duration=9000.0),
+        ),
+        freezes=(
+            Freeze(start=1798405200.0, end=1798923600.0, name="month-end"),
+            Freeze(start=1782831600.0, end=1782885600.0),
+        ),
         proxy="http://hub:s3cret@proxy.example:3128",
         ca_file=Path("/etc/ca-bundle/ca.crt"),
         kubernetes=False,
@@ -237,6 +255,8 @@ def test_the_example_of_the_documentation():
     assert loaded.listen == ("0.0.0.0", 9877)
     assert loaded.watched_namespaces == ("mojaloop", "backing")
     assert [image.name for image in loaded.watch] == ["central-ledger", "quoting", ""]
+    assert loaded.schedule == Cron("0 8 * * 1-5", ZoneInfo("Africa/Nairobi"))
+    assert [window.name for window in loaded.windows] == ["weeknights"]
     assert loaded.selects(WorkloadKey("mojaloop", "Deployment", "ledger"))
     assert not loaded.selects(WorkloadKey("mojaloop", "Job", "ttk-tests-1"))
     assert not loaded.selects(WorkloadKey("other", "Deployment", "ledger"))

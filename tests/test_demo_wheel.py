@@ -55,15 +55,19 @@ def test_it_has_the_files_and_not_their_sources(installed, run):
     shipped = {path.name: path.read_bytes() for path in (installed / "exporter" / "shipped").iterdir()}
     wanted = [*(ROOT / "alerts").iterdir(), *(ROOT / "grafana").glob("*.json")]
     assert shipped == {path.name: path.read_bytes() for path in wanted}
-    page = ROOT / "exporter" / "page" / "files"
-    files = {path.name: path.read_bytes() for path in (installed / "exporter" / "page" / "files").iterdir()}
-    assert files == {path.name: path.read_bytes() for path in page.iterdir()}
     assert {path.name for path in installed.iterdir() if path.suffix != ".dist-info"} == {"exporter", "bin"}
 
 
 def test_reports_find_their_templates(run):
     check = (sys.executable, "-m", "exporter", "check", "--allow-empty", "--manifests", "-", "--output", "html")
     assert run(*check).startswith("<!doctype html>\n")
+
+
+def test_it_has_the_files_of_the_page(installed):
+    sources, files = (root / "exporter" / "page" / "files" for root in (ROOT, installed))
+    found = {path.name: path.read_bytes() for path in files.iterdir()}
+    assert found == {path.name: path.read_bytes() for path in sources.iterdir()}
+    assert found.keys() == {"page.css", "page.html", "page.js"}
 
 
 def test_show_and_the_demo_run_from_it(run):

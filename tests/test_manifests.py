@@ -379,7 +379,7 @@ def test_any_tag_before_any_value_is_manifests_or_an_error_with_its_place(values
         "YAML", "template", "template's name", "template's image", "template's number",
         "deep", "deep block", "deep JSON", "empty int", "base 60", "hexadecimal", "float", "bool", "timestamp",
         "binary", "list", "unknown tag", "huge number", "control character", "metadata", "containers",
-        "a flag that is no text", "no name", "name", "namespace", "container", "no apiVersion",
+        "a flag that is not text", "no name", "name", "namespace", "container", "no apiVersion",
     ],
 )  # fmt: skip
 def test_what_is_no_manifest(tmp_path, text, said):

@@ -10,7 +10,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import example, given, settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cluster import ApiError, UnreachableError
@@ -29,7 +30,7 @@ NAMES = ("first", "second")
 class Request:
     """A request that waits for its turn."""
 
-    replica: int
+    what: str
     send: Any
     answer: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -46,7 +47,7 @@ class Turns:
         async def send() -> bytes:
             return await ModelTransport(history.hub.cluster).call(method, path, **more)
 
-        request = Request(self._replica, send)
+        request = Request(f"{method} {path}", send)
         history.waiting[self._replica] = request
         fate = await request.answer
         del history.waiting[self._replica]
@@ -92,6 +93,29 @@ class History:
             self.waiting[replica].answer.set_result(fate)
             await self._settled()
             self._check(before)
+
+    async def cycle(self, replica: int, at: int, fate: str) -> None:
+        """Let a patcher look at everything once; one of its requests, the last if there are fewer, has the fate."""
+        number = 0
+        while True:
+            await self.turn(replica, fate if number == at else "ok")
+            number += 1
+            if replica not in self.tasks:
+                return
+
+    async def until(self, replica: int, what: str) -> None:
+        """Let a patcher go on until it is about to send this request; time passes between two looks."""
+        for _ in range(400):
+            if replica in self.waiting and self.waiting[replica].what == what:
+                return
+            if replica not in self.tasks:
+                self.pass_time(1.0)
+            await self.turn(replica, "ok")
+        raise AssertionError(f"{replica} never sends {what}")
+
+    def pass_time(self, seconds: float) -> None:
+        self.hub.clock.now += seconds
+        self.hub.cluster.tick(self.hub.clock.now)
 
     async def _settled(self) -> None:
         for _ in range(20):
@@ -183,7 +207,7 @@ class History:
                 assert spec == before
 
 
-FATES = st.sampled_from(["ok"] * 12 + ["409", "429", "500", "lost", "late", "killed", "killed after"])
+FATES = st.sampled_from(["ok"] * 7 + ["409", "429", "500", "lost", "late", "killed", "killed after"])
 TURN = st.tuples(st.just("turn"), st.integers(0, 1), FATES)
 TIME = st.tuples(st.just("time"), st.sampled_from([1.0, 4.0, 20.0]))
 ARRIVE = st.tuples(st.just("arrive"))
@@ -192,7 +216,8 @@ PERSON = st.tuples(
     st.sampled_from(["undoes", "sets another image", "scales", "labels", "stops", "goes on"]),
     st.sampled_from(NAMES),
 )
-STEPS = st.lists(st.one_of(*[TURN] * 12, TIME, TIME, ARRIVE, PERSON), max_size=150)
+CYCLE = st.tuples(st.just("cycle"), st.integers(0, 1), st.integers(0, 8), FATES)
+STEPS = st.lists(st.one_of(*[CYCLE] * 6, *[TURN] * 4, TIME, ARRIVE, PERSON), min_size=10, max_size=60)
 
 
 async def run(behaviour: str, steps: list[Any]) -> History:
@@ -200,9 +225,12 @@ async def run(behaviour: str, steps: list[Any]) -> History:
     for kind, *values in steps:
         if kind == "turn":
             await history.turn(*values)
+        elif kind == "until":
+            await history.until(*values)
+        elif kind == "cycle":
+            await history.cycle(*values)
         elif kind == "time":
-            history.hub.clock.now += values[0]
-            history.hub.cluster.tick(history.hub.clock.now)
+            history.pass_time(*values)
         elif kind == "arrive":
             await history.arrive()
         else:
@@ -215,8 +243,62 @@ async def run(behaviour: str, steps: list[Any]) -> History:
 
 @settings(max_examples=150)
 @given(st.sampled_from(["works", "never_ready", "crashes"]), STEPS)
-@example("works", [("turn", 0, "ok")] * 40)
-@example("crashes", [("turn", 0, "ok"), ("turn", 1, "ok")] * 40)
 def test_any_history_ends_well(behaviour, steps):
     history = asyncio.run(run(behaviour, steps))
+    history.check_the_end()
+
+
+ROOT = "/apis/apps/v1/namespaces/hub/deployments"
+LOOK = ("cycle", 0, 99, "ok")
+# Right before the patch of the first workload.
+TO_PATCH = ("until", 0, f"PATCH {ROOT}/first")
+BEFORE_PATCH = [LOOK, LOOK, TO_PATCH]
+WAIT = [("time", 4.0), LOOK]
+DANGEROUS = {
+    "the other patcher begins another workload": (
+        "works",
+        [
+            LOOK,
+            # One patcher cannot read the first workload and turns to the second, while the other patches the first.
+            ("until", 0, f"GET {ROOT}/first"),
+            ("turn", 0, "500"),
+            *[("cycle", 1, 99, "ok")] * 3,
+            LOOK,
+            LOOK,
+        ],
+    ),
+    "the patch arrives after somebody stopped patching": (
+        "works",
+        [*BEFORE_PATCH, ("turn", 0, "late"), ("person", "stops", "first"), LOOK, LOOK, ("arrive",)],
+    ),
+    "the patch arrives after its rollout was rolled back": (
+        "crashes",
+        [*BEFORE_PATCH, ("turn", 0, "late"), *WAIT * 9, ("arrive",), *WAIT * 3],
+    ),
+    "both patchers send the patch": (
+        "works",
+        [LOOK, LOOK, TO_PATCH, ("until", 1, f"PATCH {ROOT}/first"), ("turn", 0, "ok"), *[("turn", 1, "ok")] * 3],
+    ),
+    "the patch is undone while nobody looks": (
+        "works",
+        [*BEFORE_PATCH, ("turn", 0, "killed after"), ("person", "undoes", "first"), *[("time", 4.0)] * 3, LOOK, LOOK],
+    ),
+    "the rollback arrives twice": (
+        "crashes",
+        [
+            *BEFORE_PATCH,
+            ("turn", 0, "ok"),
+            ("until", 0, f"PATCH {ROOT}/first"),
+            ("turn", 0, "late"),
+            *WAIT,
+            ("arrive",),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_a_dangerous_history_ends_well(name):
+    history = asyncio.run(run(*DANGEROUS[name]))
+    assert history.hub.cluster.changes
     history.check_the_end()

@@ -1,11 +1,19 @@
 """The patcher on a real control plane: each kind, with a patch that works and with ones that do not."""
 
+import json
+import time
+import urllib.error
+from dataclasses import replace
+
 import pytest
 
+from exporter.cluster import open_connection
+from exporter.patcher.preview import preview
 from tests.support.approvals import BEFORE
 from tests.support.bad_pods import CRASHES, NEVER_READY, bad_pods
 from tests.support.kube import Kube
-from tests.support.patched_hub import Hub, install_definition
+from tests.support.patched_hub import APPROVALS, Hub, install_definition
+from tests.support.patching import Patcher
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
 KINDS = ("Deployment", "StatefulSet", "DaemonSet")
@@ -74,3 +82,137 @@ async def test_a_patch_that_does_not_work_is_rolled_back_once(hub, kind, tag):
         await hub.until(lambda: hub.status(other).get("reason") == "QueueStopped")
     assert hub.image("Deployment", "other") == BEFORE
     assert [line["state"] for line in hub.lines if line["approval"].endswith(name)].count("RollingBack") <= 2
+
+
+@pytest.fixture
+def ordered(hub):
+    """A StatefulSet with the pod management policy OrderedReady, and permission to evict its broken pods."""
+    hub.settings = replace(hub.settings, evict=True)
+
+    async def create(replicas):
+        hub.create("StatefulSet", replicas=replicas, podManagementPolicy="OrderedReady")
+        await hub.until_healthy("StatefulSet")
+
+    return create
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+async def test_the_broken_pods_of_an_ordered_stateful_set_are_evicted_after_the_rollback(hub, ordered, replicas):
+    await ordered(replicas)
+    before, kept = hub.template("StatefulSet"), {pod["metadata"]["uid"] for pod in hub.pods()}
+    name = hub.approve(NEVER_READY, kind="StatefulSet")
+    async with hub.patching():
+        status = await hub.ended(name)
+    assert (status["state"], status["reason"]) == ("RolledBack", "DeadlineExceeded")
+    assert hub.template("StatefulSet") == before
+    await hub.until_healthy("StatefulSet")
+    now = {pod["metadata"]["uid"] for pod in hub.pods()}
+    assert len(now) == replicas
+    assert len(now & kept) == replicas - 1, "healthy pods stay"
+
+
+async def test_an_eviction_that_a_disruption_budget_forbids_is_told_and_tried_again(hub, ordered):
+    await ordered(1)
+    path = f"/apis/policy/v1/namespaces/{hub.namespace}/poddisruptionbudgets"
+    budget = {"minAvailable": 1, "selector": {"matchLabels": {"app": "thing"}}}
+    hub.kube.request("POST", path, {"metadata": {"name": "all"}, "spec": budget})
+    await hub.until(lambda: hub.kube.request("GET", f"{path}/all").get("status", {}).get("expectedPods") == 1)
+    name = hub.approve(CRASHES, kind="StatefulSet")
+    async with hub.patching():
+        await hub.until(lambda: hub.status(name).get("reason") == "EvictionBlocked", 40)
+        assert "disruption budget" in hub.status(name)["message"]
+        hub.kube.request("DELETE", f"{path}/all")
+        status = await hub.ended(name)
+    assert (status["state"], hub.image("StatefulSet")) == ("RolledBack", BEFORE)
+
+
+async def test_a_stateful_set_in_parts_is_rolled_out_as_far_as_its_partition_goes(hub):
+    update = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
+    hub.create("StatefulSet", replicas=2, podManagementPolicy="Parallel", updateStrategy=update)
+    await hub.until_healthy("StatefulSet")
+    name = hub.approve(kind="StatefulSet")
+    async with hub.patching():
+        assert (await hub.ended(name))["state"] == "Applied"
+    running = {pod["metadata"]["name"]: pod["spec"]["containers"][0]["image"] for pod in hub.pods()}
+    assert running == {"thing-0": BEFORE, "thing-1": "mojaloop/ledger:v1.0.1"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_quota_that_leaves_no_room_for_new_pods_rolls_back(hub, kind):
+    more = {"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}} if kind == "Deployment" else {}
+    hub.create(kind, **spec(kind), **more)
+    await hub.until_healthy(kind)
+    before = hub.template(kind)
+    path = f"/api/v1/namespaces/{hub.namespace}/resourcequotas"
+    hub.kube.request("POST", path, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}})
+    await hub.until(lambda: hub.kube.request("GET", f"{path}/full").get("status", {}).get("used", {}).get("pods"))
+    name = hub.approve(kind=kind)
+    async with hub.patching():
+        await hub.until(lambda: hub.status(name).get("state") == "RollingBack")
+        hub.kube.request("DELETE", f"{path}/full")
+        status = await hub.ended(name)
+    assert status["state"] == "RolledBack", status
+    assert hub.template(kind) == before
+    if kind == "Deployment":
+        assert status["reason"] == "RolloutFailed"
+
+
+async def test_an_approval_never_changes(hub):
+    hub.create(replicas=1)
+    name = hub.approve()
+    path = f"{APPROVALS}/namespaces/{hub.namespace}/imagepatchapprovals/{name}"
+    for operation in (
+        {"op": "replace", "path": "/spec/approvedBy", "value": "bob"},
+        {"op": "add", "path": "/spec/expires", "value": "2099-01-01T00:00:00Z"},
+        {"op": "remove", "path": "/spec"},
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            hub.kube.request("PATCH", path, [operation], media="application/json-patch+json")
+        with caught.value as error:
+            assert error.code == 422
+    assert hub.kube.request("GET", path)["spec"]["approvedBy"] == "alice"
+
+
+async def test_two_replicas_carry_out_many_approvals_one_at_a_time(hub):
+    names = [f"service-{number}" for number in range(6)]
+    for name in names:
+        hub.create("CronJob", name)
+    approvals = [hub.approve(kind="CronJob", name=name) for name in names]
+    async with hub.patching(replicas=2):
+        for name in approvals:
+            status = await hub.ended(name)
+            assert status["state"] == "Applied", status
+    assert {hub.image("CronJob", name) for name in names} == {"mojaloop/ledger:v1.0.1"}
+    generations = {hub.get("CronJob", name)["metadata"]["generation"] for name in names}
+    assert generations == {2}, "each is changed once"
+
+
+async def test_the_patcher_is_named_as_who_changed_the_image(hub):
+    hub.create("CronJob")
+    name = hub.approve(kind="CronJob")
+    async with hub.patching():
+        await hub.ended(name)
+    managed = hub.get("CronJob")["metadata"]["managedFields"]
+    assert "f:image" in {field["manager"]: json.dumps(field["fieldsV1"]) for field in managed}["image-patcher"]
+
+
+async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(hub):
+    hub.create(replicas=1)
+    hub.create("Deployment", "other", replicas=1, paused=True)
+    await hub.until_healthy()
+    first, second = hub.approve(), hub.approve(name="other")
+    before = hub.get()["spec"], hub.get("Deployment", "other")["spec"]
+    async with open_connection(kubeconfig=hub.kube.kubeconfig()) as connection:
+        patcher = Patcher(
+            connection, time.time, settings=hub.settings, registry=hub.registry, namespaces=(hub.namespace,)
+        )
+        lines = [line async for line in preview(patcher.parts())]
+    place = f"{hub.namespace}/Deployment"
+    assert sorted(lines, reverse=True) == [
+        f"{hub.namespace}/{first}: {place}/thing v1.0.0 to v1.0.1: would begin now in window night; the API server "
+        "accepts the patch",
+        f"{hub.namespace}/{second}: {place}/other v1.0.0 to v1.0.1: would be refused (Paused): The Deployment is "
+        "paused, so that a patch would not roll out.",
+    ]
+    assert hub.status(first) == hub.status(second) == {}
+    assert (hub.get()["spec"], hub.get("Deployment", "other")["spec"]) == before

@@ -96,7 +96,7 @@ def test_what_a_registry_never_answers_holds_no_other_alert(kube, namespace, hub
         assert ours.get("/-/ready")[0] == 200, "ready once everything is listed, whatever registries answer"
         assert check(kube, namespace, registries, "--fail-on", "unknown").returncode == 3
 
-        # The exporter starts again on an empty disk, while the registry of one image is away.
+        # The exporter starts again on an empty disk, while the registry of one image is down.
         ours.stop(signal.SIGKILL)
         second.stop()
         shutil.rmtree(ours.folder / "state")

@@ -191,11 +191,11 @@ def test_without_jobs_all_but_jobs_works(kube, namespace, hub, tmp_path):
         assert not ours.samples(workload="of-the-job")
         assert ours.value("mojaloop_exporter_synced", watched_namespace=namespace) == 0.0
         assert ours.value("mojaloop_exporter_kubernetes_forbidden", kind="Job") == 1.0
-        assert ours.log().count("may not list or watch Job") == 1
+        assert ours.log().count("not permitted to list or watch Job") == 1
         restarts = "mojaloop_exporter_kubernetes_watch_restarts_total"
         # It asks again and again, and logs it once.
         ours.until(lambda: (ours.value(restarts, kind="Job", reason="forbidden") or 0) >= 3, 20)
-        assert ours.log().count("may not list or watch Job") == 1
+        assert ours.log().count("not permitted to list or watch Job") == 1
     kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "CronJob", "Pod"]
     with exporter(
         tmp_path / "some", kubeconfig=kube.kubeconfig(READER), config={**config, "kubernetes": {"kinds": kinds}}
@@ -324,7 +324,7 @@ def test_no_secret_reaches_a_log_a_metric_or_a_finding(kube, namespace, tmp_path
 
 
 class TestBadRegistries:
-    """All of them at once, beside a good one."""
+    """All of them at once, next to a good one."""
 
     def test_the_good_one_goes_on_and_memory_stays_bounded(self, kube, namespace, hub, tmp_path):
         ready, done, hosts = threading.Event(), threading.Event(), {}

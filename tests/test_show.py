@@ -1,4 +1,4 @@
-"""`show` prints the files that stand in the repository, and says what there is."""
+"""`show` prints the files of the repository, and says what there is."""
 
 import subprocess
 import sys

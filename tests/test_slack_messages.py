@@ -200,7 +200,7 @@ def watched_alert(name, *, image="central-ledger", tag="v19.12.3", **labels):
 
 
 def _without_namespace(alert, **annotations):
-    """An empty label is no label."""
+    """An empty label counts as absent."""
     kept = {name: value for name, value in alert["labels"].items() if value}
     return {"labels": kept, "annotations": {**alert["annotations"], **annotations}}
 

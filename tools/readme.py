@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import Counter
 from prometheus_client.metrics import MetricWrapperBase
 
 from exporter.collector import FAMILIES
-from exporter.config import KEYS, REGISTRY_KEYS
+from exporter.config import FREEZE_KEYS, KEYS, REGISTRY_KEYS, WINDOW_KEYS, EntryKey
 from exporter.limits import Limit
 from exporter.report.json_output import schema
 from exporter.telemetry import Telemetry
@@ -56,6 +57,11 @@ def configuration() -> str:
     return "\n".join((above, "", _ENTRIES, "", table(("key", "default", "what"), entries)))
 
 
+def entries(keys: Iterable[EntryKey]) -> str:
+    """The keys of an entry of a list."""
+    return table(("key", "default", "what"), ((f"`{key.name}`", key.default, key.help) for key in keys))
+
+
 def limits() -> str:
     """Every limit on what untrusted input may cost: `Limit`."""
     rows = ((f"`{limit.label}`", f"{limit.most:,} {limit.unit}", limit.refused) for limit in Limit)
@@ -63,10 +69,11 @@ def limits() -> str:
 
 
 # The generated parts of each file: by the name in its comments, what renders it.
-PARTS = {
+PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     DOCS / "metrics.md": {"metrics": metrics, "own metrics": own},
     DOCS / "configuration.md": {"configuration": configuration},
     DOCS / "security.md": {"limits": limits},
+    DOCS / "windows.md": {"windows": partial(entries, WINDOW_KEYS), "freezes": partial(entries, FREEZE_KEYS)},
 }
 
 

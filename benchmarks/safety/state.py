@@ -82,10 +82,10 @@ def invented(count):
 CASES = {
     "a hub of 500 workloads": lambda: ([], list(hub(500))),
     "a hub of 15,000 workloads": lambda: ([], list(hub(15_000))),
-    "beside one repository of 200,000 tags": lambda: (list(big_repositories(1)), list(hub(100))),
-    "beside three repositories of 200,000 tags": lambda: (list(big_repositories(3)), list(hub(100))),
-    "beside 3,000 invented images": lambda: (list(invented(3000)), list(hub(100))),
-    "beside 100,000 containers of a namespace": lambda: (
+    "next to one repository of 200,000 tags": lambda: (list(big_repositories(1)), list(hub(100))),
+    "next to three repositories of 200,000 tags": lambda: (list(big_repositories(3)), list(hub(100))),
+    "next to 3,000 invented images": lambda: (list(invented(3000)), list(hub(100))),
+    "next to 100,000 containers of a namespace": lambda: (
         [workload("hostile", f"h-{n}", "mojaloop/s01-300:v1.0.0", containers=100) for n in range(1000)],
         list(hub(100)),
     ),

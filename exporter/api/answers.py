@@ -17,7 +17,7 @@ _LookedUp = Annotated[str | None, Meta(description="When the tags were last look
 
 
 class ImageFinding(ContainerFinding, frozen=True, kw_only=True):
-    """What is known of an image: a finding as in `check --output json`, for the reference alone."""
+    """What is known about an image: a finding as in `check --output json`, for the reference alone."""
 
     strategy: Annotated[Strategy, Meta(description="What it was judged by.")]
     looked_up: _LookedUp
@@ -61,7 +61,7 @@ def repository_tags(repository: Repository, listing: TagListing, *, looked_up: f
 
     Args:
         repository: where its tags are looked up.
-        listing: what is known of them.
+        listing: what is known about them.
         looked_up: epoch seconds of the last successful lookup.
     """
     return RepositoryTags(

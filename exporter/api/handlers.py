@@ -149,7 +149,7 @@ OPERATIONS = (
     Operation(
         name="getImage",
         path="/api/v1/images",
-        summary="What is known of an image",
+        summary="What is known about an image",
         description="The finding of `check --output json` about one reference, of any registry. Its repository must be "
         "watched; nothing is looked up for a request. Annotations of workloads do not apply.",
         answer=ImageFinding,
@@ -171,7 +171,7 @@ OPERATIONS = (
     Operation(
         name="getFindings",
         path="/api/v1/findings",
-        summary="What is known of every container",
+        summary="What is known about every container",
         description="The document of `check --output json` about everything that is watched. It has no tag that "
         "`/metrics` does not have.",
         answer=Document,

@@ -97,7 +97,7 @@ class Catalogue:
     ) -> Catalogue:
         """Open the catalogue in a folder, or create it there; the arguments are those of the class.
 
-        A folder that exists and cannot be written is no error: the catalogue is kept in memory, and the metric
+        A folder that exists and cannot be written is not an error: the catalogue is kept in memory, and the metric
         `mojaloop_exporter_catalogue_writable` is 0.
 
         Raises:

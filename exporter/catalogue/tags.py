@@ -27,7 +27,7 @@ _IN_LIST = (
     " = (release.line, release.rank, release.name))"
 )
 _LONGEST_ETAG = 1024
-# The year 5138: what is not below is no time.
+# The year 5138: a number that is not below is not a time.
 _LAST_SECOND = 1e11
 
 

@@ -200,7 +200,7 @@ class Reading:
         self.source.telemetry.unexpected_errors.labels("cluster").inc()
         # One traceback is enough where all objects of a list have the same fault.
         level = logging.DEBUG if self.incomplete else logging.ERROR
-        log.log(level, "cannot read %s %s/%s; what is known of it is kept", *ref, exc_info=error)
+        log.log(level, "cannot read %s %s/%s; what is known about it is kept", *ref, exc_info=error)
         self.incomplete = True
         self._keep(ref)
 

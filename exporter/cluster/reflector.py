@@ -214,8 +214,8 @@ class Reflector:
     def unlist(self, reason: Reason, error: Exception) -> None:
         """Note, and log once, that the kind cannot be listed: `reason` is one of `UNLISTED`.
 
-        What is known of a required kind stays, because missing rights say nothing about what runs. An optional kind is
-        no longer watched, and what it controls is judged instead.
+        What is known about a required kind stays, because missing rights say nothing about what runs. An optional kind
+        is no longer watched, and what it controls is judged instead.
         """
         if self._unlisted is reason:
             return
@@ -225,7 +225,7 @@ class Reflector:
         if self._required:
             log.warning(
                 "%s %s in namespace %s: %s",
-                "may not list or watch" if forbidden else "cannot find",
+                "not permitted to list or watch" if forbidden else "cannot find",
                 *place,
                 error,
             )
@@ -368,7 +368,7 @@ class Reflector:
     def _find_stale(self, error: Exception) -> None:
         """Say that a kind is no longer followed if nothing has worked for minutes; the next list ends that.
 
-        What is known of it stays. The rules hold alerts while a kind is not synced.
+        What is known about it stays. The rules hold alerts while a kind is not synced.
         """
         seconds = asyncio.get_running_loop().time() - self._worked
         place = (self.kind.name, self.watched_namespace)

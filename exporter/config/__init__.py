@@ -14,13 +14,17 @@ from exporter.config.loading import differing, load, parse_option
 from exporter.config.model import Configuration
 from exporter.config.registries import REGISTRY_KEYS
 from exporter.config.schema import KEYS
+from exporter.config.windows import FREEZE_KEYS, WINDOW_KEYS, EntryKey
 
 __all__ = [
     "FILE_VARIABLE",
+    "FREEZE_KEYS",
     "KEYS",
     "REGISTRY_KEYS",
+    "WINDOW_KEYS",
     "Configuration",
     "ConfigurationError",
+    "EntryKey",
     "Globs",
     "content_of",
     "differing",

@@ -132,7 +132,7 @@ def _entries(node: Node, keys: tuple[EntryKey, ...], make: Callable[[Node, dict[
                 given[name] = value
         for key in keys:
             if key.default == "required" and key.name not in given:
-                item.wrong(f"the key {key.name}", found="a mapping without it")
+                item.refuse(f"the key {key.name} is missing")
         zone = parsers.timezone(given["timezone"]) if "timezone" in given else node.zone
         values = {name: known[name].parse(replace(value, zone=zone)) for name, value in given.items()}
         if (named := values.get("name")) in names:

@@ -250,7 +250,7 @@ class StandInCluster(Objects):
 
 def _patched(plural: str, thing: Document, operations: Any) -> Document:
     if not isinstance(operations, list):
-        raise _RefusedError(400, "BadRequest", "error decoding patch: it is no list of operations")
+        raise _RefusedError(400, "BadRequest", "error decoding patch: it is not a list of operations")
     try:
         patched = apply_json_patch(thing, operations)
         metadata = patched["metadata"]
@@ -270,7 +270,7 @@ def _patched(plural: str, thing: Document, operations: Any) -> Document:
 def _number(request: Request, name: str) -> int:
     text = request.query_params.get(name) or "0"
     if re.fullmatch(r"\d{1,18}", text) is None:
-        raise _RefusedError(400, "BadRequest", f"{name} is no number: {text}")
+        raise _RefusedError(400, "BadRequest", f"{name} is not a number: {text}")
     return int(text)
 
 
@@ -322,7 +322,7 @@ async def _body(request: Request, media: str) -> Any:
     try:
         return json.loads(await request.body())
     except ValueError as error:
-        raise _RefusedError(400, "BadRequest", f"the body is no JSON: {error}") from error
+        raise _RefusedError(400, "BadRequest", f"the body is not JSON: {error}") from error
 
 
 def _conversion(request: Request) -> Callable[[Document], Document]:

@@ -22,7 +22,7 @@ def decide(seen: Observed, settings: Settings) -> Step:
     """The next step of an approval.
 
     Args:
-        seen: what is known of it.
+        seen: what is known about it.
         settings: the rules.
     """
     state = seen.approval.status.state

@@ -242,6 +242,12 @@ class Engine:
         except ApiError as error:
             if error.status in _PASSING or error.status in (404, 409):
                 raise
+            # The images are tested before the version: 422 may mean that another patcher, or this one in a request that
+            # was believed to be lost, has patched the workload already.
+            workload, _ = await self._workload(kind, approval.metadata.namespace, approval.spec.workload.name)
+            attempt = approval.status.attempt
+            if workload is None or attempt is None or workload.metadata.resource_version != attempt.resource_version:
+                return approval.status.state
             reason = Reason.FORBIDDEN if error.status == 403 else Reason.PATCH_REJECTED
             return await self._execute(seen, rejected(seen, reason, f"The API server refused the patch: {error}"))
         return approval.status.state

@@ -38,7 +38,7 @@ def changes(spec: Spec) -> tuple[Change, ...]:
 
 
 def reversed_(these: Iterable[Change]) -> tuple[Change, ...]:
-    """The way back."""
+    """The rollback."""
     return tuple(Change(change.container, change.after, change.before) for change in these)
 
 

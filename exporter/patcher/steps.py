@@ -140,7 +140,7 @@ def finish(seen: Observed, state: State, reason: Reason, message: str, status: S
     """End an approval.
 
     Args:
-        seen: what is known of it.
+        seen: what is known about it.
         state: a final one.
         reason: why.
         message: why, in one or two sentences.

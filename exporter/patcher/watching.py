@@ -1,4 +1,4 @@
-"""The steps of an approval from its patch on: the rollout, the soak, and the way back. Pure."""
+"""The steps of an approval from its patch on: the rollout, the soak, and the rollback. Pure."""
 
 from __future__ import annotations
 

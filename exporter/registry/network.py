@@ -85,7 +85,7 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), head=self._head)
 
     def get_extra_info(self, info: str) -> Any:
-        """What is known of the connection, for httpcore."""
+        """What is known about the connection, for httpcore."""
         return self._stream.get_extra_info(info)
 
 

@@ -197,7 +197,7 @@ def _mapped(error: Exception, entry: RegistryEntry) -> RegistryError:
 
 
 def expects_https(entry: RegistryEntry) -> str:
-    """What to do about an answer that is no registry's, if plain HTTP may be why; otherwise nothing."""
+    """What to do about an answer that does not come from a registry, if plain HTTP may be why; otherwise nothing."""
     if entry.base.scheme != "http":
         return ""
     change = "remove insecure from" if entry.endpoint is None else "write https:// in endpoint in"

@@ -121,5 +121,5 @@ def ended(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def commands_in(text: str) -> list[str]:
-    """The commands in a text of Slack's, in the order in which they stand there."""
+    """The commands in a text of Slack's, in their order."""
     return re.findall(r"```(kubectl .*?)```", text, re.DOTALL)

@@ -34,7 +34,7 @@ class Exporter:
 
         Args:
             folder: for its files.
-            config: the configuration; None is no file.
+            config: the configuration; without one, None.
             kubeconfig: as the option; None gives none.
             environment: variables to set, or to unset where they are None.
             port: to listen on.

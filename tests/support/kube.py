@@ -255,7 +255,7 @@ class Kube:
 
     def compact(self) -> None:
         """Forget every older revision."""
-        # Compacting at the revision of a deletion would lose that one without any error; time goes by in between else.
+        # Compacting at the revision of a deletion would lose that one without any error; so wait in between.
         for _ in range(3):
             self.etcd("kv/put", {"key": "/nothing"})
         revision = self.etcd("kv/range", {"key": "/nothing"})["header"]["revision"]

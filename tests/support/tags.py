@@ -10,7 +10,7 @@ from exporter.versions import Span, Strategy, final_of, newer_lines, offers, pla
 
 
 class Record(NamedTuple):
-    """What is known of a tag, without its place."""
+    """What is known about a tag, without its place."""
 
     first_seen: float = 0.0
     dated: bool = False

@@ -77,7 +77,7 @@ class Web:
 
 
 def reply(body: Any = b"", *, status: int = 200, length: int | None = None, **headers: str) -> bytes:
-    """An answer; what is no bytes is sent as JSON. Underscores in names of headers are hyphens."""
+    """An answer; anything but bytes is sent as JSON. Underscores in names of headers are hyphens."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(content) if length is None else length}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

@@ -9,6 +9,8 @@ const form = document.querySelector("form");
 const news = document.getElementById("news");
 const old = document.getElementById("old");
 const checked = document.getElementById("checked");
+// What the server sent last. The page itself differs from it: details are open, a button says that it copied.
+const sent = new Map(LIVE.map((id) => [id, document.getElementById(id).innerHTML]));
 let etag = "";
 let answered = new Date();
 let latest = 0;
@@ -62,9 +64,10 @@ function show(page, asked) {
   let changed = false;
   for (const id of LIVE) {
     const [now, then] = [document.getElementById(id), page.getElementById(id)];
-    const open = [...now.querySelectorAll("details[open]")].map((details) => details.id);
-    if (plain(now) === plain(then)) continue;
+    if (sent.get(id) === then.innerHTML) continue;
+    sent.set(id, then.innerHTML);
     changed = true;
+    const open = [...now.querySelectorAll("details[open]")].map((details) => details.id);
     then.querySelectorAll("details").forEach((details) => (details.open = open.includes(details.id)));
     const [x, y] = [scrollX, scrollY];
     now.replaceChildren(...then.childNodes);
@@ -76,12 +79,6 @@ function show(page, asked) {
   document.title = page.title;
   if (asked) say(document.querySelector(".count, .empty").textContent);
   else if (changed) say("The list has changed.");
-}
-
-function plain(element) {
-  const copy = element.cloneNode(true);
-  copy.querySelectorAll("details").forEach((details) => details.removeAttribute("open"));
-  return copy.innerHTML;
 }
 
 function say(text) {

@@ -1,7 +1,7 @@
 """Docker Hub: tags from its registry, publish times from its own API.
 
 Docker Hub counts a GET of a manifest as a pull (https://docs.docker.com/docker-hub/usage/pulls/), and its own API tells
-the publish time of a tag without one. That API is no source of tag lists: it refuses anonymous paging past 1,000 tags.
+the publish time of a tag without one. Tag lists do not come from that API: it refuses anonymous paging past 1,000 tags.
 """
 
 from __future__ import annotations
