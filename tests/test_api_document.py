@@ -111,7 +111,7 @@ def test_generated_requests_find_no_answer_outside_the_document(exporter, operat
                     values[name] = data.draw(VALUES[name], label=name)
         # A client sends them without its own opinion of what a path is.
         assume("/" not in json.dumps(case.path_parameters or {}).replace("\\/", "/"))
-        # A machine that is busy with something else is no failure.
+        # A machine that is busy with something else is not a failure.
         answer = case.call(base_url=f"http://127.0.0.1:{exporter.port}", timeout=60)
         case.validate_response(answer, checks=CHECKS)
         answered.add(answer.status_code)
