@@ -139,13 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     show = commands.add_parser(
-        "show", help="print a file: rules, alertmanager, slack, or dashboard exporter|fleet|images|overview|workload"
+        "show",
+        help="print a file: rules, outside-windows, alertmanager, slack, or dashboard exporter|fleet|images|overview|"
+        "workload",
     )
     show.add_argument(
         "what",
-        choices=("rules", "alertmanager", "slack", "dashboard"),
-        help="the rules for Prometheus, the example or the template of Slack messages for Alertmanager, or a dashboard "
-        "for Grafana",
+        choices=("rules", "outside-windows", "alertmanager", "slack", "dashboard"),
+        help="the rules for Prometheus, those that mute alerts outside upgrade windows, the example or the template of "
+        "Slack messages for Alertmanager, or a dashboard for Grafana",
     )
     show.add_argument(
         "name", nargs="?", metavar="NAME", help="of a dashboard: exporter, fleet, images, overview or workload"
