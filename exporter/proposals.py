@@ -93,7 +93,7 @@ def choose(
     Args:
         key: the workload.
         findings: of the workload.
-        tag: the tag that containers are to run; None is the newest patch, of those that miss one.
+        tag: the tag that containers are to run, of those that miss a patch if there are any; None is the newest patch.
         containers: only these; none: all.
 
     Raises:
@@ -102,10 +102,10 @@ def choose(
     found = [finding for finding in findings if not containers or finding.container in containers]
     if missing := sorted(set(containers) - {finding.container for finding in found}):
         raise NothingToApproveError(f"{key} has no container {', '.join(missing)} that is judged")
-    groups: dict[tuple[str, str], list[Finding]] = {}
-    for finding in found:
-        if finding.image and finding.tag if tag is not None else finding.patch_available:
-            groups.setdefault((finding.image, finding.tag), []).append(finding)
+    groups = _groups(found, lambda finding: bool(finding.patch_available))
+    if tag is not None and not groups:
+        # The patcher's rules say what is wrong with that tag.
+        groups = _groups(found, lambda finding: bool(finding.image and finding.tag))
     if not groups:
         raise NothingToApproveError(f"{key}: {_why_nothing(found)}")
     choices = []
@@ -113,6 +113,13 @@ def choose(
         to, together = (tag, group) if tag is not None else approved_together(group)
         choices.append(Choice(workload=key, containers=tuple(together), to=to))
     return choices
+
+
+def _groups(findings: Iterable[Finding], wanted: Callable[[Finding], bool]) -> dict[tuple[str, str], list[Finding]]:
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in filter(wanted, findings):
+        groups.setdefault((finding.image, finding.tag), []).append(finding)
+    return groups
 
 
 def _why_nothing(findings: Sequence[Finding]) -> str:
