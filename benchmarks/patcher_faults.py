@@ -14,6 +14,7 @@ import itertools
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -71,13 +72,13 @@ async def run(kube: Kube, *, tag: str, replicas: int, faults: Faults) -> tuple[s
     return status["state"], image, found["metadata"]["generation"]
 
 
-async def matrix(kube: Kube, *, at_once: int, only: str | None) -> bool:
+async def matrix(kube: Kube, *, at_once: int, only: str | None, rows: Sequence[tuple[str, int]]) -> bool:
     """Every run; prints a row for each fault. Returns whether all ended as expected."""
     turns = asyncio.Semaphore(at_once)
     good = True
     print("| new image | replicas | fault | requests | ended as expected |")
     print("| --- | --- | --- | --- | --- |")
-    for tag, replicas in itertools.product((WORKS, CRASHES), (1, 2)):
+    for tag, replicas in rows:
         count = Faults()
         assert await run(kube, tag=tag, replicas=replicas, faults=count) == EXPECTED[tag]
         for fault in FAULTS:
@@ -100,7 +101,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--at-once", type=int, default=8, help="runs at a time")
     parser.add_argument("--only", choices=FAULTS, help="one fault")
+    parser.add_argument("--tag", choices=(WORKS, CRASHES), help="one new image")
+    parser.add_argument("--replicas", type=int, choices=(1, 2), help="one number of replicas")
     arguments = parser.parse_args()
+    rows = [
+        (tag, replicas)
+        for tag, replicas in itertools.product((WORKS, CRASHES), (1, 2))
+        if arguments.tag in (None, tag) and arguments.replicas in (None, replicas)
+    ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kube = Kube(folder)
@@ -108,7 +116,7 @@ def main() -> int:
             kube.start()
             kube.start_controllers(*bad_pods(folder))
             install_definition(kube)
-            return 0 if asyncio.run(matrix(kube, at_once=arguments.at_once, only=arguments.only)) else 1
+            return 0 if asyncio.run(matrix(kube, at_once=arguments.at_once, only=arguments.only, rows=rows)) else 1
         finally:
             kube.stop()
 
