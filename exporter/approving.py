@@ -73,7 +73,7 @@ async def approve(configuration: Configuration, wanted: Wanted) -> int:
             for spec in specs:
                 approval = _approval(spec, wanted.namespace)
                 what = f"{approval.workload} {spec.from_} to {spec.to}, containers {_names(spec)}"
-                write_text(f"{what}: {await said(parts, approval, board, ask=False)}\n")
+                write_text(f"{what}: {await said(parts, approval, board)}\n")
             if not wanted.yes and not _confirmed(len(specs)):
                 raise CommandError("nothing was approved")
             for spec in specs:

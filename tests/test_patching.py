@@ -189,7 +189,8 @@ async def test_approve_shows_what_would_happen_and_creates_the_approval(hub, com
     status, out, error = await command("approve", thing)
     assert (status, out) == (
         1,
-        f"{thing} v1.0.0 to {CRASHES}, containers main: would begin now in window always\n",
+        f"{thing} v1.0.0 to {CRASHES}, containers main: would begin now in window always; the API server accepts the "
+        "patch\n",
     )
     assert "there is no terminal to ask; add --yes" in error
     status, out, error = await command("approve", thing, "--tag", AFTER, "--expires", "36h", "--yes")

@@ -32,19 +32,11 @@ async def preview(parts: Parts) -> AsyncIterator[str]:
         yield "There is no approval that has not ended."
     for approval in board.open:
         what = f"{approval}: {approval.workload} {approval.spec.from_} to {approval.spec.to}"
-        yield f"{what}: {await said(parts, approval, board, ask=True)}"
+        yield f"{what}: {await said(parts, approval, board)}"
 
 
-async def said(parts: Parts, approval: Approval, board: Board, *, ask: bool) -> str:
-    """What the patcher would do with an approval, in a sentence; also with one that is not created yet.
-
-    Args:
-        parts: what the engine works with.
-        approval: the approval.
-        board: all approvals.
-        ask: whether the API server is asked if it would accept a patch that could begin now, which needs the rights of
-            the patcher.
-    """
+async def said(parts: Parts, approval: Approval, board: Board) -> str:
+    """What the patcher would do with an approval, in a sentence; also with one that is not created yet."""
     if approval.status.state.active:
         return f"{approval.status.state.value}: {approval.status.message}"
     try:
@@ -58,21 +50,20 @@ async def said(parts: Parts, approval: Approval, board: Board, *, ask: bool) -> 
     step = decide(replace(seen, approval=replace_status(approval, first.status)), parts.settings)
     if not isinstance(step, Write) or step.status.state is not State.APPLYING:
         return _text(first.status)
-    begins = f"would begin now in window {step.status.window}"
-    return f"{begins}{await _answer(parts, seen, step.status)}" if ask else begins
+    return await _checked(parts, seen, step.status)
 
 
-async def _answer(parts: Parts, seen: Observed, status: Status) -> str:
-    """Whether the API server would accept the patch, as the end of a sentence."""
+async def _checked(parts: Parts, seen: Observed, status: Status) -> str:
+    """Whether the API server would accept the patch."""
     approval, kind = seen.approval, kind_of(seen)
     if seen.workload is None or status.attempt is None:
-        return ""
+        return "nothing"
     patch = operations(kind, seen.workload, status.changes, attempt=status.attempt)
     try:
         await parts.api.patch(kind, approval.metadata.namespace, approval.spec.workload.name, patch, dry_run=True)
     except ApiError as error:
-        return f", but the API server refuses the patch: {error}"
-    return "; the API server accepts the patch"
+        return f"would begin now in window {status.window}, but the API server refuses the patch: {error}"
+    return f"would begin now in window {status.window}; the API server accepts the patch"
 
 
 def replace_status(approval: Approval, status: Status) -> Approval:
