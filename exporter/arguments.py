@@ -1,4 +1,4 @@
-"""The arguments of `check` and `approve`, which have more than the other commands."""
+"""The arguments of `check`, which has more than the other commands."""
 
 from __future__ import annotations
 
@@ -8,36 +8,6 @@ from exporter.report import FORMATS
 from exporter.report.content import MATCHES, SORTS
 from exporter.report.destination import STANDARD_OUTPUT
 from exporter.versions import STRATEGY_NAMES
-
-
-def add_approve(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser
-) -> argparse.ArgumentParser:
-    """Add the command `approve`.
-
-    Args:
-        commands: the commands so far.
-        shared: what several commands have.
-    """
-    approve = commands.add_parser(
-        "approve", parents=[shared], help="approve patches, which the patcher carries out in upgrade windows"
-    )
-    approve.add_argument("workload", nargs="?", type=_workload, metavar="NAMESPACE/KIND/NAME", help="what to patch")
-    approve.add_argument("-n", "--namespace", metavar="NS", help="with --all, where")
-    approve.add_argument("--all", action="store_true", help="every workload of the namespace that misses a patch")
-    approve.add_argument("--tag", metavar="TAG", help="the tag to approve; by default the newest patch")
-    approve.add_argument(
-        "--expires", metavar="DURATION", help="when the approval ends, such as 36h; by default the patcher decides"
-    )
-    approve.add_argument("--yes", action="store_true", help="do not ask")
-    return approve
-
-
-def _workload(text: str) -> tuple[str, ...]:
-    parts = tuple(text.split("/"))
-    if len(parts) != 3 or not all(parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAMESPACE/KIND/NAME, such as hub/Deployment/quoting-service")
-    return parts
 
 
 def add_check(

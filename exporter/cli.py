@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,6 @@ from exporter.config import Configuration, ConfigurationError
 from exporter.reload import ConfigurationSource
 from exporter.report.destination import OutputError, write_text
 from exporter.server import ListenError
-from exporter.workloads import WorkloadKey
 
 _log = logging.getLogger(__name__)
 
@@ -108,11 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     patcher.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
     patcher.add_argument("--dry-run", action="store_true", help="print what would be done and when, and change nothing")
     patcher.set_defaults(run=_patcher)
-
-    arguments.add_approve(commands, shared).set_defaults(run=_approve)
-    listed = commands.add_parser("approvals", parents=[shared], help="list the approvals of patches")
-    listed.add_argument("-n", "--namespace", metavar="NS", help="the only namespace; by default those of namespaces")
-    listed.set_defaults(run=_approvals)
 
     arguments.add_check(commands, shared, epilog=_STATUSES).set_defaults(run=_check)
 
@@ -208,35 +201,6 @@ def _patcher(parsed: argparse.Namespace) -> int:
 
     source = ConfigurationSource(parsed.config, partial(_configuration, parsed), content)
     return asyncio.run(patcher(loaded, source, dry_run=parsed.dry_run))
-
-
-def _approve(parsed: argparse.Namespace) -> int:
-    if (parsed.workload is None) is not parsed.all:
-        raise UsageError("approve: name a workload as NAMESPACE/KIND/NAME, or --namespace NS with --all")
-    if parsed.all and parsed.namespace is None:
-        raise UsageError("approve: --all needs --namespace NS")
-    if parsed.all and parsed.tag is not None:
-        raise UsageError("approve: --tag goes with one workload")
-    loaded = _start(parsed)
-    _note_proxy(loaded)
-    from exporter.approving import Wanted, approve  # noqa: PLC0415 - as in _patcher
-
-    key = None if parsed.workload is None else WorkloadKey(*parsed.workload)
-    wanted = Wanted(
-        namespace=parsed.namespace if key is None else key.namespace,
-        workload=key,
-        tag=parsed.tag,
-        expires=None if parsed.expires is None else time.time() + config.parse_duration("--expires", parsed.expires),
-        yes=parsed.yes,
-    )
-    return asyncio.run(approve(loaded, wanted))
-
-
-def _approvals(parsed: argparse.Namespace) -> int:
-    loaded = _start(parsed)
-    from exporter.approving import approvals  # noqa: PLC0415 - as in _patcher
-
-    return asyncio.run(approvals(loaded, namespace=parsed.namespace))
 
 
 def _check(parsed: argparse.Namespace) -> int:

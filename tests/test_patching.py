@@ -4,8 +4,6 @@ import asyncio
 import json
 import signal
 import subprocess
-import sys
-from datetime import UTC, datetime
 
 import pytest
 
@@ -13,7 +11,7 @@ from tests.support.approvals import BEFORE
 from tests.support.bad_pods import CRASHES, bad_pods
 from tests.support.exporter_process import local
 from tests.support.kube import READER, Kube
-from tests.support.patched_hub import APPROVALS, Hub, install_definition
+from tests.support.patched_hub import Hub, install_definition
 from tests.support.patcher_process import PatcherProcess, permit_patching
 from tests.support.registries import registry
 
@@ -155,93 +153,3 @@ async def test_without_windows_nothing_is_patched_and_a_dry_run_says_so(hub, pat
         "upgrade window is open for this workload.\n"
     )
     assert hub.status(name) == {}
-
-
-@pytest.fixture
-def command(cluster, hub, images, tmp_path):
-    """Runs a command of ours as the administrator of the cluster; returns status, output and errors."""
-    config = {
-        "registries": local(images.host),
-        "windows": [{"name": "always", "schedule": "* * * * *", "duration": "1h"}],
-        "patcher": {"reserve": "1s"},
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-
-    async def run(*arguments):
-        options = ["--config", str(tmp_path / "config.json"), "--kubeconfig", str(cluster.kubeconfig())]
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "exporter", *arguments, *options],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    return run
-
-
-async def test_approve_shows_what_would_happen_and_creates_the_approval(hub, command):
-    await created(hub)
-    thing = f"{hub.namespace}/Deployment/thing"
-    status, out, error = await command("approve", thing)
-    assert (status, out) == (
-        1,
-        f"{thing} v1.0.0 to {CRASHES}, containers main: would begin now in window always; the API server accepts the "
-        "patch\n",
-    )
-    assert "there is no terminal to ask; add --yes" in error
-    status, out, error = await command("approve", thing, "--tag", AFTER, "--expires", "36h", "--yes")
-    assert status == 0, error
-    name = out.splitlines()[-1].removeprefix(f"approved by admin: {hub.namespace}/")
-    path = f"{APPROVALS}/namespaces/{hub.namespace}/imagepatchapprovals/{name}"
-    spec = hub.kube.request("GET", path)["spec"]
-    assert 35 < (datetime.fromisoformat(spec.pop("expires")) - datetime.now(UTC)).total_seconds() / 3600 <= 36.1
-    assert spec == {
-        "workload": {"group": "apps", "kind": "Deployment", "name": "thing", "uid": hub.get()["metadata"]["uid"]},
-        "containers": [{"name": "main", "image": hub.before}],
-        "from": "v1.0.0",
-        "to": AFTER,
-        "approvedBy": "admin",
-    }
-    status, out, _ = await command("approvals", "--namespace", hub.namespace)
-    assert (status, [line.split() for line in out.splitlines()]) == (
-        0,
-        [
-            ["APPROVAL", "WORKLOAD", "FROM", "TO", "STATE", "REASON", "APPROVED", "BY"],
-            [f"{hub.namespace}/{name}", thing, "v1.0.0", AFTER, "new", "admin"],
-        ],
-    )
-    async with hub.patching():
-        assert (await hub.ended(name))["state"] == "Applied"
-    status, _, error = await command("approve", f"{hub.namespace}/Deployment/none", "--yes")
-    assert (status, "no container misses a patch" in error) == (1, True)
-
-
-async def test_approve_all_approves_every_workload_of_a_namespace(hub, command):
-    for name in ("first", "second"):
-        hub.create("CronJob", name, image=hub.before)
-    hub.create("CronJob", "newest", image=hub.before.replace("v1.0.0", CRASHES))
-    status, out, error = await command("approve", "--namespace", hub.namespace, "--all", "--yes")
-    assert status == 0, error
-    assert sum(line.startswith("approved by admin") for line in out.splitlines()) == 2
-    path = f"{APPROVALS}/namespaces/{hub.namespace}/imagepatchapprovals"
-    found = hub.kube.request("GET", path)["items"]
-    assert sorted(one["spec"]["workload"]["name"] for one in found) == ["first", "second"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        ((), "name a workload as NAMESPACE/KIND/NAME, or --namespace NS with --all"),
-        (("--all",), "--all needs --namespace NS"),
-        (("--all", "--namespace", "hub", "--tag", "v1"), "--tag goes with one workload"),
-        (("thing",), "'thing' is not NAMESPACE/KIND/NAME"),
-        (("hub/Deployment/thing", "--expires", "soon"), "--expires: found 'soon', expected a duration"),
-    ],
-)
-async def test_arguments_of_approve_that_are_wrong(command, arguments, sentence):
-    status, _, error = await command("approve", *arguments)
-    assert (status, sentence in error) == (2, True), error

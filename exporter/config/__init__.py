@@ -10,7 +10,7 @@ from __future__ import annotations
 from exporter.config.document import ConfigurationError, content_of
 from exporter.config.globs import Globs
 from exporter.config.key import FILE_VARIABLE
-from exporter.config.loading import differing, load, parse_duration, parse_option
+from exporter.config.loading import differing, load, parse_option
 from exporter.config.model import Configuration
 from exporter.config.registries import REGISTRY_KEYS
 from exporter.config.schema import KEYS
@@ -29,6 +29,5 @@ __all__ = [
     "content_of",
     "differing",
     "load",
-    "parse_duration",
     "parse_option",
 ]

@@ -96,15 +96,6 @@ def parse_option(name: str, text: str) -> Any:
     return _KEYS[(name,)].parse(Node(text, f"--{name.replace('_', '-')}", None, name))
 
 
-def parse_duration(option: str, text: str) -> float:
-    """A duration from a command-line option, in seconds.
-
-    Raises:
-        ConfigurationError: it is wrong.
-    """
-    return float(parsers.duration(Node(text, option, None, option)))
-
-
 def _zone(written: Iterable[tuple[tuple[str, ...], Node]]) -> ZoneInfo:
     """The zone of local times, which other keys are read with; an error in it is reported with all others."""
     zone = DEFAULT_ZONE

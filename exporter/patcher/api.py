@@ -53,19 +53,6 @@ class _Namespace(msgspec.Struct, frozen=True):
     metadata: _NamespaceMetadata
 
 
-class _UserInfo(msgspec.Struct, frozen=True):
-    username: str
-
-
-class _ReviewStatus(msgspec.Struct, frozen=True, rename="camel"):
-    user_info: _UserInfo
-
-
-class _Review(msgspec.Struct, frozen=True):
-    status: _ReviewStatus
-
-
-_decode_review = msgspec.json.Decoder(_Review).decode
 _decode_namespace = msgspec.json.Decoder(_Namespace).decode
 
 
@@ -160,16 +147,6 @@ class Api:
             "deleteOptions": {"preconditions": {"uid": pod.metadata.uid}},
         }
         await self._send("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", eviction)
-
-    async def create_approval(self, namespace: str, document: Any) -> str:
-        """Create an approval; returns its name."""
-        return decode(await self._send("POST", _approvals(namespace), document)).metadata.name
-
-    async def user(self) -> str:
-        """Who we are for the API server."""
-        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-        body = await self._send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
-        return _decode_review(body).status.user_info.username
 
     async def create_event(self, namespace: str, event: Any) -> None:
         """Create an Event; one of the same name is left as it is."""

@@ -28,20 +28,21 @@ async def preview(parts: Parts) -> AsyncIterator[str]:
     """
     approvals = await parts.api.approvals()
     board = Board(approvals, stop_on_failure=parts.settings.stop_on_failure)
+    engine = Engine(parts)
     if not board.open:
         yield "There is no approval that has not ended."
     for approval in board.open:
-        what = f"{approval}: {approval.workload} {approval.spec.from_} to {approval.spec.to}"
-        yield f"{what}: {await said(parts, approval, board)}"
+        yield f"{approval}: {approval.workload} {approval.spec.from_} to {approval.spec.to}: " + await _said(
+            parts, engine, approval, board
+        )
 
 
-async def said(parts: Parts, approval: Approval, board: Board) -> str:
-    """What the patcher would do with an approval, in a sentence; also with one that is not created yet."""
+async def _said(parts: Parts, engine: Engine, approval: Approval, board: Board) -> str:
     if approval.status.state.active:
         return f"{approval.status.state.value}: {approval.status.message}"
     try:
         # Judged as a new one, so that everything is looked at; then as one that waits, so that it could begin.
-        seen = await Engine(parts).observe(replace_status(approval, Status()), board)
+        seen = await engine.observe(replace_status(approval, Status()), board)
     except ApiError as error:
         return f"unknown: {error}"
     first = decide(seen, parts.settings)
