@@ -22,7 +22,7 @@ from tests.support.chart import (
     VERSION,
     helm,
     named,
-    one,
+    pod_specs,
     rendered,
 )
 from tests.support.components import need
@@ -92,7 +92,8 @@ def test_the_schema_knows_the_exporters_keys():
 
     config = SCHEMA["properties"]["config"]
     theirs = {
-        "listen", "state_dir", "ca_file", "kubernetes.kubeconfig", "kubernetes.context", "api.listen", "api.token_file"
+        "listen", "state_dir", "ca_file", "kubernetes.kubeconfig", "kubernetes.context", "api.listen", "api.token_file",
+        "patcher.lease_namespace", "patcher.lease_name", "patcher.own_release", "patcher.verified_approvers",
     }  # fmt: skip
     assert set(leaves(config)) == {key.name for key in KEYS} - theirs
     assert set(config["properties"]["registries"]["additionalProperties"]["properties"]) == {
@@ -104,16 +105,13 @@ def test_the_schema_knows_the_exporters_keys():
 def test_the_exporter_takes_its_configuration(fixture, tmp_path):
     documents = rendered("--values", fixture)
     file = tmp_path / "config.yaml"
-    file.write_text(
-        one(documents, "ConfigMap", next(d for d in documents if d["kind"] == "Service")["metadata"]["name"])["data"][
-            "config.yaml"
-        ]
-    )
+    (text,) = (d["data"]["config.yaml"] for d in documents if "config.yaml" in d.get("data", {}))
+    file.write_text(text)
     loaded = load(file, {"HOME": "/"}, files=False)
-    workload = next(d for d in documents if d["kind"] in ("Deployment", "StatefulSet"))
-    mounts = {m["mountPath"] for m in workload["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]}
     used = {path for entry in loaded.registries for path in (entry.docker_config_file, entry.ca_file) if path}
-    assert {str(path.parent) for path in used} <= mounts
+    for spec in pod_specs(documents):
+        mounts = {m["mountPath"] for m in spec["containers"][0]["volumeMounts"]}
+        assert {str(path.parent) for path in used} <= mounts
 
 
 def test_the_readme_is_what_helm_docs_writes(tmp_path):

@@ -13,8 +13,9 @@ from tests.support.chart import CHART, HELMS, ROOT, one, pod_spec, rendered, val
 
 EVERYTHING = ("--values", CHART / "ci" / "everything-values.yaml")
 EVERY_KEY = yaml.safe_load((ROOT / "tests" / "data" / "config" / "good" / "every-key.yaml").read_text())
-# The chart sets these itself.
+# The chart sets these itself, and these keys of `patcher`.
 OF_THE_CHART = {"api", "ca_file", "listen", "state_dir"}
+OF_THE_RELEASE = {f"patcher.{key}" for key in ("lease_namespace", "lease_name", "own_release", "verified_approvers")}
 
 
 # The catalogue.
@@ -89,7 +90,9 @@ def test_pods_restart_for_keys_that_do_not_apply_to_a_running_exporter_and_only_
     value = EVERY_KEY[group]
     if group == "kubernetes":
         value = {"kinds": value["kinds"]}
-    live = {key.live for key in KEYS if key.name.partition(".")[0] == group}
+    if group == "patcher":
+        value = {key: inner for key, inner in value.items() if f"patcher.{key}" not in OF_THE_RELEASE}
+    live = {key.live for key in KEYS if key.name.partition(".")[0] == group and key.name not in OF_THE_RELEASE}
     assert (checksum() == checksum(*values(**{f"config.{group}": value}))) is (live == {True})
 
 
@@ -138,9 +141,9 @@ def test_every_object_but_the_roles_is_in_the_namespace_of_the_values(binary):
     ours = [d for d in documents if d["metadata"]["name"].startswith("image-patch") and "-text" not in str(d)]
     assert len(ours) > 15
     assert {d["metadata"]["namespace"] for d in ours} == {"tools"}
-    binding = one(documents, "ClusterRoleBinding")
-    assert binding["metadata"]["name"] == "tools-image-patch"
-    assert [s["namespace"] for s in binding["subjects"]] == ["tools"]
+    bindings = [d for d in documents if d["kind"] == "ClusterRoleBinding"]
+    assert {b["metadata"]["name"] for b in bindings} == {"tools-image-patch", "tools-image-patch-patcher"}
+    assert {s["namespace"] for b in bindings for s in b["subjects"]} == {"tools"}
 
 
 # What the values add.

@@ -34,7 +34,8 @@ def named(path: Path) -> str:
 
 def values(**more: Any) -> list[str]:
     """Helm's arguments for these values."""
-    return [f"--set-json={key}={json.dumps(value)}" for key, value in more.items()]
+    # YAML has dates, JSON has not.
+    return [f"--set-json={key}={json.dumps(value, default=str)}" for key, value in more.items()]
 
 
 class Loader(yaml.CSafeLoader):
@@ -87,8 +88,13 @@ def one(documents: list[dict[str, Any]], kind: str, name: str | None = None) -> 
 
 def pod_spec(documents: list[dict[str, Any]]) -> dict[str, Any]:
     """The specification of the exporter's pods."""
-    (workload,) = (d for d in documents if d["kind"] in ("Deployment", "StatefulSet"))
-    return workload["spec"]["template"]["spec"]
+    (found,) = (spec for spec in pod_specs(documents) if spec["containers"][0]["name"] == "exporter")
+    return found
+
+
+def pod_specs(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The specifications of the pods of the exporter, and of the patcher if it is there."""
+    return [d["spec"]["template"]["spec"] for d in documents if d["kind"] in ("Deployment", "StatefulSet")]
 
 
 def operator_crds() -> Path:

@@ -1,5 +1,5 @@
-{{/* The exporter's configuration file: `config` as it is, and what the chart sets itself: the API's port, and where
-     credentials and certificates are mounted. */}}
+{{/* The configuration file: `config` as it is, and what the chart sets itself: the API's port, where credentials and
+     certificates are mounted, and what the patcher has to know about its release. */}}
 {{- define "image-patch.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- range $registry, $secret := .Values.registrySecrets -}}
@@ -15,15 +15,32 @@
 {{- if .Values.api.existingSecret -}}
   {{- $config = mustMerge $config (dict "api" (dict "token_file" "/etc/api-token/token")) -}}
 {{- end -}}
+{{- if .Values.patcher.enabled -}}
+  {{- $own := dict "own_release" (printf "%s/%s" .Release.Namespace .Release.Name) "lease_name" (include "image-patch.patcherName" .) -}}
+  {{- $_ := set $own "verified_approvers" .Values.patcher.admissionPolicy.enabled -}}
+  {{- $config = mustMerge $config (dict "patcher" $own) -}}
+{{- end -}}
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* What needs new pods when it changes. The other keys apply to a running exporter, which reads its file again when the
-     kubelet has updated it, about a minute later. */}}
+{{/* What needs new pods when it changes. The other keys apply to a running exporter or patcher, which reads its file again
+     when the kubelet has updated it, about a minute later. */}}
 {{- define "image-patch.restartConfig" -}}
 {{- $config := include "image-patch.config" . | fromYaml -}}
-{{- $config = omit $config "ca_file" "freezes" "images" "interval" "log" "proxy" "registries" "schedule" -}}
-{{- omit $config "strategy" "timezone" "watch" "windows" | toYaml -}}
+{{- $config = omit $config "ca_file" "freezes" "images" "interval" "log" "patching" "proxy" "registries" "schedule" -}}
+{{- $config = omit $config "strategy" "timezone" "watch" "windows" -}}
+{{- with $config.patcher -}}
+  {{- $live := list "deadline" "expiry" "on_failure" "reserve" "soak" "statefulset_recovery" -}}
+  {{- range $live -}}{{- $_ := unset $config.patcher . -}}{{- end -}}
+  {{- if not $config.patcher -}}{{- $_ := unset $config "patcher" -}}{{- end -}}
+{{- end -}}
+{{- toYaml $config -}}
+{{- end }}
+
+{{/* The same for the patcher, which does not change its connections to registries while it runs. */}}
+{{- define "image-patch.patcherRestartConfig" -}}
+{{- include "image-patch.restartConfig" . }}
+{{ pick (include "image-patch.config" . | fromYaml) "proxy" "registries" | toYaml }}
 {{- end }}
 
 {{/* The rules of a role: to list and watch the kinds of the configuration, and nothing else. */}}

@@ -198,6 +198,31 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
   {{- include "image-patch.refuse" (printf "registrySecrets and config.registries both say where the credentials of %s are: take one away" $registry) -}}
   {{- end -}}
 {{- end -}}
+{{- if .Values.patcher.enabled -}}
+{{- include "image-patch.validatePatcher" . -}}
+{{- end -}}
+{{- end }}
+
+{{/* What the pods of the exporter and of the patcher connect to. */}}
+{{- define "image-patch.egress" -}}
+# DNS.
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+  to:
+    {{- toYaml .Values.networkPolicy.dnsTo | nindent 4 }}
+# The registries, and the API server if a cluster is watched. A policy cannot name hosts.
+- ports:
+    {{- range .Values.networkPolicy.egressPorts | default (include "image-patch.cluster" . | empty | ternary (list 443) (list 443 6443)) }}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+  to:
+    {{- range .Values.networkPolicy.egressCidrs }}
+    - ipBlock: {cidr: {{ . | quote }}}
+    {{- end }}
+{{- with .Values.networkPolicy.extraEgress }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Roles are in other namespaces or in none. The release's namespace in their names makes them unique. */}}

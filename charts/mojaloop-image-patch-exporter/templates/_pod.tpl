@@ -37,15 +37,7 @@ spec:
         - name: api
           containerPort: 9878
         {{- end }}
-      startupProbe:
-        httpGet: {path: /-/healthy, port: http}
-        {{- toYaml .Values.startupProbe | nindent 8 }}
-      livenessProbe:
-        httpGet: {path: /-/healthy, port: http}
-        {{- toYaml .Values.livenessProbe | nindent 8 }}
-      readinessProbe:
-        httpGet: {path: /-/ready, port: http}
-        {{- toYaml .Values.readinessProbe | nindent 8 }}
+      {{- include "image-patch.probes" . | nindent 6 }}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
       securityContext:
@@ -56,23 +48,8 @@ spec:
           readOnly: true
         - name: state
           mountPath: /var/lib/mojaloop-image-patch-exporter
-        {{- range values .Values.registrySecrets | uniq | sortAlpha }}
-        - name: {{ include "image-patch.registryVolume" . }}
-          mountPath: /etc/registries/{{ . }}
-          readOnly: true
-        {{- end }}
-        {{- if .Values.api.existingSecret }}
-        - name: api-token
-          mountPath: /etc/api-token
-          readOnly: true
-        {{- end }}
-        {{- if or .Values.caBundle.configMap .Values.caBundle.secret }}
-        - name: ca-bundle
-          mountPath: /etc/ca-bundle
-          readOnly: true
-        {{- end }}
-        {{- with .Values.extraVolumeMounts }}
-        {{- toYaml . | nindent 8 }}
+        {{- with include "image-patch.mounts" . | trim }}
+        {{- nindent 8 . }}
         {{- end }}
   volumes:
     - name: config
@@ -87,39 +64,8 @@ spec:
       emptyDir:
         sizeLimit: {{ .Values.persistence.size }}
     {{- end }}
-    {{- range values .Values.registrySecrets | uniq | sortAlpha }}
-    - name: {{ include "image-patch.registryVolume" . }}
-      secret:
-        secretName: {{ . }}
-        items:
-          - {key: .dockerconfigjson, path: config.json}
-    {{- end }}
-    {{- with .Values.api }}
-    {{- if .existingSecret }}
-    - name: api-token
-      secret:
-        secretName: {{ .existingSecret }}
-        items:
-          - {key: {{ .secretKey | quote }}, path: token}
-    {{- end }}
-    {{- end }}
-    {{- with .Values.caBundle }}
-    {{- if .configMap }}
-    - name: ca-bundle
-      configMap:
-        name: {{ .configMap }}
-        items:
-          - {key: {{ .key | quote }}, path: ca.crt}
-    {{- else if .secret }}
-    - name: ca-bundle
-      secret:
-        secretName: {{ .secret }}
-        items:
-          - {key: {{ .key | quote }}, path: ca.crt}
-    {{- end }}
-    {{- end }}
-    {{- with .Values.extraVolumes }}
-    {{- toYaml . | nindent 4 }}
+    {{- with include "image-patch.volumes" . | trim }}
+    {{- nindent 4 . }}
     {{- end }}
   {{- include "image-patch.placement" . | nindent 2 }}
   {{- with .Values.affinity }}
@@ -143,7 +89,79 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* Scheduling and DNS of the exporter's pods and of the test's pod. */}}
+{{/* What the pods of the exporter and of the patcher share: probes, and the mounts and volumes of credentials and
+     certificates. */}}
+{{- define "image-patch.probes" -}}
+startupProbe:
+  httpGet: {path: /-/healthy, port: http}
+  {{- toYaml .Values.startupProbe | nindent 2 }}
+livenessProbe:
+  httpGet: {path: /-/healthy, port: http}
+  {{- toYaml .Values.livenessProbe | nindent 2 }}
+readinessProbe:
+  httpGet: {path: /-/ready, port: http}
+  {{- toYaml .Values.readinessProbe | nindent 2 }}
+{{- end }}
+
+{{- define "image-patch.mounts" -}}
+{{- range values .Values.registrySecrets | uniq | sortAlpha }}
+- name: {{ include "image-patch.registryVolume" . }}
+  mountPath: /etc/registries/{{ . }}
+  readOnly: true
+{{- end }}
+{{- if .Values.api.existingSecret }}
+- name: api-token
+  mountPath: /etc/api-token
+  readOnly: true
+{{- end }}
+{{- if or .Values.caBundle.configMap .Values.caBundle.secret }}
+- name: ca-bundle
+  mountPath: /etc/ca-bundle
+  readOnly: true
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "image-patch.volumes" -}}
+{{- range values .Values.registrySecrets | uniq | sortAlpha }}
+- name: {{ include "image-patch.registryVolume" . }}
+  secret:
+    secretName: {{ . }}
+    items:
+      - {key: .dockerconfigjson, path: config.json}
+{{- end }}
+{{- with .Values.api }}
+{{- if .existingSecret }}
+- name: api-token
+  secret:
+    secretName: {{ .existingSecret }}
+    items:
+      - {key: {{ .secretKey | quote }}, path: token}
+{{- end }}
+{{- end }}
+{{- with .Values.caBundle }}
+{{- if .configMap }}
+- name: ca-bundle
+  configMap:
+    name: {{ .configMap }}
+    items:
+      - {key: {{ .key | quote }}, path: ca.crt}
+{{- else if .secret }}
+- name: ca-bundle
+  secret:
+    secretName: {{ .secret }}
+    items:
+      - {key: {{ .key | quote }}, path: ca.crt}
+{{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Scheduling and DNS of all pods. */}}
 {{- define "image-patch.placement" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:
