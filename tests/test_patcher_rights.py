@@ -80,7 +80,9 @@ def test_the_account_may_what_the_documentation_says_and_nothing_else(hub):
     for namespace in ("hub", "kube-system", "default"):
         assert rights(hub, ACCOUNT, namespace) == everywhere
     assert rights(hub, ACCOUNT, NAMESPACE) == everywhere | own
-    leases = {(names, verbs) for resource, names, verbs in can(hub, ACCOUNT, NAMESPACE) if resource.startswith("leases")}
+    leases = {
+        (names, verbs) for resource, names, verbs in can(hub, ACCOUNT, NAMESPACE) if resource.startswith("leases")
+    }
     assert leases == {("", frozenset({"create"})), (PATCHER, frozenset({"get", "update"}))}
 
 
