@@ -41,7 +41,7 @@ def hub(tmp_path_factory, images):
 
 
 def documented():
-    """The tables of docs/patching.md: a resource with its group, and the verbs; only in `monitoring`, and everywhere."""
+    """The tables of docs/patching.md, verbs by resource: everywhere, and only in the release's namespace."""
     text = (ROOT / "docs/patching.md").read_text().partition("## Permissions")[2].partition("\n## ")[0]
     everywhere, own = text.split("In its own namespace")
     tables = []
@@ -80,7 +80,9 @@ def test_the_account_may_what_the_documentation_says_and_nothing_else(hub):
     for namespace in ("hub", "kube-system", "default"):
         assert rights(hub, ACCOUNT, namespace) == everywhere
     assert rights(hub, ACCOUNT, NAMESPACE) == everywhere | own
-    leases = {(names, verbs) for resource, names, verbs in can(hub, ACCOUNT, NAMESPACE) if resource.startswith("leases")}
+    leases = {
+        (names, verbs) for resource, names, verbs in can(hub, ACCOUNT, NAMESPACE) if resource.startswith("leases")
+    }
     assert leases == {("", frozenset({"create"})), (PATCHER, frozenset({"get", "update"}))}
 
 

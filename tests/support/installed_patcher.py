@@ -119,7 +119,7 @@ class Cluster:
         headers += [("Impersonate-Group", group) for group in everybody]
         if method == "PATCH":
             headers.append(("Content-Type", "application/merge-patch+json"))
-        with httpx.Client(base_url=self.kube.url, verify=False, trust_env=False) as client:  # noqa: S501
+        with httpx.Client(base_url=self.kube.url, verify=False, trust_env=False) as client:
             answer = client.request(method, path, json=body, headers=headers)
         return answer.status_code, str(answer.json().get("message", ""))
 
