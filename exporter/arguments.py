@@ -1,4 +1,4 @@
-"""The arguments of `check`, which has more than the other commands."""
+"""The arguments of `check`, `approve` and `approvals`, which have more than the other commands."""
 
 from __future__ import annotations
 
@@ -88,3 +88,29 @@ def _add_sources(check: argparse.ArgumentParser) -> None:
 def _formats() -> str:
     """The formats for the help, each with what it is for."""
     return "formats:\n" + "".join(f"  {name:<11}{format_.purpose}\n" for name, format_ in FORMATS.items())
+
+
+def add_approve(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], shared: argparse.ArgumentParser
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Add the commands `approve` and `approvals`; the arguments are those of `add_check`."""
+    approve = commands.add_parser("approve", parents=[shared], help="approve patches for the patcher")
+    approve.add_argument("workload", nargs="?", metavar="NAMESPACE/KIND/NAME", help="the workload to patch")
+    approve.add_argument("--all", action="store_true", help="approve every missing patch of a namespace")
+    approve.add_argument("-n", "--namespace", metavar="NS", help="with --all, the namespace")
+    approve.add_argument("--tag", metavar="TAG", help="the tag to approve, by default the newest patch")
+    approve.add_argument(
+        "--container",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="patch only this container; may be given several times, for containers of one image",
+    )
+    approve.add_argument(
+        "--expires", metavar="DURATION", help="when the approval ends, such as 7d, if its rollout has not begun by then"
+    )
+    approve.add_argument("--yes", action="store_true", help="do not ask")
+    approvals = commands.add_parser("approvals", parents=[shared], help="list approvals and what became of them")
+    approvals.add_argument("-n", "--namespace", metavar="NS", help="the only namespace to list, by default all")
+    approvals.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the format")
+    return approve, approvals

@@ -59,6 +59,7 @@ class Settings:
         schedule: when repositories are looked up.
         selects: whether a workload is judged at all.
         selects_image: whether containers of a repository (by its name) are.
+        approvable: whether a patcher would carry out an approval of a workload.
     """
 
     strategy: Strategy = Strategy.PATCH
@@ -66,6 +67,7 @@ class Settings:
     schedule: Cron | None = None
     selects: Callable[[WorkloadKey], bool] = lambda _: True
     selects_image: Callable[[str], bool] = lambda _: True
+    approvable: Callable[[WorkloadKey], bool] = lambda _: False
 
 
 class Checker:
@@ -103,7 +105,6 @@ class Checker:
         self._synced: Mapping[str, bool] = {}
         self._listed = False
         self._answers: dict[Ask, Verdict] = {}
-        self._patches: dict[WorkloadKey, _Rendered] = {}
         # The repositories, by name, that the catalogue knows: before their first lookup it has no answers.
         self._known: set[str] | None = None
         self._stale: set[Repository] = set()
@@ -114,6 +115,9 @@ class Checker:
 
     def _use(self, settings: Settings) -> None:
         self._selects = settings.selects
+        self._approvable = settings.approvable
+        # Commands depend on the settings, too.
+        self._patches: dict[WorkloadKey, _Rendered] = {}
         self._evaluator = Evaluator(
             strategy=settings.strategy,
             selects_image=settings.selects_image,
@@ -344,7 +348,8 @@ class Checker:
             known, workload = before.get(key), self._workloads[key]
             # Findings and workloads are replaced when they change.
             if known is None or known.workload is not workload or not _same(known.findings, findings):
-                known = _Rendered(workload, findings, render(findings, WorkloadState.of(workload)))
+                patches = render(findings, WorkloadState.of(workload), approvable=self._approvable(key))
+                known = _Rendered(workload, findings, patches)
             self._patches[key] = known
         return tuple(patch for rendered in self._patches.values() for patch in rendered.patches)
 

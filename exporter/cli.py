@@ -109,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
 
     arguments.add_check(commands, shared, epilog=_STATUSES).set_defaults(run=_check)
 
+    approve, approvals = arguments.add_approve(commands, shared)
+    approve.set_defaults(run=_approve)
+    approvals.set_defaults(run=_approvals)
+
     configuration = commands.add_parser("config", help="work with configuration files")
     validate = configuration.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "validate", help="check a configuration file and the environment variables"
@@ -135,13 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     show = commands.add_parser(
-        "show", help="print a file: rules, alertmanager, slack, or dashboard exporter|fleet|images|overview|workload"
+        "show",
+        help="print a file: rules, outside-windows, alertmanager, slack, or dashboard exporter|fleet|images|overview|"
+        "workload",
     )
     show.add_argument(
         "what",
-        choices=("rules", "alertmanager", "slack", "dashboard"),
-        help="the rules for Prometheus, the example or the template of Slack messages for Alertmanager, or a dashboard "
-        "for Grafana",
+        choices=("rules", "outside-windows", "alertmanager", "slack", "dashboard"),
+        help="the rules for Prometheus, those that mute alerts outside upgrade windows, the example or the template of "
+        "Slack messages for Alertmanager, or a dashboard for Grafana",
     )
     show.add_argument(
         "name", nargs="?", metavar="NAME", help="of a dashboard: exporter, fleet, images, overview or workload"
@@ -228,6 +234,41 @@ def _check(parsed: argparse.Namespace) -> int:
             allow_empty=parsed.allow_empty,
         )
     )
+
+
+def _approve(parsed: argparse.Namespace) -> int:
+    loaded = _start(parsed)
+    if parsed.all == (parsed.workload is not None) or parsed.all != (parsed.namespace is not None):
+        raise UsageError("approve: name NAMESPACE/KIND/NAME, or --namespace NS --all")
+    if parsed.all and (parsed.tag is not None or parsed.container):
+        raise UsageError("approve: --tag and --container go with one workload")
+    if not parsed.yes and not sys.stdin.isatty():
+        raise UsageError("approve: there is no terminal to ask on; add --yes to approve without being asked")
+    expires = config.parse_option("patcher.expiry", parsed.expires, option="--expires") if parsed.expires else None
+    _note_proxy(loaded)
+    from exporter.approve import WorkloadNameError, approve, workload_named  # noqa: PLC0415 - as in _check
+
+    try:
+        workload = workload_named(parsed.workload) if parsed.workload is not None else None
+    except WorkloadNameError as error:
+        raise UsageError(f"approve: {error}") from error
+    return asyncio.run(
+        approve(
+            loaded,
+            workload=workload,
+            namespace=parsed.namespace,
+            tag=parsed.tag,
+            containers=parsed.container,
+            expires=expires,
+            yes=parsed.yes,
+        )
+    )
+
+
+def _approvals(parsed: argparse.Namespace) -> int:
+    from exporter.approve import approvals  # noqa: PLC0415 - as in _check
+
+    return asyncio.run(approvals(_start(parsed), namespace=parsed.namespace, output=parsed.output))
 
 
 def _validate(parsed: argparse.Namespace) -> int:

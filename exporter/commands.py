@@ -5,6 +5,9 @@ where a strategic merge patch would add a container whose name is gone, and cust
 container's name is tested as well if another container of the template has the same reference: only then could a patch
 hit the wrong one. A container that is inserted later with the same reference is the exception.
 
+Where a patcher works, there is a second command: it creates an approval. The approval names the workload by its uid and
+each container by its image, so that a stale one is refused.
+
 There is no command where a patch cannot work (a Job's template is immutable, no controller manages a bare pod, a
 foreign kind has a shape of its own, and nobody knows where a watched image runs) or would not last (Argo CD, Flux or an
 operator reverts it). `advice` then says what to change instead.
@@ -16,20 +19,31 @@ read: names and sources in `workloads`, references in `images`. The names of tri
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from exporter.findings import Finding, WorkloadPatch, WorkloadState
 from exporter.images import parse
 from exporter.kinds import KINDS, Kind
 from exporter.versions import highest
-from exporter.workloads import ContainerType, Manager
+from exporter.workloads import ContainerType, Manager, WorkloadKey
 
 # Remote-write targets limit label values; Grafana Mimir's default is 2,048 bytes.
 LONGEST_LABEL_BYTES = 2000
+# A UUID, as the API server makes it.
+_UID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
+# The kinds that the patcher patches on approval (`patcher.health.RULES`), and what it reads.
+APPROVABLE = frozenset({"Deployment", "StatefulSet", "DaemonSet", "CronJob"})
+APPROVAL_API = "image-patch.mojaloop.io/v1alpha1"
+# Who runs a command, as the API server sees them.
+_WHO = '"$(kubectl auth whoami -o jsonpath={.status.userInfo.username})"'
+# A name that is generated has at most 63 characters, five of which are random.
+_LONGEST_PREFIX = 50
 # How many containers an advice names; it is a label, too.
 _FEW = 5
 # Who reverts a patch, at once or within minutes: with the source of the workload, and where that is unknown.
@@ -40,19 +54,20 @@ _REVERTING = {
 }
 
 
-def render(findings: Iterable[Finding], state: WorkloadState) -> list[WorkloadPatch]:
+def render(findings: Iterable[Finding], state: WorkloadState, *, approvable: bool = False) -> list[WorkloadPatch]:
     """What the containers of a workload miss, in the order of image and tag.
 
     Args:
         findings: of one workload. Containers that miss no patch are left alone: an annotation may keep one as it is.
         state: of the workload.
+        approvable: whether a patcher would carry out an approval of the workload.
     """
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         if finding.patch_available:
             groups.setdefault((finding.image, finding.tag), []).append(finding)
     running = Counter(container.image for container in state.containers)
-    return [_patch(groups[key], state, running) for key in sorted(groups)]
+    return [_patch(groups[key], state, running, approvable=approvable) for key in sorted(groups)]
 
 
 def guarded(place: str, *, before: str, after: str, name: str | None = None) -> list[dict[str, str]]:
@@ -70,6 +85,50 @@ def guarded(place: str, *, before: str, after: str, name: str | None = None) -> 
         {"op": "test", "path": f"{place}/image", "value": before},
         {"op": "replace", "path": f"{place}/image", "value": after},
     ]
+
+
+def approval(
+    key: WorkloadKey, *, uid: str, images: Mapping[str, str], before: str, to: str, approved_by: str
+) -> dict[str, Any]:
+    """An `ImagePatchApproval`, as it is created; the API server completes its name.
+
+    Args:
+        key: the workload.
+        uid: of the workload, so that no other one of its name is patched.
+        images: the containers that are patched, and the reference that each has.
+        before: the tag that they run.
+        to: the tag that they are to run.
+        approved_by: who approves, as the API server knows them.
+    """
+    kind = KINDS.get(key.kind)
+    name, _, group = key.kind.partition(".")
+    return {
+        "apiVersion": APPROVAL_API,
+        "kind": "ImagePatchApproval",
+        "metadata": {"generateName": f"{key.name[:_LONGEST_PREFIX].rstrip('.-')}-", "namespace": key.namespace},
+        "spec": {
+            "workload": {
+                "group": kind.group if kind is not None else group,
+                "kind": kind.name if kind is not None else name,
+                "name": key.name,
+                "uid": uid,
+            },
+            "containers": [{"name": container, "image": image} for container, image in images.items()],
+            "from": before,
+            "to": to,
+            "approvedBy": approved_by,
+        },
+    }
+
+
+def approved_together(missing: Sequence[Finding]) -> tuple[str, list[Finding]]:
+    """What one approval of containers with one image and tag is about: the newest patch, and who is offered it.
+
+    Args:
+        missing: findings that miss a patch, at least one.
+    """
+    latest = highest(str(finding.latest_tag) for finding in missing)
+    return latest, [finding for finding in missing if finding.latest_tag == latest]
 
 
 def reverter(manager: Manager | None) -> tuple[str, str] | None:
@@ -101,7 +160,9 @@ def within_label_limit(patch: WorkloadPatch) -> WorkloadPatch:
     return replace(patch, patch_command="", rollback_command="", advice=f"{too_long} {patch.advice}".rstrip())
 
 
-def _patch(missing: Sequence[Finding], state: WorkloadState, running: Mapping[str, int]) -> WorkloadPatch:
+def _patch(
+    missing: Sequence[Finding], state: WorkloadState, running: Mapping[str, int], *, approvable: bool
+) -> WorkloadPatch:
     first = missing[0]
     latest = highest(str(finding.latest_tag) for finding in missing)
     kind = _patchable(first, state)
@@ -113,6 +174,7 @@ def _patch(missing: Sequence[Finding], state: WorkloadState, running: Mapping[st
         releases_behind=max(finding.releases_behind or 0 for finding in missing),
         patch_command=_command(missing, running, kind, lambda f: (f.reference, _patched(f))) if kind else "",
         rollback_command=_command(missing, running, kind, lambda f: (_patched(f), f.reference)) if kind else "",
+        approve_command=_approve_command(missing, state.uid) if kind and approvable else "",
         advice=_advice(missing, state, f"{parse(first.reference).name}:{latest}"),
     )
 
@@ -142,6 +204,18 @@ def _command(
     key = missing[0].workload
     patch = shlex.quote(json.dumps(operations, separators=(",", ":")))
     return f"kubectl -n {key.namespace} patch {kind.resource}/{key.name} --type=json -p={patch}"
+
+
+def _approve_command(missing: Sequence[Finding], uid: str) -> str:
+    """A command that creates an approval in the name of whoever runs it; empty where the patcher would refuse it."""
+    key, (latest, together) = missing[0].workload, approved_together(missing)
+    if key.kind not in APPROVABLE or not _UID.fullmatch(uid):
+        return ""
+    images = {finding.container: finding.reference for finding in together}
+    # printf puts the name in. A percent sign in a reference or a name would not match its grammar.
+    document = approval(key, uid=uid, images=images, before=missing[0].tag, to=latest, approved_by="%s")
+    text = shlex.quote(json.dumps(document, separators=(",", ":")))
+    return f"printf {text} {_WHO} | kubectl create -f -"
 
 
 def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:

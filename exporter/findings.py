@@ -68,6 +68,7 @@ class WorkloadState:
     declared: bool = True
     image_triggers: tuple[str, ...] = ()
     containers: tuple[Container, ...] = ()
+    uid: str = ""
 
     @classmethod
     def of(cls, workload: Workload) -> WorkloadState:
@@ -78,6 +79,7 @@ class WorkloadState:
             declared=workload.declared,
             image_triggers=workload.image_triggers,
             containers=workload.containers,
+            uid=workload.uid,
         )
 
 
@@ -95,6 +97,8 @@ class WorkloadPatch:
         releases_behind: how many patches are missed, at most.
         patch_command: one line of shell; empty if no patch can work or would last.
         rollback_command: one line of shell that undoes it; empty likewise.
+        approve_command: one line of shell that approves the patch for the patcher; empty where there is no patcher, or
+            where it would refuse.
         advice: what to do in addition to the command, or instead of it; may be empty.
     """
 
@@ -105,6 +109,7 @@ class WorkloadPatch:
     releases_behind: int
     patch_command: str = ""
     rollback_command: str = ""
+    approve_command: str = ""
     advice: str = ""
 
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -69,17 +69,23 @@ async def patcher(configuration: Configuration, source: ConfigurationSource, *, 
 
 
 @contextlib.asynccontextmanager
-async def patching(configuration: Configuration, source: ConfigurationSource | None = None) -> AsyncIterator[str]:
+async def patching(
+    configuration: Configuration,
+    source: ConfigurationSource | None = None,
+    *,
+    audit: Callable[[str], None] | None = None,
+) -> AsyncIterator[str]:
     """Run the patcher while the context lasts; yields its address. A part that fails ends the others.
 
     Args:
         configuration: what to do.
         source: where it came from, to follow its changes; None follows none.
+        audit: writes an audit line; by default to standard output.
     """
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(contextlib.closing(listen(*configuration.listen)))
         connection = await opened.enter_async_context(connect(configuration))
-        parts = await opened.enter_async_context(assembled(configuration, connection))
+        parts = await opened.enter_async_context(assembled(configuration, connection, audit=audit))
         windows.publish(configuration.calendar(), parts.telemetry, clock=time.time)
         parts.telemetry.config_loaded(time.time())
         engine, lease = Engine(parts), _lease(configuration, connection, parts)
@@ -105,9 +111,11 @@ async def patching(configuration: Configuration, source: ConfigurationSource | N
 
 
 @contextlib.asynccontextmanager
-async def assembled(configuration: Configuration, connection: Connection) -> AsyncIterator[Parts]:
-    """What the engine works with, as the configuration says."""
-    settings, telemetry, identity = _settings(configuration), PatcherTelemetry(), _identity()
+async def assembled(
+    configuration: Configuration, connection: Connection, *, audit: Callable[[str], None] | None = None
+) -> AsyncIterator[Parts]:
+    """What the engine works with, as the configuration says; the arguments are those of `patching`."""
+    settings, telemetry, identity = settings_of(configuration), PatcherTelemetry(), _identity()
     async with RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry:
         yield Parts(
             api=Api(connection, namespaces=configuration.watched_namespaces),
@@ -115,7 +123,7 @@ async def assembled(configuration: Configuration, connection: Connection) -> Asy
             windows=CalendarWindows(configuration.calendar()),
             settings=settings,
             telemetry=telemetry,
-            audit=Audit(_audit_line, identity=identity, verified=settings.verified),
+            audit=Audit(audit or _audit_line, identity=identity, verified=settings.verified),
             clock=time.time,
             identity=identity,
         )
@@ -131,10 +139,11 @@ async def _apply(
         _log.warning("registries, proxy and ca_file do not change while the patcher runs; restart it to apply them")
     calendar = configuration.calendar()
     windows.publish(calendar, telemetry, clock=time.time)
-    engine.configure(settings=_settings(configuration), windows=CalendarWindows(calendar))
+    engine.configure(settings=settings_of(configuration), windows=CalendarWindows(calendar))
 
 
-def _settings(configuration: Configuration) -> Settings:
+def settings_of(configuration: Configuration) -> Settings:
+    """The rules of the patcher, as the configuration says."""
     return Settings(
         patching=configuration.patching,
         strategy=configuration.strategy,

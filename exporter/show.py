@@ -10,7 +10,12 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent / "shipped"
 _PREFIX = "mojaloop-image-patch"
-_FILES = {"rules": f"{_PREFIX}.rules.yml", "alertmanager": "alertmanager.yml", "slack": "slack.tmpl"}
+_FILES = {
+    "rules": f"{_PREFIX}.rules.yml",
+    "outside-windows": "outside-windows.rules.yml",
+    "alertmanager": "alertmanager.yml",
+    "slack": "slack.tmpl",
+}
 
 
 class UnknownNameError(Exception):
@@ -27,7 +32,7 @@ def text(what: str, name: str | None = None) -> str:
     """The content of a file.
 
     Args:
-        what: `rules`, `alertmanager`, `slack` or `dashboard`.
+        what: `rules`, `outside-windows`, `alertmanager`, `slack` or `dashboard`.
         name: of a dashboard; None otherwise.
 
     Raises:

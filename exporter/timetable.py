@@ -14,8 +14,9 @@ from exporter.cron import Cron
 from exporter.images import Repository
 from exporter.reasons import Reason
 
-# Repositories with the same interval drift apart, so that lookups are spread over time.
-_DRIFT = 0.1
+# Repositories with the same interval drift apart, so that lookups are spread over time: by a tenth of it, and by at
+# most an hour, which the alert MojaloopImageLookupStale allows for.
+_DRIFT, _MOST_DRIFT_SECONDS = 0.1, 3600.0
 # The lookups of one tick are spread over a minute; over half of the time to the next tick, where that is less.
 _SPREAD_SECONDS = 60.0
 # Failures are retried, and budgets fill up, between the ticks of a schedule as with this interval, the default one.
@@ -37,7 +38,7 @@ class Every:
 
     @property
     def longest(self) -> float:
-        """Seconds between two regular lookups, at most."""
+        """Seconds between two regular lookups, apart from their drift."""
         return self.interval
 
     @property
@@ -47,7 +48,7 @@ class Every:
 
     def due(self, repository: Repository, last: float) -> float:
         """When a repository is due that was last looked up then; both in epoch seconds."""
-        return last + self.interval * (1 + _DRIFT * _share(repository))
+        return last + self.interval + min(_DRIFT * self.interval, _MOST_DRIFT_SECONDS) * _share(repository)
 
 
 @dataclass(slots=True)

@@ -95,6 +95,7 @@ class Workload:
         image_triggers: the names of the containers whose image OpenShift sets from an image stream.
         limit_exceeded: it, or all workloads of its namespace together, exceed a limit. `containers` holds only the
             first container, and annotations are left out.
+        uid: of the object whose template this is; empty if it is not `declared`, or from a manifest.
     """
 
     key: WorkloadKey
@@ -105,6 +106,7 @@ class Workload:
     declared: bool = True
     image_triggers: tuple[str, ...] = ()
     limit_exceeded: bool = False
+    uid: str = ""
 
     def exceeded(self) -> Limit | None:
         """The limit of a workload that this one exceeds."""

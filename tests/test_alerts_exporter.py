@@ -298,7 +298,91 @@ def failing_once_an_hour():
     )
 
 
+WORKLOAD = {"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger", "tag": "v1.0.2"}
+APPROVAL = "mojaloop_image_patch_approval"
+
+
+def about_the_patcher(alert, own, summary, description):
+    url = f"{GRAFANA}-workload?var-namespace=mojaloop&var-workload=ledger"
+    return said(alert, {"cluster": "north", **own}, summary, description, dashboard_url=url)
+
+
+def rolled_back():
+    page = Page("north", job="patcher").add(APPROVAL, "1x10", **WORKLOAD, state="RollingBack")
+    page.add(APPROVAL, "_x10 1x60", **WORKLOAD, state="RolledBack")
+    return (
+        page,
+        9,
+        11,
+        about_the_patcher(
+            "MojaloopImagePatchRolledBack",
+            {**WORKLOAD, "state": "RolledBack"},
+            "An approved patch failed.",
+            "The patch of Deployment mojaloop/ledger to v1.0.2 failed, and the patcher restored the old image. Until "
+            "somebody acknowledges or deletes the approval, no other patch begins, unless patcher.on_failure is "
+            "continue.",
+        ),
+    )
+
+
+def failed_where_the_scrape_renames_labels():
+    renamed_ = {**WORKLOAD, "namespace": "patching", "exported_namespace": "mojaloop", "state": "Failed"}
+    return (
+        Page("north", job="patcher").add(APPROVAL, "_x10 1x60", **renamed_),
+        9,
+        11,
+        about_the_patcher(
+            "MojaloopImagePatchRolledBack",
+            {**WORKLOAD, "state": "Failed"},
+            "An approved patch failed.",
+            "The patch of Deployment mojaloop/ledger to v1.0.2 did not end as approved, and the patcher could not "
+            "restore the old image. Until somebody acknowledges or deletes the approval, no other patch begins, unless "
+            "patcher.on_failure is continue.",
+        ),
+    )
+
+
+def stuck():
+    """In whatever states it was meanwhile; it waited for its window for hours before, which does not count."""
+    page = Page("north", job="patcher").add(APPROVAL, "1x300", **WORKLOAD, state="Waiting")
+    page.add(APPROVAL, "_x300 1x60", **WORKLOAD, state="RollingOut")
+    page.add(APPROVAL, "_x361 1x120", **WORKLOAD, state="RollingBack")
+    return (
+        page,
+        419,
+        421,
+        about_the_patcher(
+            "MojaloopImagePatchApprovalStuck",
+            WORKLOAD,
+            "An approved patch does not come to its end.",
+            "The patch of Deployment mojaloop/ledger to v1.0.2 has been under way for hours. No other patch begins "
+            "before it ends.",
+        ),
+    )
+
+
+def about_patchers(description):
+    return about_the_exporter(
+        "MojaloopImagePatcherDown", {"job": "patcher"}, "The image patcher does not work.", description
+    )
+
+
+LOOKED = "mojaloop_patcher_last_look_timestamp_seconds"
+NOT_CARRIED_OUT = "Approved patches are not carried out, and a rollout that has begun is not watched."
+
+
+def no_patcher_works():
+    """One is gone; its replica waits for a turn that never comes."""
+    page = Page("north", job="patcher").add(LOOKED, "0+60x60 stale")
+    page.series += Page("north", "b", "patcher").add(LOOKED, "0x200").series
+    return page, 90, 92, about_patchers(f"The patcher of job patcher read the approvals 32m 0s ago. {NOT_CARRIED_OUT}")
+
+
 CASES = (
+    rolled_back,
+    failed_where_the_scrape_renames_labels,
+    stuck,
+    no_patcher_works,
     down,
     down_for_the_cluster,
     down_for_watched_images,
@@ -349,3 +433,49 @@ def test_a_lookup_is_stale_some_hours_after_the_next_one_was_due(tmp_path, inter
         (stale_after + 30, firing("MojaloopImageLookupStale"), 1),
     ]
     passes(tmp_path, Case([page], alerts, minutes=10))
+
+
+def quiet(alert, page, *minutes):
+    return Case([page], [(minute, firing(alert), 0) for minute in minutes])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # A hub without a patcher.
+        quiet("MojaloopImagePatcherDown", Page("north").synced("1x300").container("1x300"), 60, 300),
+        # A new patcher whose old pod is gone, and one of another job.
+        quiet(
+            "MojaloopImagePatcherDown",
+            Page("north", job="old").add(LOOKED, "0+60x60 stale").add(LOOKED, "_x60 3600+60x300", job="patcher"),
+            60,
+            120,
+            300,
+        ),
+        # It was uninstalled two days ago.
+        quiet("MojaloopImagePatcherDown", Page("north", job="patcher").add(LOOKED, "0+60x60 stale"), 2 * DAY),
+        # Night after night an approval waits for a window, and others were carried out.
+        quiet(
+            "MojaloopImagePatchApprovalStuck",
+            Page("north", job="patcher")
+            .add(APPROVAL, "1x3000", **WORKLOAD, state="Waiting")
+            .add(APPROVAL, "1x3000", **{**WORKLOAD, "workload": "other"}, state="Applied"),
+            300,
+            2900,
+        ),
+        # Somebody acknowledged the failure.
+        quiet(
+            "MojaloopImagePatchRolledBack",
+            Page("north", job="patcher").add(APPROVAL, "1x30 stale", **WORKLOAD, state="RolledBack"),
+            60,
+        ),
+        quiet(
+            "MojaloopImagePatchRolledBack",
+            Page("north", job="patcher").add(APPROVAL, "1x60", **WORKLOAD, state="Refused"),
+            30,
+        ),
+    ],
+    ids=["no patcher", "replaced", "uninstalled", "waiting", "acknowledged", "refused"],
+)
+def test_what_is_as_it_should_be_is_silent(tmp_path, case):
+    passes(tmp_path, case)

@@ -102,16 +102,17 @@ def test_generated_requests_find_no_answer_outside_the_document(exporter, operat
     answered = set()
 
     @given(operation.as_strategy(generation_mode=mode), st.data())
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     def ask(case, data):
-        for values in (case.query, case.path_parameters):
-            for name in list(values or ()):
-                # Random text is hardly ever the name of an image.
-                if name in VALUES and data.draw(st.booleans(), label=f"a known {name}"):
+        # Random text is hardly ever the name of an image.
+        if data.draw(st.booleans(), label="known values"):
+            for values in (case.query, case.path_parameters):
+                for name in [name for name in values or () if name in VALUES]:
                     values[name] = data.draw(VALUES[name], label=name)
         # A client sends them without its own opinion of what a path is.
         assume("/" not in json.dumps(case.path_parameters or {}).replace("\\/", "/"))
-        answer = case.call(base_url=f"http://127.0.0.1:{exporter.port}")
+        # A machine that is busy with something else is not a failure.
+        answer = case.call(base_url=f"http://127.0.0.1:{exporter.port}", timeout=60)
         case.validate_response(answer, checks=CHECKS)
         answered.add(answer.status_code)
 

@@ -306,3 +306,51 @@ def test_an_advice_names_a_few_containers_of_many():
     state = WorkloadState(image_triggers=names)
     found = [finding(kind="DeploymentConfig", name=name, position=number) for number, name in enumerate(names)]
     assert "sets the image of c0, c1, c2, c3, c4 and 4 more from an image stream tag" in advice(found, state)
+
+
+UID = "6f2b0a5c-0000-4000-8000-1234567890ab"
+
+
+def approve_command(findings, *, uid=UID, approvable=True, **state):
+    (patch,) = render(findings, WorkloadState(uid=uid, **state), approvable=approvable)
+    return patch.approve_command
+
+
+def test_the_exact_command_that_approves():
+    assert approve_command([finding(), finding(name="other", position=1)]) == (
+        """printf '{"apiVersion":"image-patch.mojaloop.io/v1alpha1","kind":"ImagePatchApproval","""
+        """"metadata":{"generateName":"thing-","namespace":"mojaloop"},"""
+        """"spec":{"workload":{"group":"apps","kind":"Deployment","name":"thing","uid":"6f2b0a5c-0000-4000-8000-1234567890ab"},"""
+        """"containers":[{"name":"main","image":"mojaloop/ledger:v1.0.0"},"""
+        """{"name":"other","image":"mojaloop/ledger:v1.0.0"}],"from":"v1.0.0","to":"v1.0.2","approvedBy":"%s"}}' """
+        """"$(kubectl auth whoami -o jsonpath={.status.userInfo.username})" | kubectl create -f -"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "more"),
+    [
+        (finding(), {"approvable": False}),
+        (finding(), {"uid": ""}),
+        (finding(), {"uid": "%s"}),
+        (finding(), {"manager": Manager("argocd", "hub")}),
+        (finding(), {"declared": False}),
+        (finding(kind="Job"), {}),
+        (finding(kind="Rollout"), {}),
+        (finding(kind="StrimziPodSet.core.strimzi.io"), {}),
+    ],
+)
+def test_no_command_approves_what_would_be_refused(found, more):
+    assert approve_command([found], **more) == ""
+
+
+def test_an_approval_is_about_the_containers_that_are_offered_its_tag():
+    command = approve_command([finding(), finding(name="kept", position=1, latest="v1.0.1")])
+    document = json.loads(shlex.split(command)[1])
+    assert [container["name"] for container in document["spec"]["containers"]] == ["main"]
+    assert document["spec"]["to"] == "v1.0.2"
+
+
+def test_a_long_name_leaves_room_for_what_makes_it_unique():
+    command = approve_command([finding(workload=f"{'a' * 49}.b")])
+    assert json.loads(shlex.split(command)[1])["metadata"]["generateName"] == f"{'a' * 49}-"

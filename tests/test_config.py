@@ -183,6 +183,7 @@ def test_every_key_is_read():
             other,
         ),
         page_enabled=False,
+        approve_commands=True,
         patching=False,
         patcher_soak=0.0,
         patcher_deadline=93600.0,

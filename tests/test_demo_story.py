@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -15,7 +17,7 @@ from exporter.demo.story import PUBLISHED
 from tests.support.components import need
 from tests.support.demo_process import demo
 
-STEPS = [f"Step {number} of 5: " for number in range(1, 6)]
+STEPS = [f"Step {number} of 6: " for number in range(1, 7)]
 PROMPT = "press Enter here"
 URL = re.compile(r"http://[^\s<>\"'`]+")
 # Whoever installs the wheel has neither kubectl nor Prometheus: the search path has nothing but Python.
@@ -54,16 +56,20 @@ def test_without_a_terminal_it_tells_its_story_and_ends():
     assert re.search(
         rf"{name} in mojaloop runs v19\.14\.1\.\n.*{name} in mojaloop runs v19\.14\.0 again\.", output, re.DOTALL
     )
+    approving = output.index(
+        f" approve mojaloop/{name.replace('deployment', 'Deployment')} --tag {PUBLISHED} --config /"
+    )
+    assert approving < output.index(", approved by demo\n") < output.index("The patcher: Applied. The new image runs")
     assert not Path(re.search(r"KUBECONFIG=(\S+)/kubeconfig", output)[1]).exists()
 
 
 def test_on_a_terminal_the_story_waits_for_enter_and_the_demo_for_the_end():
     with demo(BARE) as running:
-        for number in (1, 2):
+        for number, following in ((1, STEPS[4]), (2, STEPS[5]), (3, "Press Ctrl-C to end")):
             running.until(PROMPT)
             assert running.output.count(PROMPT) == number
             running.press_enter()
-            running.until(STEPS[4] if number == 1 else "Press Ctrl-C to end")
+            running.until(following)
         (metrics,) = re.findall(r"metrics +(\S+)", running.output)
         for _ in range(2):
             assert "mojaloop_image_patch_available" in status(metrics)[1]
@@ -112,11 +118,20 @@ def test_slack_shows_the_patch_its_command_its_end_and_the_way_back(tmp_path):
         assert f"| Resolved: {name}:v19.14.0" in running.output
         running.until(f"image is available (14)\n  | Resolved: {name}")
         running.press_enter()
+        running.until("config.yaml\n\nPaste it in another terminal")
+        approve = re.search(r"^.* approve (mojaloop/\S+) --tag .*$", running.output, re.MULTILINE)
+        assert approve[1] == f"mojaloop/Deployment/{name}"
+        started = time.monotonic()
+        approved = subprocess.run([*shlex.split(approve[0]), "--yes"], check=True, capture_output=True, text=True)
+        assert approved.stdout.endswith(", approved by demo\n")
         running.until("Press Ctrl-C to end")
+        assert time.monotonic() - started < 60
+        assert "The patcher: Applied." in running.output
+        assert running.output.count(f"image is available (14)\n  | Resolved: {name}") == 2
         recap = running.output.partition("the newest first")[2]
         titles = re.findall(r"^  (\d\d:\d\d:\d\d)  \[warning\] (.*)$", recap, re.MULTILINE)
         assert [time for time, _ in titles] == sorted((time for time, _ in titles), reverse=True)
-        assert [re.search(r"\((\d+)\)$", title)[1] for _, title in titles[:3]] == ["15", "14", "15"]
+        assert [re.search(r"\((\d+)\)$", title)[1] for _, title in titles[:4]] == ["14", "15", "14", "15"]
 
         channel = re.search(r"Slack +(\S+)", running.output)[1]
         page = status(channel)[1]
@@ -138,7 +153,7 @@ def test_slack_shows_the_patch_its_command_its_end_and_the_way_back(tmp_path):
             capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         findings = json.loads(checked.stdout)["findings"]
-        assert {f["latest_tag"] for f in findings if f["image"].endswith("/central-ledger")} == {PUBLISHED}
+        assert {f["latest_tag"] for f in findings if f["image"].endswith("/central-ledger")} == {PUBLISHED, None}
         with subprocess.Popen([*ours, "serve", "--config", config], stderr=subprocess.PIPE, text=True) as another:
             try:
                 address = next(m[1] for line in another.stderr if (m := re.search(r"answers at (\S+)", line)))

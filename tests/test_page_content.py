@@ -1,5 +1,6 @@
 """The texts of the page: what a row, a notice and a total say."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -54,6 +55,15 @@ def test_commands_are_those_of_the_snapshot():
         expected[patch.workload.name, "rollback"] = patch.rollback_command
     assert commands == {key: command for key, command in expected.items() if command}
     assert set(commands) == {(name, command) for name in ("ledger", "quoting") for command in ("patch", "rollback")}
+
+
+def test_a_command_that_approves_is_one_more():
+    shown = hub()
+    patches = tuple(replace(patch, approve_command=f"approve {patch.workload}") for patch in shown.patches)
+    for cells in content(replace(shown, patches=patches)).rows:
+        approving = [command for command in cells.commands if command.name == "approve"]
+        assert [command.text.partition(" ")[0] for command in approving] == ["approve"] * bool(cells.latest)
+        assert [command.title for command in approving] == ["Copy approve command"] * bool(cells.latest)
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -83,6 +83,7 @@ def test_the_json_of_a_workload():
     assert command.count('"replace"') == 2, "one command for main and init containers"
     assert workload.pop("rollback_command").count('"value":"mojaloop/ledger:v1.0.0"') == 2
     assert workload.pop("advice").startswith("Set the new tag in the values of the Helm release mojaloop/moja as well")
+    assert workload.pop("approve_command") is None
     assert workload == {
         "namespace": "mojaloop",
         "workload_kind": "Deployment",

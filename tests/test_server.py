@@ -45,6 +45,8 @@ def test_own_metrics_are_those_of_the_library_whatever_changed(openmetrics):
         lambda: telemetry.registry_duration.labels("docker.io").observe(0.2),
         lambda: telemetry.watch_registry("quay.io"),
         lambda: telemetry.containers.labels("judged").set(7),
+        lambda: telemetry.window_open.labels("nights").set(1),
+        lambda: (telemetry.window_open.clear(), telemetry.window_open.labels("weekend").set(1)),
     ]
     pages = []
     for change in changes:

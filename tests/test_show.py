@@ -18,6 +18,7 @@ DASHBOARDS = {
 }
 FILES = {
     ("rules",): "alerts/mojaloop-image-patch.rules.yml",
+    ("outside-windows",): "alerts/outside-windows.rules.yml",
     ("alertmanager",): "alerts/alertmanager.yml",
     ("slack",): "alerts/slack.tmpl",
     **{("dashboard", name): f"grafana/{file}" for name, file in DASHBOARDS.items()},

@@ -311,6 +311,21 @@ HEALTH = {
     "MojaloopImagePatchConfigReloadFailed": ({"job": "patch"}, "patch"),
     "MojaloopImagePatchReplicasDisagree": ({}, "north"),
     "MojaloopImageLookupStale": ({"registry": "docker.io", "image": "docker.io/mojaloop/ledger"}, "ledger"),
+    "MojaloopImagePatchRolledBack": (
+        {
+            "namespace": "mojaloop",
+            "workload_kind": "Deployment",
+            "workload": "ledger",
+            "tag": "v1.0.2",
+            "state": "RolledBack",
+        },
+        "ledger:v1.0.2",
+    ),
+    "MojaloopImagePatchApprovalStuck": (
+        {"namespace": "mojaloop", "workload_kind": "Deployment", "workload": "ledger", "tag": "v1.0.2"},
+        "ledger:v1.0.2",
+    ),
+    "MojaloopImagePatcherDown": ({"job": "patcher"}, "patcher"),
     "MojaloopRegistryFailing": ({"registry": "docker.io", "reason": "unreachable"}, "docker.io (unreachable)"),
 }
 

@@ -32,6 +32,12 @@ def test_with_an_interval_repositories_are_due_after_it_and_drift_apart():
     assert (every.longest, every.pace) == (600.0, 600.0)
 
 
+def test_with_a_long_interval_they_drift_by_an_hour_at_most():
+    weekly = timetable(7 * 86400.0, None, now=0.0)
+    waits = [weekly.due(repository, 0.0) - 7 * 86400.0 for repository in REPOSITORIES]
+    assert 3300.0 < max(waits) < 3600.0
+
+
 def test_with_a_schedule_repositories_are_due_within_a_minute_of_the_next_tick():
     daily = ticks("0 8 * * *")
     after = [daily.due(repository, at("2026-01-05T12:00Z")) - at("2026-01-06T08:00Z") for repository in REPOSITORIES]

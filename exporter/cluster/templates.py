@@ -99,6 +99,7 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
         rollout_incomplete=_rollout_incomplete(kind, thing),
         declared=declared,
         image_triggers=_image_triggers(spec, containers),
+        uid=thing.metadata.uid[:_LONGEST_NAME] if declared else "",
     )
     return (workload, *covers)
 

@@ -87,13 +87,14 @@ def differing(before: Configuration, after: Configuration) -> tuple[Key, ...]:
     return tuple(key for key in KEYS if key.of(before) != key.of(after))
 
 
-def parse_option(name: str, text: str) -> Any:
-    """A key's value from the command-line option of its name.
+def parse_option(name: str, text: str, *, option: str | None = None) -> Any:
+    """A key's value from a command-line option, by default that of its name.
 
     Raises:
         ConfigurationError: it is wrong.
     """
-    return _KEYS[(name,)].parse(Node(text, f"--{name.replace('_', '-')}", None, name))
+    named = option or f"--{name.replace('_', '-')}"
+    return _KEYS[tuple(name.split("."))].parse(Node(text, named, None, name))
 
 
 def _zone(written: Iterable[tuple[tuple[str, ...], Node]]) -> ZoneInfo:

@@ -44,6 +44,7 @@ class Configuration:
         namespaces, workloads, images: what is judged.
         registries: what may be done with each registry.
         page_enabled: whether `/` is the page of the findings.
+        approve_commands: whether findings have a command that approves a patch.
         patching: whether the patcher may begin new rollouts.
         patcher_soak, patcher_deadline, patcher_reserve, patcher_expiry: seconds, as in the keys `patcher.soak` etc.;
             without a reserve it is computed for each workload.
@@ -76,6 +77,7 @@ class Configuration:
     images: Globs = _ALL
     registries: tuple[RegistryEntry, ...] = DEFAULT_ENTRIES
     page_enabled: bool = True
+    approve_commands: bool = False
     patching: bool = True
     patcher_soak: float = 300.0
     patcher_deadline: float = 600.0
@@ -99,6 +101,10 @@ class Configuration:
         """Whether a workload is judged; what the watch list or the command line names always is."""
         return not key.namespace or (self.namespaces.takes(key.namespace) and self.workloads.takes(str(key)))
 
+    def approvable(self, key: WorkloadKey) -> bool:
+        """Whether a command that approves a patch of a workload is shown: without a window nothing would follow."""
+        return self.approve_commands and any(window.covers(key) for window in self.windows)
+
     def settings(self) -> Settings:
         """What the checker needs to know."""
         return Settings(
@@ -107,6 +113,7 @@ class Configuration:
             schedule=self.schedule,
             selects=self.selects,
             selects_image=self.images.takes,
+            approvable=self.approvable,
         )
 
     def calendar(self) -> Calendar:

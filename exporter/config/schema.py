@@ -191,6 +191,13 @@ KEYS = (
         field="page_enabled",
     ),
     _key(
+        "approve_commands",
+        parsers.flag,
+        "Whether the page and the JSON of findings have a command that approves a patch, for workloads that a window "
+        "is for. Set it where a [patcher](approving.md) works.",
+        live=True,
+    ),
+    _key(
         "patching",
         parsers.flag,
         "Whether the patcher may begin new rollouts. `false` is the emergency stop; a rollout that has begun is "

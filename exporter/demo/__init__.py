@@ -27,7 +27,11 @@ from exporter.demo.slack import StandInSlack
 from exporter.registry import RegistryEntry
 from exporter.server import EmbeddedServer
 
+SOAK_SECONDS = 3
+"""How long a workload of the demo has to stay healthy after its patch; a hub waits for five minutes."""
+
 __all__ = [
+    "SOAK_SECONDS",
     "MissingError",
     "Pages",
     "Pipeline",
@@ -67,6 +71,7 @@ async def stand_ins(workloads: Iterable[Document] | None = None) -> AsyncIterato
         workloads: what the cluster runs; None is a release where many updates were missed.
     """
     cluster, registry = StandInCluster(), StandInRegistry(release.tags())
+    cluster.install("ImagePatchApproval")
     for workload in release.workloads() if workloads is None else workloads:
         cluster.put(workload)
     with tempfile.TemporaryDirectory(prefix="image-patch-demo-") as folder:
@@ -97,6 +102,10 @@ def _write_configuration(path: Path, kubeconfig: Path, entries: Iterable[Registr
         "state_dir": str(path.parent / "state"),
         "kubernetes": {"kubeconfig": str(kubeconfig), "context": "demo"},
         "registries": registries,
+        # It is open all day, every day.
+        "windows": [{"name": "always", "schedule": "0 0 * * *", "duration": "25h"}],
+        "approve_commands": True,
+        "patcher": {"soak": f"{SOAK_SECONDS}s"},
     }
     # JSON is YAML too.
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

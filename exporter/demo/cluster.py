@@ -1,4 +1,4 @@
-"""A stand-in for a cluster: the part of the Kubernetes API that the exporter and kubectl use, over real HTTP.
+"""A stand-in for a cluster: the part of the Kubernetes API that exporter, patcher and kubectl use, over real HTTP.
 
 Lists in pages, of whole objects or of their metadata; watches with bookmarks and `410 Gone`; JSON patches that fail as
 a whole. The tests put the same questions to a real API server. Kinds that a cluster need not have are served once they
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import AsyncIterator, Callable
 from itertools import count
@@ -23,12 +24,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exporter.demo.discovery import discovery_routes
-from exporter.demo.objects import RESOURCES, Document, Objects, apply_json_patch
+from exporter.demo.objects import APPROVALS, EVENTS, RESOURCES, SERVED, Document, Objects, apply_json_patch
 from exporter.kinds import KINDS
 
 _BOOKMARK_SECONDS = 5.0
 # Lists that were begun and whose further pages may still be asked for.
 _KEPT_LISTS = 100
+# Who everybody is that sends a request.
+_USER = "demo"
+# Letters and digits in a name that is generated.
+_GENERATED = "bcdfghjklmnpqrstvwxz2456789"
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _TERM = re.compile(r"([^=!]+?)(==|=|!=)([^=!]*)")
 
@@ -68,10 +73,12 @@ class StandInCluster(Objects):
         # By token: the version of a list, and what is left of it.
         self._lists: dict[str, tuple[int, list[Document]]] = {}
         self._list_numbers = count(1)
-        self._installed = {kind for kind in KINDS.values() if not kind.custom}
+        self._installed = {kind for kind in (*KINDS.values(), EVENTS) if not kind.custom}
         routes = discovery_routes(lambda: self._installed)
         # kubectl asks for the namespace of what it does not find.
         routes.append(Route("/api/v1/namespaces/{namespace}", self._namespace))
+        whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        routes.append(Route(whoami, _self_subject_review, methods=["POST"]))
         for base in ("/api/{version}", "/apis/{group}/{version}"):
             many = f"{base}/namespaces/{{namespace}}/{{plural}}"
             routes += [
@@ -79,6 +86,7 @@ class StandInCluster(Objects):
                 Route(many, self._many, methods=["GET"]),
                 Route(many, self._create, methods=["POST"]),
                 Route(f"{many}/{{name}}", self._one, methods=["GET", "PATCH", "DELETE"]),
+                Route(f"{many}/{{name}}/status", self._status, methods=["GET", "PATCH"]),
             ]
         self._routes = Starlette(
             routes=routes, exception_handlers={_RefusedError: _refuse, HTTPException: _no_such_path}
@@ -105,7 +113,7 @@ class StandInCluster(Objects):
 
     def install(self, kind: str) -> None:
         """Serve a kind that was not there, as once its definition was created."""
-        self._installed.add(KINDS[kind])
+        self._installed.add(SERVED[kind])
 
     def uninstall(self, kind: str) -> None:
         """Serve a kind no longer; its objects go, and its watches end."""
@@ -222,12 +230,16 @@ class StandInCluster(Objects):
         plural, namespace = self._plural(request), request.path_params["namespace"]
         document = await _body(request, "application/json")
         metadata = document.get("metadata") if isinstance(document, dict) else None
+        if isinstance(metadata, dict) and not metadata.get("name") and (prefix := metadata.get("generateName")):
+            metadata["name"] = prefix + "".join(random.choices(_GENERATED, k=5))
         if not isinstance(metadata, dict) or not metadata.get("name"):
             raise _RefusedError(422, "Invalid", "metadata.name: Required value: name or generateName is required")
         if self.get(plural, namespace, metadata["name"]) is not None:
             raise _about(409, "AlreadyExists", plural, metadata["name"], "already exists")
         metadata["namespace"] = namespace
         document |= {"kind": RESOURCES[plural].name, "apiVersion": RESOURCES[plural].api_version}
+        if plural == APPROVALS.plural:
+            document.pop("status", None)
         return JSONResponse(self.put(document), status_code=201)
 
     async def _one(self, request: Request) -> Response:
@@ -238,7 +250,13 @@ class StandInCluster(Objects):
         if thing is None:
             raise _about(404, "NotFound", plural, place[1], "not found")
         if request.method == "PATCH":
-            return JSONResponse(self.put(_patched(plural, thing, operations)))
+            patched = _patched(plural, thing, operations)
+            if plural == APPROVALS.plural:
+                # The status is a resource of its own, and the rest is immutable.
+                if patched["spec"] != thing["spec"]:
+                    raise _about(422, "Invalid", plural, place[1], "is immutable")
+                patched = {**patched, "status": thing["status"]} if "status" in thing else _without_status(patched)
+            return JSONResponse(patched if request.query_params.get("dryRun") == "All" else self.put(patched))
         if request.method == "DELETE":
             self.remove(plural, *place)
             details = {**_details(plural, place[1]), "uid": thing["metadata"]["uid"]}
@@ -246,6 +264,27 @@ class StandInCluster(Objects):
                 {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
             )
         return JSONResponse(_conversion(request)(thing))
+
+    async def _status(self, request: Request) -> Response:
+        """The status of an approval; of other kinds it follows from the specification."""
+        plural, place = self._plural(request), (request.path_params["namespace"], request.path_params["name"])
+        operations = await _body(request, "application/json-patch+json") if request.method == "PATCH" else None
+        thing = self.get(plural, *place)
+        if thing is None or plural != APPROVALS.plural:
+            raise _about(404, "NotFound", plural, place[1], "not found")
+        if request.method == "GET":
+            return JSONResponse(thing)
+        return JSONResponse(self.put({**thing, "status": _patched(plural, thing, operations).get("status", {})}))
+
+
+async def _self_subject_review(_: Request) -> Response:
+    """Who sends the request, as `kubectl auth whoami` asks."""
+    document = {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {}}
+    return JSONResponse({**document, "status": {"userInfo": {"username": _USER}}}, status_code=201)
+
+
+def _without_status(thing: Document) -> Document:
+    return {key: value for key, value in thing.items() if key != "status"}
 
 
 def _patched(plural: str, thing: Document, operations: Any) -> Document:

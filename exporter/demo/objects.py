@@ -15,12 +15,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from exporter.kinds import KINDS
+from exporter.kinds import KINDS, Kind
 
 Document = dict[str, Any]
 
-
-RESOURCES = {kind.plural: kind for kind in KINDS.values()}
+# What the patcher reads and writes in addition to workloads.
+APPROVALS = Kind(
+    name="ImagePatchApproval", group="image-patch.mojaloop.io", version="v1alpha1", plural="imagepatchapprovals"
+)
+EVENTS = Kind(name="Event", group="", plural="events")
+SERVED = {kind.name: kind for kind in (*KINDS.values(), APPROVALS, EVENTS)}
+"""Every kind that the stand-in can have, by name."""
+RESOURCES = {kind.plural: kind for kind in SERVED.values()}
 # A watch from further back is 410 Gone, as after etcd's compaction.
 _KEPT_EVENTS = 2000
 _NODES = 2
@@ -77,7 +83,7 @@ class Objects:
 
     def put(self, document: Document) -> Document:
         """Create an object, or replace one; what it controls follows. One that is as it was keeps its version."""
-        plural = KINDS[document["kind"]].plural
+        plural = SERVED[document["kind"]].plural
         stored = copy.deepcopy(document)
         metadata = stored.setdefault("metadata", {})
         place = (metadata.setdefault("namespace", "default"), metadata["name"])
@@ -221,6 +227,8 @@ def _controlled_by(thing: Document, owner: Document) -> bool:
 
 def _set_status(plural: str, thing: Document) -> None:
     """A status as it is once everything has rolled out."""
+    if RESOURCES[plural].name not in KINDS:
+        return
     spec, status = thing.get("spec", {}), thing.setdefault("status", {})
     if plural == "pods":
         status.setdefault("phase", "Running")
@@ -229,8 +237,8 @@ def _set_status(plural: str, thing: Document) -> None:
     status["observedGeneration"] = thing["metadata"]["generation"]
     count = spec.get("replicas", 1)
     if plural == "daemonsets":
-        names = ("currentNumberScheduled", "updatedNumberScheduled", "desiredNumberScheduled", "numberReady")
-        status |= dict.fromkeys(names, _NODES)
+        scheduled = ("currentNumberScheduled", "updatedNumberScheduled", "desiredNumberScheduled")
+        status |= dict.fromkeys((*scheduled, "numberReady", "numberAvailable"), _NODES)
     else:
         status |= {"replicas": count, "readyReplicas": count, "availableReplicas": count}
         if not RESOURCES[plural].revision:

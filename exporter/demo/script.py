@@ -8,6 +8,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any
 
 from exporter import config
 from exporter.app import exporting
@@ -15,6 +16,7 @@ from exporter.config import Configuration
 from exporter.demo import MissingError, Pages, StandInSlack, pipeline, release, serving, stand_ins
 from exporter.demo.output import own_command, say
 from exporter.demo.story import Story
+from exporter.patching import patching
 from exporter.server import ListenError, listen
 
 # A hub waits for a quarter of an hour; what is for planning is left out.
@@ -74,6 +76,10 @@ async def _play(configuration: Configuration, told: asyncio.Event, *, any_port: 
         # The file that it offers to others is good enough for the demo itself.
         ours = replace(config.load(there.config, {}), listen=listens, interval=_LOOKUP_SECONDS, state_dir=None)
         address, publisher = await opened.enter_async_context(exporting(ours))
+        # The story says what the patcher does; its audit lines would interrupt it.
+        patcher = await opened.enter_async_context(
+            patching(replace(ours, listen=("127.0.0.1", 0)), audit=lambda _: None)
+        )
         slack = StandInSlack(note=f"# Before you paste a command, in the same terminal:\n{export}")
         pages = Pages(slack, command=command)
         channel = await opened.enter_async_context(serving(pages.app))
@@ -88,6 +94,7 @@ async def _play(configuration: Configuration, told: asyncio.Event, *, any_port: 
                     interval="1s",
                     group_wait="1s",
                     group_interval="2s",
+                    further_scrapes=[_scrape("image-patcher", patcher)],
                     alertmanager_url=alerts,
                 )
             )
@@ -107,6 +114,11 @@ async def _play(configuration: Configuration, told: asyncio.Event, *, any_port: 
         if sys.stdin.isatty():
             say("\nEverything keeps running: paste more commands and look again. Press Ctrl-C to end the demo.")
             await asyncio.Event().wait()
+
+
+def _scrape(job: str, address: str) -> dict[str, Any]:
+    targets = [{"targets": [address.removeprefix("http://")]}]
+    return {"job_name": job, "honor_labels": True, "static_configs": targets}
 
 
 def _free_address(port: int) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""What `demo` shows in five steps, from a patch that is published to one that is pasted and rolled back."""
+"""What `demo` shows in six steps: a patch is published, pasted, rolled back, and at last approved for the patcher."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from exporter.app import CommandError, SnapshotPublisher
-from exporter.demo import StandIns
-from exporter.demo.objects import apply_json_patch
+from exporter.demo import SOAK_SECONDS, StandIns
+from exporter.demo.objects import APPROVALS, apply_json_patch
 from exporter.demo.output import clock, done_by_hand, say, until
 from exporter.demo.pipeline import Pipeline
 from exporter.demo.slack import Message, StandInSlack
 from exporter.findings import Finding, WorkloadPatch
 from exporter.kinds import KINDS
+from exporter.patcher.approvals import State
 from exporter.workloads import WorkloadKey
 
 IMAGE = "docker.io/mojaloop/central-ledger"
@@ -60,6 +61,7 @@ class Story:
         patch = await self._told()
         patch = await self._pasted(patch)
         await self._rolled_back(patch)
+        await self._approved(patch.workload)
         if self.behind is not None:
             say("\nThe messages in Slack, the newest first:\n")
             for message in reversed(self.slack.messages):
@@ -69,7 +71,7 @@ class Story:
         await until("looking up the tags of every image", lambda: self.publisher.complete() and self.publisher.dated())
         findings = self.publisher.snapshot.findings
         missed = [finding for finding in findings if finding.patch_available]
-        say("\nStep 1 of 5: a hub that is up to date, apart from a few workloads\n")
+        say("\nStep 1 of 6: a hub that is up to date, apart from a few workloads\n")
         say(
             "The cluster runs Mojaloop v17.3.0 and what it needs. "
             f"Of {len(findings)} containers {len(missed)} miss a patch release:\n"
@@ -104,7 +106,7 @@ class Story:
             say(f"  {name:<18} {where}")
 
     async def _published(self) -> None:
-        say(f"\nStep 2 of 5: a new patch is published, mojaloop/central-ledger:{PUBLISHED}\n")
+        say(f"\nStep 2 of 6: a new patch is published, mojaloop/central-ledger:{PUBLISHED}\n")
         self.there.registry.repositories[IMAGE][PUBLISHED] = time.time()
         say(f"{clock()}  {PUBLISHED} is in the registry.")
         await until("the next lookup of the exporter", lambda: bool(self._patches()))
@@ -114,10 +116,10 @@ class Story:
         """Show the message; returns the patch whose command it has first."""
         patches = self._patches()
         if self.behind is None:
-            say("\nStep 3 of 5: the exporter publishes a command for each workload\n")
+            say("\nStep 3 of 6: the exporter publishes a command for each workload\n")
             first = patches[0]
         else:
-            say("\nStep 3 of 5: the message in Slack, with a command for each workload\n")
+            say("\nStep 3 of 6: the message in Slack, with a command for each workload\n")
             message = await self._message(lambda message: PUBLISHED in message.text)
             say(f"{message.time}  Slack: {beginning(message, most=2)}")
             first = min(
@@ -133,7 +135,7 @@ class Story:
         """Wait for a patch, or apply it; returns the one that was applied."""
         patches = {patch.workload: patch for patch in self._patches()}
         outcome = "nothing is missing there any more" if self.behind is None else "its alert is resolved"
-        say(f"\nStep 4 of 5: the command is pasted, and {outcome}\n")
+        say(f"\nStep 4 of 6: the command is pasted, and {outcome}\n")
         await self._paste(first.patch_command, lambda: bool(self._patched()))
         await until("the exporter to see the change", lambda: bool(self._patched()))
         key = self._patched()[0]
@@ -145,7 +147,7 @@ class Story:
         return patch
 
     async def _rolled_back(self, patch: WorkloadPatch) -> None:
-        say("\nStep 5 of 5: the patch is rolled back, with the command that the exporter has for that\n")
+        say("\nStep 5 of 6: the patch is rolled back, with the command that the exporter has for that\n")
         say(f"{patch.rollback_command}\n")
         await self._paste(patch.rollback_command, lambda: patch.workload not in self._patched())
         await until("the exporter to see the change", lambda: patch.workload not in self._patched())
@@ -153,6 +155,37 @@ class Story:
         if self.behind is not None:
             message = await self._message(lambda message: PUBLISHED in message.text and not _resolved(message))
             say(f"{message.time}  Slack: {message.title}")
+
+    async def _approved(self, first: WorkloadKey) -> None:
+        say("\nStep 6 of 6: the patch is approved, and the patcher carries it out in an upgrade window\n")
+        say(
+            "The demo has a patcher, too. Its window is open all day, and a workload has to stay healthy for "
+            f"{SOAK_SECONDS} seconds after its patch.\nOn a hub that is a night, and five minutes. "
+            "This command approves the patch of one workload:\n"
+        )
+        command = f"{self.command} approve {first} --tag {PUBLISHED} --config {shlex.quote(str(self.there.config))}"
+        say(f"{command}\n")
+        if not await done_by_hand(lambda: bool(self._approvals())):
+            said = await _run(*shlex.split(command), "--yes", environment=dict(os.environ))
+            say(f"{clock()}  {said.splitlines()[-1]}")
+        key = self._approvals()[0][0]
+        await until("the patcher to patch it", lambda: key in self._patched() or self._approvals()[0][1].final)
+        say(f"{clock()}  The exporter has seen it: {_named(key)} runs {PUBLISHED}.")
+        await until("the patcher to see that it stays healthy", lambda: self._approvals()[0][1].final)
+        _, state, text = self._approvals()[0]
+        say(f"{clock()}  The patcher: {state}. {text}")
+        if self.behind is not None:
+            message = await self._message(lambda message: f"{key.name}:{RUNNING}" in _resolved(message))
+            say(f"{message.time}  Slack: {message.title}\n  | {_resolved(message)}")
+
+    def _approvals(self) -> list[tuple[WorkloadKey, State, str]]:
+        """The workloads that patches were approved for, with the state and message of each approval."""
+        found = []
+        for thing in self.there.cluster.of(APPROVALS.plural):
+            ref, status = thing["spec"]["workload"], thing.get("status", {})
+            key = WorkloadKey(thing["metadata"]["namespace"], ref["kind"], ref["name"])
+            found.append((key, State(status.get("state", "")), status.get("message", "")))
+        return found
 
     def _patches(self) -> list[WorkloadPatch]:
         """What misses the published patch and has a command."""
@@ -191,7 +224,7 @@ class Story:
             # kubectl caches what an API server can do: for this one, in the folder that is removed.
             cache = str(self.there.kubeconfig.parent / "kubectl")
             ours = {"KUBECONFIG": str(self.there.kubeconfig), "KUBECACHEDIR": cache}
-            said = await _run(command, {**os.environ, **ours})
+            said = await _run("sh", "-c", command, environment={**os.environ, **ours})
             say(f"{clock()}  {said}")
 
     def _apply(self, command: str) -> None:
@@ -205,9 +238,9 @@ class Story:
         self.there.cluster.put(apply_json_patch(thing, json.loads(patch.removeprefix("-p="))))
 
 
-async def _run(command: str, environment: dict[str, str]) -> str:
+async def _run(*command: str, environment: dict[str, str]) -> str:
     process = await asyncio.create_subprocess_exec(
-        "sh", "-c", command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     output, _ = await process.communicate()
     said = output.decode(errors="replace").strip()

@@ -21,10 +21,11 @@ _MANAGERS = {"argocd": "Argo CD", "flux": "Flux", "helm": "Helm", "operator": "O
 
 
 class Command(NamedTuple):
-    """A command to copy: what it does in the imperative, and its text."""
+    """A command to copy: what its button says, its name, what it is for, and its text."""
 
     title: str
     name: str
+    purpose: str
     text: str
 
 
@@ -148,12 +149,18 @@ def _lines(row: Row) -> list[Line]:
 
 
 def commands_of(row: Row) -> list[Command]:
-    """What can be copied. A command that approves a patch would be a further one here."""
+    """What can be copied."""
     if row.patch is None:
         return []
     commands = (
-        Command("Copy patch command", "patch", row.patch.patch_command),
-        Command("Copy rollback command", "rollback", row.patch.rollback_command),
+        Command("Copy patch command", "patch", "To patch", row.patch.patch_command),
+        Command("Copy rollback command", "rollback", "To roll back", row.patch.rollback_command),
+        Command(
+            "Copy approve command",
+            "approve",
+            "To let the patcher patch in an upgrade window",
+            row.patch.approve_command,
+        ),
     )
     return [command for command in commands if command.text]
 

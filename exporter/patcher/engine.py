@@ -36,6 +36,8 @@ from exporter.workloads import Workload, WorkloadKey
 _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 5.0
+# During a rollout: a pod that crashes and comes back should not go unnoticed.
+WATCHING_SECONDS = 2.0
 MOST_BACKOFF_SECONDS = 30.0
 # While a rollout is watched, how many other approvals are looked at in between.
 _BETWEEN = 10
@@ -73,7 +75,7 @@ class Engine:
 
     Args:
         parts: what it works with.
-        poll: the seconds between two looks where nothing is to be done.
+        poll: the seconds between two looks where no rollout is watched, and nothing is to be done.
         sleep: waits for some seconds.
     """
 
@@ -106,7 +108,12 @@ class Engine:
         board = Board(approvals, stop_on_failure=parts.settings.stop_on_failure)
         parts.telemetry.show(approvals, now=parts.clock())
         parts.telemetry.stopped.set(bool(board.stopped_by))
-        delay, written = self._poll, 0
+        return await self._turns(board)
+
+    async def _turns(self, board: Board) -> float:
+        """Give each approval its turn, until what comes next depends on what was written; returns as `cycle`."""
+        failure: Exception | None = None
+        written = 0
         for approval in board.open:
             if board.active and written >= _BETWEEN and not approval.status.state.active:
                 break
@@ -116,19 +123,20 @@ class Engine:
                 if isinstance(error, ApiError) and error.status == 409:
                     return 0.0
                 _log.warning("%s: %s", approval, error)
-                delay = max(delay, self._backoff(error))
+                failure = error
             except Exception as error:  # noqa: BLE001 - one approval stays one approval
                 _log.exception("%s: an unexpected error, please report it", approval)
-                delay = max(delay, self._backoff(error))
+                failure = error
             else:
                 if state is not None and (state.active or approval.status.state.active):
-                    # What comes next depends on what is written now.
-                    delay = 0.0
-                    break
+                    return 0.0
                 written += state is not None
-        if delay <= self._poll:
-            self._failures = 0
-        return delay
+        if failure is not None:
+            return self._backoff(failure)
+        self._failures = 0
+        if written:
+            return 0.0
+        return min(self._poll, WATCHING_SECONDS) if board.active else self._poll
 
     def _backoff(self, error: Exception) -> float:
         self._failures += 1

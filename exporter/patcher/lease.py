@@ -133,7 +133,7 @@ class Lease:
                 left = renewed + self._renew_deadline - loop.time()
                 await _wait(working, min(self._retry, max(0.0, left)) if held else self._retry)
         finally:
-            if working is not None:
+            if working is not None and not working.done():
                 await _stop(working)
             if self.held:
                 self.held = False

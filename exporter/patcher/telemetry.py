@@ -85,7 +85,9 @@ class PatcherTelemetry(Telemetry):
         """Publish the state of every approval, as read now."""
         self.working = True
         self.looked.set(now)
-        self._approvals = tuple(sorted({_values(approval) for approval in approvals}))
+        # Whoever acknowledged a failure need not hear of it again.
+        shown = (one for one in approvals if not (one.status.state.failed and one.acknowledged))
+        self._approvals = tuple(sorted({_values(approval) for approval in shown}))
 
     def count(self, state: State, seconds: float | None) -> None:
         """Count an approval that has ended.

@@ -70,6 +70,7 @@ class WorkloadFinding(msgspec.Struct, frozen=True, kw_only=True):
     releases_behind: int
     patch_command: str | None
     rollback_command: str | None
+    approve_command: str | None
     advice: str | None
     managed_by: ManagedBy | None
 
@@ -177,6 +178,7 @@ def _workload(patch: WorkloadPatch, state: WorkloadState) -> WorkloadFinding:
         releases_behind=patch.releases_behind,
         patch_command=patch.patch_command or None,
         rollback_command=patch.rollback_command or None,
+        approve_command=patch.approve_command or None,
         advice=patch.advice or None,
         managed_by=_manager(state),
     )

@@ -27,19 +27,33 @@ _STYLES = {
 
 def render(content: Content) -> str:
     """The table and the counts: within the width of a terminal, otherwise in complete lines."""
-    shown, output = table(content), Console()
-    terminal = output.is_terminal and not content.plain
+    shown = table(content) if content.findings else None
+    return as_text(shown, counts(content.snapshot), plain=content.plain)
+
+
+def as_text(shown: Table | None, below: str = "", *, plain: bool = False) -> str:
+    """A table and a line below it: within the width of a terminal, otherwise in complete lines.
+
+    Args:
+        shown: the table; None if there is none.
+        below: the line; empty if there is none.
+        plain: whether the text is not for a terminal, even if there is one.
+    """
+    output = Console()
+    terminal = output.is_terminal and not plain
     text = io.StringIO()
     # In memory, so that whoever writes it notices what goes wrong.
     console = Console(file=text, force_terminal=terminal, width=output.width, markup=False, highlight=False)
-    if not terminal:
+    if not terminal and shown is not None:
         # Whoever pipes the table wants complete lines.
         needed = console.measure(shown, options=console.options.update(max_width=_LONGEST_LINE)).maximum
         console.width = max(console.width, needed)
-    if content.findings:
+    if shown is not None:
         console.print(shown)
+    if shown is not None and below:
         console.print()
-    console.print(counts(content.snapshot), soft_wrap=not terminal)
+    if below:
+        console.print(below, soft_wrap=not terminal)
     # A cell ends in blanks up to the width of its column.
     return "".join(f"{line.rstrip(' ')}\n" for line in text.getvalue().splitlines())
 

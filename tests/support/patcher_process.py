@@ -1,0 +1,71 @@
+"""The patcher as a process, as it runs on a hub: with the rights that docs/patching.md lists, and no others."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support.exporter_process import Exporter
+from tests.support.kube import Kube
+from tests.support.rights import RBAC
+
+DOCS = Path(__file__).parents[2] / "docs" / "patching.md"
+# The API groups of the resources in the table of rights.
+GROUPS = {
+    "imagepatchapprovals": "image-patch.mojaloop.io",
+    "deployments": "apps",
+    "statefulsets": "apps",
+    "daemonsets": "apps",
+    "cronjobs": "batch",
+    "leases": "coordination.k8s.io",
+}
+
+
+def documented_rules(*, evict: bool = False) -> list[dict[str, Any]]:
+    """The rules of the table in docs/patching.md."""
+    _, _, text = DOCS.read_text().partition("## Rights")
+    rules = []
+    for resources, verbs in re.findall(r"^\| (`.*) \| ([a-z, ]+) \| ", text, re.MULTILINE):
+        for resource in re.findall(r"`([^`]+)`", resources):
+            if resource == "pods/eviction" and not evict:
+                continue
+            group = GROUPS.get(resource.partition("/")[0], "")
+            rules.append({"apiGroups": [group], "resources": [resource], "verbs": verbs.split(", ")})
+    return rules
+
+
+def permit_patching(kube: Kube, namespace: str) -> None:
+    """Give the user `reader` the documented rights in a namespace."""
+    path = f"{RBAC}/namespaces/{namespace}"
+    kube.request("POST", f"{path}/roles", {"metadata": {"name": "patcher"}, "rules": documented_rules()})
+    binding = {
+        "metadata": {"name": "patcher"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patcher"},
+        "subjects": [{"kind": "User", "name": "reader", "apiGroup": "rbac.authorization.k8s.io"}],
+    }
+    kube.request("POST", f"{path}/rolebindings", binding)
+
+
+class PatcherProcess(Exporter):
+    """`patcher`; its audit lines are in a file of their own."""
+
+    def __init__(self, folder: Path, *, config: dict[str, Any], kubeconfig: Path) -> None:
+        super().__init__(folder, config=config, kubeconfig=kubeconfig)
+        at = self._command.index("serve")
+        self._command[at] = "patcher"
+        state = self._command.index("--state-dir")
+        del self._command[state : state + 2]
+        self.audit_file = folder / "audit.jsonl"
+
+    def start(self) -> None:
+        before = len(self.log())
+        with self.log_file.open("ab") as log, self.audit_file.open("ab") as audit:
+            self.process = subprocess.Popen(self._command, stdout=audit, stderr=log, env=self._environment)
+        found = self.until(lambda: re.search(r"answers at (http://\S+)", self.log()[before:]), 30)
+        self.url = found[1]
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.audit_file.read_text().splitlines()]
