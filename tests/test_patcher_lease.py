@@ -94,6 +94,15 @@ async def test_it_is_created_renewed_and_released(cluster, holder):
     assert spec(cluster).get("holderIdentity", "") == ""
 
 
+async def test_a_lease_that_others_made_keeps_their_labels(cluster, holder):
+    labels = {"app.kubernetes.io/managed-by": "Helm"}
+    cluster.add("leases", {"metadata": {"name": "patcher", "labels": labels}, "spec": {}})
+    async with holder("one").running() as one:
+        await until(lambda: one.works)
+    assert spec(cluster)["leaseTransitions"] == 1
+    assert cluster.get("leases", "patcher")["metadata"]["labels"] == labels
+
+
 async def test_another_process_waits_and_takes_over_at_once_when_it_is_released(cluster, holder):
     async with holder("one").running() as one:
         await until(lambda: one.works)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from exporter import kinds
@@ -228,7 +229,7 @@ class Engine:
         status = with_conditions(status, before.conditions, now)
         await parts.api.write_status(approval, status)
         if (status.state, status.reason) != (before.state, before.reason):
-            parts.audit.note(approval, status, now=now)
+            parts.audit.note(approval, status, now=datetime.fromtimestamp(seen.now, UTC))
         if status.state is not before.state:
             if status.state.final:
                 parts.telemetry.count(status.state, seen.since(status.patched) if status.patched else None)
