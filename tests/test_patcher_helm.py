@@ -1,4 +1,4 @@
-"""What Helm 3 and 4 do to a release after a patch of its image, on a real control plane: see docs/patching.md."""
+"""What Helm 3 and 4 do after a patch, on a real control plane: the table of docs/patching.md."""
 
 import json
 import shlex

@@ -41,7 +41,7 @@ def hub(tmp_path_factory, images):
 
 
 def documented():
-    """The tables of docs/patching.md: resources with groups, and verbs; in `monitoring` alone, and everywhere."""
+    """The tables of docs/patching.md, verbs by resource: everywhere, and only in the release's namespace."""
     text = (ROOT / "docs/patching.md").read_text().partition("## Permissions")[2].partition("\n## ")[0]
     everywhere, own = text.split("In its own namespace")
     tables = []
