@@ -182,6 +182,12 @@ def test_its_configuration_names_its_release_and_its_lease(binary, tmp_path):
     assert [window.name for window in loaded.windows] == ["nights"]
 
 
+def test_findings_have_commands_that_approve_unless_the_values_say_otherwise():
+    assert "approve_commands" not in configuration(rendered(*values(**{"config.windows": WINDOWS})))
+    assert configuration(on())["approve_commands"] is True
+    assert configuration(on(**{"config.approve_commands": False}))["approve_commands"] is False
+
+
 def test_without_the_policy_approvers_are_unverified():
     documents = on(**{"patcher.admissionPolicy.enabled": False})
     assert configuration(documents)["patcher"]["verified_approvers"] is False
