@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.cluster import ApiError, UnreachableError
+from exporter.patcher.api import CALL_SECONDS
 from exporter.patcher.patch import FIELD_MANAGER
 from tests.support.approvals import AFTER, BEFORE
 from tests.support.model_cluster import ModelTransport, set_image
@@ -47,10 +48,13 @@ class Turns:
         async def send() -> bytes:
             return await ModelTransport(history.hub.cluster).call(method, path, **more)
 
+        began = history.hub.clock.now
         request = Request(f"{method} {path}", send)
         history.waiting[self._replica] = request
         fate = await request.answer
         del history.waiting[self._replica]
+        if history.hub.clock.now - began > CALL_SECONDS:
+            raise UnreachableError("no answer in time")
         if fate in ("409", "429", "500"):
             raise ApiError(int(fate), "injected")
         if fate == "killed":
@@ -278,6 +282,11 @@ DANGEROUS = {
     "both patchers send the patch": (
         "works",
         [LOOK, LOOK, TO_PATCH, ("until", 1, f"PATCH {ROOT}/first"), ("turn", 0, "ok"), *[("turn", 1, "ok")] * 3],
+    ),
+    "one patcher gives up what the other one is about to send": (
+        "works",
+        [LOOK, LOOK, *[("time", 20.0)] * 6, ("turn", 1, "ok"), ("person", "stops", "first"), ("time", 8.0), LOOK]
+        + [("cycle", 1, 99, "ok")] * 2,
     ),
     "the patch is undone while nobody looks": (
         "works",

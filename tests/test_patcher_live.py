@@ -1,6 +1,8 @@
 """The patcher on a real control plane: each kind, with a patch that works and with ones that do not."""
 
+import asyncio
 import json
+import subprocess
 import time
 import urllib.error
 from dataclasses import replace
@@ -11,6 +13,7 @@ from exporter.cluster import open_connection
 from exporter.patcher.preview import preview
 from tests.support.approvals import BEFORE
 from tests.support.bad_pods import CRASHES, NEVER_READY, bad_pods
+from tests.support.components import need
 from tests.support.kube import Kube
 from tests.support.patched_hub import APPROVALS, Hub, install_definition
 from tests.support.patching import Patcher
@@ -185,6 +188,46 @@ async def test_two_replicas_carry_out_many_approvals_one_at_a_time(hub):
     assert {hub.image("CronJob", name) for name in names} == {"mojaloop/ledger:v1.0.1"}
     generations = {hub.get("CronJob", name)["metadata"]["generation"] for name in names}
     assert generations == {2}, "each is changed once"
+
+
+async def test_two_hundred_approvals_at_once(hub):
+    names = [f"service-{number:03}" for number in range(200)]
+    for name in names:
+        await asyncio.to_thread(hub.create, "CronJob", name)
+    approvals = [await asyncio.to_thread(hub.approve, kind="CronJob", name=name) for name in names]
+    async with hub.patching():
+        await hub.until(lambda: len(hub.lines) >= 3 * len(names), 150)
+    states = {hub.status(name)["state"] for name in approvals}
+    images = {hub.image("CronJob", name) for name in names}
+    assert (states, images) == ({"Applied"}, {"mojaloop/ledger:v1.0.1"})
+    assert hub.registry.asked < 10
+
+
+@pytest.mark.parametrize("phase", ["RollingOut", "Soaking"])
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("scale", "deployment/thing", "--replicas=4"), "Applied"),
+        (("scale", "deployment/thing", "--replicas=0"), "RolledBack"),
+        (("rollout", "undo", "deployment/thing"), "Failed"),
+        (("rollout", "restart", "deployment/thing"), "Applied"),
+        (("delete", "deployment/thing"), "Failed"),
+    ],
+    ids=["scaled", "scaled to zero", "undone", "restarted", "deleted"],
+)
+async def test_somebody_uses_kubectl_in_the_middle(hub, command, phase, expected):
+    (kubectl,) = need("kubectl")
+    hub.create(replicas=2, minReadySeconds=1)
+    await hub.until_healthy()
+    name = hub.approve()
+    async with hub.patching():
+        await hub.until(lambda: hub.status(name).get("state") == phase)
+        options = ["--kubeconfig", str(hub.kube.kubeconfig()), "--namespace", hub.namespace]
+        await asyncio.to_thread(subprocess.run, [kubectl, *options, *command], check=True, capture_output=True)
+        status = await hub.ended(name)
+    assert status["state"] == expected, status
+    if command[0] != "delete":
+        assert hub.image() == ("mojaloop/ledger:v1.0.1" if expected == "Applied" else BEFORE)
 
 
 async def test_the_patcher_is_named_as_who_changed_the_image(hub):

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from exporter import kinds
@@ -26,7 +27,7 @@ from exporter.patcher.health import RULES
 from exporter.patcher.judge import refusal
 from exporter.patcher.objects import Pod, WorkloadObject, decode_workload
 from exporter.patcher.settings import Settings, Windows
-from exporter.patcher.starting import closed, forbidden, held, rejected
+from exporter.patcher.starting import SEND_SECONDS, closed, forbidden, held, rejected
 from exporter.patcher.steps import Evict, Gates, Look, Observed, Patch, Step, Write, case_of
 from exporter.patcher.tags import Tags
 from exporter.patcher.telemetry import PatcherTelemetry
@@ -228,7 +229,7 @@ class Engine:
         status = with_conditions(status, before.conditions, now)
         await parts.api.write_status(approval, status)
         if (status.state, status.reason) != (before.state, before.reason):
-            parts.audit.note(approval, status, now=now)
+            parts.audit.note(approval, status, now=datetime.fromtimestamp(seen.now, UTC))
         if status.state is not before.state:
             if status.state.final:
                 parts.telemetry.count(status.state, seen.since(status.patched) if status.patched else None)
@@ -247,8 +248,14 @@ class Engine:
 
     async def _patch(self, seen: Observed, operations: Any) -> State | None:
         approval, kind = seen.approval, _kind(seen.approval)
-        if kind is None:
+        attempt = approval.status.attempt
+        if kind is None or attempt is None:
             return None
+        if approval.status.state is State.APPLYING:
+            # Reading took time. Another patcher may know by now that no patch is on its way.
+            late = self._parts.clock() - attempt.time.timestamp()
+            if late > SEND_SECONDS:
+                return approval.status.state
         try:
             await self._parts.api.patch(kind, approval.metadata.namespace, approval.spec.workload.name, operations)
         except ApiError as error:
@@ -257,8 +264,7 @@ class Engine:
             # The images are tested before the version: 422 may mean that another patcher, or this one in a request that
             # was believed to be lost, has patched the workload already.
             workload, _ = await self._workload(kind, approval.metadata.namespace, approval.spec.workload.name)
-            attempt = approval.status.attempt
-            if workload is None or attempt is None or workload.metadata.resource_version != attempt.resource_version:
+            if workload is None or workload.metadata.resource_version != attempt.resource_version:
                 return approval.status.state
             reason = Reason.FORBIDDEN if error.status == 403 else Reason.PATCH_REJECTED
             return await self._execute(seen, rejected(seen, reason, f"The API server refused the patch: {error}"))

@@ -15,7 +15,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -32,12 +32,6 @@ RETRY_SECONDS = 2.0
 CALL_SECONDS = 4.0
 
 
-class _Metadata(msgspec.Struct, rename="camel", omit_defaults=True):
-    name: str
-    namespace: str
-    resource_version: str = ""
-
-
 class _Spec(msgspec.Struct, rename="camel", omit_defaults=True):
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
@@ -47,7 +41,8 @@ class _Spec(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class _Lease(msgspec.Struct, rename="camel"):
-    metadata: _Metadata
+    # Written back as it was read: others put labels there, such as Helm's.
+    metadata: dict[str, Any]
     spec: _Spec
     api_version: str = "coordination.k8s.io/v1"
     kind: str = "Lease"
@@ -133,7 +128,7 @@ class Lease:
                 left = renewed + self._renew_deadline - loop.time()
                 await _wait(working, min(self._retry, max(0.0, left)) if held else self._retry)
         finally:
-            if working is not None:
+            if working is not None and not working.done():
                 await _stop(working)
             if self.held:
                 self.held = False
@@ -145,8 +140,9 @@ class Lease:
         lease = await self._read()
         if lease is None:
             namespace, name = self._names
-            return await self._write("POST", self._root, self._ours(_Lease(_Metadata(name, namespace), _Spec())))
-        holder, version = lease.spec.holder_identity or "", lease.metadata.resource_version
+            new = _Lease({"name": name, "namespace": namespace}, _Spec())
+            return await self._write("POST", self._root, self._ours(new))
+        holder, version = lease.spec.holder_identity or "", str(lease.metadata.get("resourceVersion", ""))
         if holder not in ("", self._identity):
             now = asyncio.get_running_loop().time()
             if self._seen[0] != version:
@@ -154,7 +150,7 @@ class Lease:
             duration = max(self._duration, float(lease.spec.lease_duration_seconds or 0))
             if now - self._seen[1] < duration:
                 return False
-        return await self._write("PUT", f"{self._root}/{lease.metadata.name}", self._ours(lease))
+        return await self._write("PUT", f"{self._root}/{self._names[1]}", self._ours(lease))
 
     def _ours(self, lease: _Lease) -> _Lease:
         now, spec = datetime.now(UTC), lease.spec
@@ -170,7 +166,7 @@ class Lease:
         if lease is None or lease.spec.holder_identity != self._identity:
             return
         lease.spec.holder_identity = ""
-        await self._write("PUT", f"{self._root}/{lease.metadata.name}", lease)
+        await self._write("PUT", f"{self._root}/{self._names[1]}", lease)
 
     async def _read(self) -> _Lease | None:
         try:

@@ -25,9 +25,11 @@ from exporter.patcher.steps import (
     workload_of,
 )
 
-# A request that was sent and never answered may still arrive. The API server ends every request after 60 s by default
-# (`--request-timeout`), and ours ends after less.
-IN_FLIGHT_SECONDS = 75.0
+# How long after an attempt was written down its patch may be sent. Later, the attempt is written down again first.
+SEND_SECONDS = 30.0
+# How long after an attempt was written down its patch may still arrive, although nobody got an answer. The API server
+# ends every request after 60 s by default (`--request-timeout`). The rest is for clocks that differ.
+IN_FLIGHT_SECONDS = 120.0
 
 
 def held(seen: Observed, settings: Settings) -> Step | None:
@@ -76,11 +78,10 @@ def applying(seen: Observed, settings: Settings) -> Step:
     case = case_of(seen, settings, starting=True)
     refused, gate = refusal(case), closed(seen, settings)
     if refused is None and gate is None:
-        passing = seen.tag is not None and seen.tag.passing
-        if moved and not passing:
-            return _mark(seen, case)
-        if not moved:
+        if not moved and seen.since(attempt.time) <= SEND_SECONDS:
             return Patch(operations(kind, workload, status.changes, attempt=attempt))
+        if not moved or seen.tag is None or not seen.tag.passing:
+            return _mark(seen, case)
         gate = Reason.REGISTRY_UNAVAILABLE, "The registry did not answer."
     if not moved and seen.since(attempt.time) < IN_FLIGHT_SECONDS:
         return Look()  # a patch that was sent may still arrive

@@ -91,7 +91,7 @@ class Tags:
 
     async def _ask(self, repository: Repository, options: Options, *, running: str, to: str) -> TagAnswer | None:
         if (reason := unjudgeable(running)) is not None:
-            return TagAnswer(Reason.NOT_A_PATCH, f"{running} has no patches: it is {reason.value.replace('_', ' ')}.")
+            return TagAnswer(Reason.NOT_A_PATCH, f"{running} has no patches ({reason.value.replace('_', ' ')}).")
         found = self._registry.lookup_repository(repository, options.lookup)
         names = await self._names(found)
         if to not in names:

@@ -13,27 +13,17 @@ from tests.support.kube import Kube
 from tests.support.rights import RBAC
 
 DOCS = Path(__file__).parents[2] / "docs" / "patching.md"
-# The API groups of the resources in the table of rights.
-GROUPS = {
-    "imagepatchapprovals": "image-patch.mojaloop.io",
-    "deployments": "apps",
-    "statefulsets": "apps",
-    "daemonsets": "apps",
-    "cronjobs": "batch",
-    "leases": "coordination.k8s.io",
-}
 
 
 def documented_rules(*, evict: bool = False) -> list[dict[str, Any]]:
-    """The rules of the table in docs/patching.md."""
-    _, _, text = DOCS.read_text().partition("## Rights")
+    """The rules of the tables in docs/patching.md."""
+    text = DOCS.read_text().partition("## Permissions")[2].partition("\n## ")[0]
     rules = []
-    for resources, verbs in re.findall(r"^\| (`.*) \| ([a-z, ]+) \| ", text, re.MULTILINE):
-        for resource in re.findall(r"`([^`]+)`", resources):
-            if resource == "pods/eviction" and not evict:
-                continue
-            group = GROUPS.get(resource.partition("/")[0], "")
-            rules.append({"apiGroups": [group], "resources": [resource], "verbs": verbs.split(", ")})
+    for group, resources, verbs in re.findall(r"^\| (\S+) \| (`[^|]+) \| (`[^|]+) \|", text, re.MULTILINE):
+        named = re.findall(r"`([^`]+)`", resources)
+        if named != ["pods/eviction"] or evict:
+            api_group = "" if group == "(core)" else group.strip("`")
+            rules.append({"apiGroups": [api_group], "resources": named, "verbs": re.findall(r"`(\w+)`", verbs)})
     return rules
 
 
