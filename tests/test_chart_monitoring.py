@@ -25,6 +25,7 @@ def test_marked_places_are_changed_as_the_demo_does_it():
 
     def another(number, name):
         kinds = {"seconds": str(7000 + number), "severity": f"level-{number}", "for": f"{number + 1}h30m"}
+        kinds["command"] = """'{{ if .Labels.tag }}{{ reReplaceAll "^.* behind |,.*" "" .Labels.behind }}{{ end }}'"""
         return kinds[name.rpartition("_")[2]]
 
     other = {name: another(n, name) for n, name in enumerate(sorted(names(text) - bases))}
