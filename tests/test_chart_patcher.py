@@ -182,6 +182,13 @@ def test_its_configuration_names_its_release_and_its_lease(binary, tmp_path):
     assert [window.name for window in loaded.windows] == ["nights"]
 
 
+@pytest.mark.parametrize("chosen", [True, False])
+def test_commands_that_approve_are_shown_unless_the_values_say_otherwise(chosen):
+    assert "approve_commands" not in configuration(rendered(*values(**{"config.windows": WINDOWS})))
+    assert configuration(on())["approve_commands"] is True
+    assert configuration(on(**{"config.approve_commands": chosen}))["approve_commands"] is chosen
+
+
 def test_without_the_policy_approvers_are_unverified():
     documents = on(**{"patcher.admissionPolicy.enabled": False})
     assert configuration(documents)["patcher"]["verified_approvers"] is False
