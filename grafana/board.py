@@ -8,7 +8,7 @@ from typing import Any
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.panels import DATASOURCE, GOOD, MISSED, Column, Panel
+from grafana.panels import DATASOURCE, GOOD, MISSED, NEUTRAL, OVERDUE, Column, Panel
 from grafana.promql import AT, IN_NAMESPACE, WORKLOAD_LABELS, joined, missing, one_line
 
 # Alerts and people's bookmarks link to these uids: they never change.
@@ -80,8 +80,13 @@ def _event(name: str, title: str, expr: str, color: str) -> models.AnnotationQue
     return event
 
 
-def events(at: str) -> tuple[models.AnnotationQuery, ...]:
-    """Marks where a workload began to miss a patch, and where it stopped."""
+def events(at: str, *, approvals: str) -> tuple[models.AnnotationQuery, ...]:
+    """Marks where a workload began to miss a patch, where it stopped, and what the patcher did.
+
+    Args:
+        at: selects findings.
+        approvals: selects approvals, which have no image.
+    """
     now = f"group by ({WORKLOAD_LABELS}) ({missing(at)})"
     before = f"group by ({WORKLOAD_LABELS}) ({missing(at)} offset 5m)"
     workload = "{{workload_kind}} {{workload}}"
@@ -89,9 +94,17 @@ def events(at: str) -> tuple[models.AnnotationQuery, ...]:
     def event(name: str, title: str, expr: str, color: str) -> models.AnnotationQuery:
         return _event(name, f"{workload} {title}", joined(expr, "workload", "namespace", "workload"), color)
 
+    def began(name: str, title: str, states: str, color: str) -> models.AnnotationQuery:
+        """Marks where an approval came into one of these states."""
+        approval = f'mojaloop_image_patch_approval{{{approvals},state=~"{states}"}}'
+        expr = f"group by ({WORKLOAD_LABELS}, tag) ({approval})"
+        return event(name, title, f"{expr} unless on ({WORKLOAD_LABELS}, tag) {approval} offset 5m", color)
+
     return (
         event("Patch released", "misses a patch", f"{now} unless on ({WORKLOAD_LABELS}) {before}", MISSED),
         event("Patched or gone", "misses none", f"{before} unless on ({WORKLOAD_LABELS}) {now}", GOOD),
+        began("Patched on approval", "is patched to {{tag}} on approval", "RollingOut|Soaking|Applied", NEUTRAL),
+        began("Patch failed", "could not be patched to {{tag}}", "RollingBack|RolledBack|Failed", OVERDUE),
     )
 
 

@@ -59,8 +59,8 @@ def build() -> models.Dashboard:
         "Which workloads of the hub miss a patch release of their image, for how long, "
         "and which images run on a line that a newer release has superseded.",
         variables=(CLUSTER, NAMESPACE, KIND, IMAGE),
-        marks=events(_AT),
-        panels=(*_numbers(), _to_patch(), *_over_time(), _superseded(), _unknown(), _windows()),
+        marks=events(_AT, approvals=AT),
+        panels=(*_numbers(), _to_patch(), *_over_time(), _superseded(), _unknown(), _windows(), _approvals()),
     )
 
 
@@ -215,6 +215,18 @@ def _unknown() -> Panel:
         sort_by="Containers",
         height=8,
         width=12,
+    )
+
+
+def _approvals() -> Panel:
+    each = f"group by ({WORKLOAD_LABELS}, tag, state) (mojaloop_image_patch_approval{{{AT}}})"
+    return lines(
+        "Approved patches",
+        "How many approvals are in each state. What is under way is one at a time; failed ones are counted until "
+        "somebody acknowledges or deletes them. The variable Image does not select them.",
+        (f"count by (state) ({each})", "{{state}}"),
+        height=6,
+        stacked=True,
     )
 
 

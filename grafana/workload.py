@@ -6,7 +6,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.board import CLUSTER, KIND, NAMESPACE, WORKLOAD, WORKLOAD_NAME, board, events
 from grafana.panels import NAMESPACE_COLUMN, NONE_IS_GOOD, Column, Panel, alert_list, lines, note, rows, states
-from grafana.promql import AT, FINDING_LABELS, RUNNING_LABELS, joined, lag, missing
+from grafana.promql import AT, FINDING_LABELS, RUNNING_LABELS, WORKLOAD_LABELS, joined, lag, missing
 
 _AT = f'{AT},workload=~"$workload"'
 
@@ -18,9 +18,9 @@ def build() -> models.Dashboard:
         "Mojaloop image patches: workload",
         "One workload: its containers, the commands to paste, its alerts, and its tags over time.",
         variables=(CLUSTER, NAMESPACE, KIND, WORKLOAD_NAME),
-        marks=events(_AT),
+        marks=events(_AT, approvals=_AT),
         time_from="now-7d",
-        panels=(_containers(), _commands(), _how_to(), *_alerts(), *_over_time()),
+        panels=(_containers(), _commands(), _how_to(), _approvals(), *_alerts(), *_over_time()),
     )
 
 
@@ -101,6 +101,25 @@ def _how_to() -> Panel:
         command is out of date and has changed nothing: take the new one from this page. The same commands are in the
         alerts, in their messages, and in `/api/v1/findings` of the exporter. Where a command is empty, Advice says why.
         """,
+    )
+
+
+def _approvals() -> Panel:
+    return rows(
+        "Approved patches",
+        "The approvals of this workload's patches, and how far the patcher has come with each. Failed ones stay until "
+        "somebody acknowledges or deletes them.",
+        {"approved": f"group by ({WORKLOAD_LABELS}, tag, state) (mojaloop_image_patch_approval{{{_AT}}})"},
+        columns={
+            "cluster": "Cluster",
+            "namespace": NAMESPACE_COLUMN,
+            "workload_kind": "Kind",
+            "workload": "Workload",
+            "tag": "Approved tag",
+            "state": "State",
+        },
+        height=6,
+        no_value="No patch is approved, or no patcher works here.",
     )
 
 

@@ -51,6 +51,7 @@ def about_a_patch(
         changes_url=changes,
         patch_command=commands["patch"],
         rollback_command=commands["rollback"],
+        approve_command="",
     )
 
 
@@ -252,6 +253,7 @@ def a_watched_image():
             changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.0.2",
             patch_command="",
             rollback_command="",
+            approve_command="",
         ),
     )
 

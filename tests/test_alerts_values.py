@@ -9,7 +9,7 @@ import yaml
 
 from exporter.demo.alerts import FOLDER, RULES, names, substitute
 from tests.support.components import need
-from tests.support.promtool import RUNBOOK
+from tests.support.promtool import AVAILABLE, GRAFANA, IMAGE, RUNBOOK, Case, Page, run
 
 HERE = Path(__file__).parent
 
@@ -69,6 +69,7 @@ def test_every_alert_has_its_time_and_its_severity_at_marked_places():
     text = RULES.read_text()
     marked = names(text)
     assert {name for name in marked if not name.endswith(("_for", "_severity"))} == {
+        "approve_command",
         "overdue_seconds",
         "stale_seconds",
         "grafana",
@@ -102,3 +103,35 @@ def test_only_marked_places_are_changed_and_by_one_function():
     assert substitute(text, {}) == text
     with pytest.raises(KeyError, match="no place is marked nothing"):
         substitute(text, {"nothing": "1"})
+
+
+def test_the_documented_value_gives_alerts_a_command_that_approves(tmp_path):
+    documented = (HERE.parent / "docs/alerts.md").read_text()
+    (value,) = re.findall(r"^('\{\{ if \.Labels\.patch_command.*')$", documented, re.MULTILINE)
+    text = substitute(RULES.read_text(), {"approve_command": value})
+    page = Page("north").synced("1x60").container("1x60", published=-600)
+    page.container("1x60", published=-600, workload="argo", patch="", rollback="", advice="Argo CD reverts a patch.")
+    expected = []
+    for workload, approve in (
+        ("ledger", "mojaloop-image-patch-exporter approve mojaloop/Deployment/ledger --tag v1.0.2"),
+        ("argo", ""),
+    ):
+        labels = {"cluster": "north", "namespace": "mojaloop", "workload_kind": "Deployment", "workload": workload}
+        command = "" if workload == "argo" else "patch"
+        advice = " Argo CD reverts a patch." if workload == "argo" else ""
+        annotations = {
+            "summary": "A newer patch release of a running image is available.",
+            "description": f"Deployment mojaloop/{workload} runs {IMAGE}:v1.0.0, 2 patch releases behind v1.0.2, the "
+            f"first seen less than a day ago.{advice}",
+            "patch_command": command,
+            "rollback_command": "" if workload == "argo" else "rollback",
+            "approve_command": approve,
+            "changes_url": "https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.0.2",
+            "dashboard_url": f"{GRAFANA}-workload?var-namespace=mojaloop&var-workload={workload}",
+            "runbook_url": RUNBOOK + AVAILABLE.lower(),
+        }
+        labels = {**labels, "image": IMAGE, "tag": "v1.0.0", "severity": "warning"}
+        expected.append({"exp_labels": labels, "exp_annotations": annotations})
+    tests = [{"alertname": AVAILABLE, "eval_time": "20m", "exp_alerts": expected}]
+    status, said = run(tmp_path, Case([page], alerts=tests), text)
+    assert status == 0, said

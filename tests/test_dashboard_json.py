@@ -78,10 +78,11 @@ def test_the_list_of_alerts_names_no_data_source():
 
 def test_every_mark_says_what_happened_to_which_workload():
     marks = [mark for board in DASHBOARDS.values() for mark in board["annotations"].get("list") or ()]
-    assert len(marks) == 4
+    assert len(marks) == 8
     for mark in marks:
-        assert set(re.findall(r"{{(\w+)}}", mark["titleFormat"])) == {"workload_kind", "workload"}
-        assert "by (cluster, namespace, workload_kind, workload)" in mark["expr"]
+        named = {"workload_kind", "workload", *(["tag"] if "approval" in mark["expr"] else [])}
+        assert set(re.findall(r"{{(\w+)}}", mark["titleFormat"])) == named
+        assert f"by (cluster, namespace, workload_kind, workload{', tag' if 'tag' in named else ''})" in mark["expr"]
 
 
 def test_a_link_reads_only_columns_of_its_table_and_is_complete_for_a_watched_image():
@@ -124,12 +125,19 @@ def test_no_chart_adds_a_series_without_a_name():
                 assert "vector(" not in target["expr"], (board["uid"], panel["title"])
 
 
+WITHOUT_IMAGE = (
+    "namespace:mojaloop_image_containers:judged",
+    "mojaloop_workload_managed_by",
+    "mojaloop_image_patch_approval",
+)
+
+
 def test_the_image_filters_everything_on_the_overview():
-    """But the zeros of namespaces that miss nothing."""
+    """But the zeros of namespaces that miss nothing, owners and approvals, which have no image."""
     for panel in DASHBOARDS[f"{OVERVIEW}.json"]["panels"]:
         for target in panel["targets"]:
             for metric, selected in re.findall(r"(\w+:?\w+:?\w*){([^}]*namespace=~[^}]*)}", target["expr"]):
-                if metric not in ("namespace:mojaloop_image_containers:judged", "mojaloop_workload_managed_by"):
+                if metric not in WITHOUT_IMAGE:
                     assert 'workload_kind=~"$kind"' in selected, (panel["title"], metric)
                     assert 'image=~"$image"' in selected, (panel["title"], metric)
 

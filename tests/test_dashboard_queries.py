@@ -232,9 +232,34 @@ def test_of_replicas_that_differ_the_one_that_knows_most_releases_is_shown(tmp_p
     answers(tmp_path, samples, expr, {f'{{{MAIN},{LEDGER},latest_tag="v1.0.2"}}': 2})
 
 
+def marks():
+    return [substituted(event["expr"]) for event in DASHBOARDS[f"{OVERVIEW}.json"]["annotations"]["list"]]
+
+
+def test_what_the_patcher_did_is_marked_once(tmp_path):
+    approval_ = 'namespace="hub",workload_kind="Deployment",workload="ledger",tag="v1.0.2"'
+    samples = {
+        f'mojaloop_image_patch_approval{{{approval_},state="{state}",instance="{instance}"}}': values
+        for instance in ("a", "b")
+        for state, values in {
+            "Waiting": "1x8 stale",
+            "RollingOut": "_x9 1x2 stale",
+            "Soaking": "_x12 1x2 stale",
+            "RollingBack": "_x15 1x1 stale",
+            "RolledBack": "_x17 1x60",
+        }.items()
+    }
+    *_, patched, failed = marks()
+    workload = {'{namespace="hub",workload_kind="Deployment",workload="hub/ledger",tag="v1.0.2"}': 1}
+    for minute, expected in ((7, {}), (11, workload), (20, {})):
+        answers(tmp_path, samples, patched, expected, minute=minute)
+    for minute, expected in ((11, {}), (17, workload), (40, {})):
+        answers(tmp_path, samples, failed, expected, minute=minute)
+
+
 def test_the_marks_of_a_workload_begin_where_it_misses_a_patch(tmp_path):
     samples = {f"mojaloop:workload_patch_missing{{{LEDGER}}}": "_x9 0x30 stale"}
-    began, ended = (substituted(event["expr"]) for event in DASHBOARDS[f"{OVERVIEW}.json"]["annotations"]["list"])
+    began, ended, *_ = marks()
     workload = {'{namespace="hub",workload_kind="Deployment",workload="hub/ledger"}': 1}
     answers(tmp_path, samples, began, workload, minute=11)
     answers(tmp_path, samples, began, {}, minute=25)

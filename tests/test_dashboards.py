@@ -42,6 +42,11 @@ EMPTY = {
     f"{OVERVIEW} / Upgrade windows / B": "no window is configured",
     f"{OVERVIEW} / Patched or gone": "nothing was patched yet",
     f"{WORKLOAD} / Patched or gone": "nothing was patched yet",
+    **{
+        f"{board} / {what}": "no patcher runs"
+        for board in (OVERVIEW, WORKLOAD)
+        for what in ("Approved patches / A", "Patched on approval", "Patch failed")
+    },
 }
 
 

@@ -1,13 +1,16 @@
 """The stand-in for the API server answers each request as a real API server does."""
 
 import json
+import re
 
 import httpx
 import pytest
 
 from exporter.demo import serving
 from exporter.demo.cluster import StandInCluster
-from tests.support.kube import ADMIN, METADATA_PATHS
+from tests.support.approvals import approval
+from tests.support.kube import ADMIN, METADATA_PATHS, Kube
+from tests.support.patched_hub import APPROVALS, install_definition
 from tests.support.workloads import body
 
 pytestmark = pytest.mark.anyio
@@ -136,3 +139,91 @@ def _names(listed):
 def _event(line):
     event = json.loads(line)
     return event["type"], event["object"]["metadata"]["name"]
+
+
+APPROVAL_QUESTIONS = [
+    ("POST", "", approval(name="one", uid="u", status={"state": "Applied"}), "application/json"),
+    ("POST", "", approval(name="one", uid="u"), "application/json"),
+    ("POST", "", {**approval(uid="u"), "metadata": {}}, "application/json"),
+    ("GET", "/one/status", None, ""),
+    ("GET", "/none/status", None, ""),
+    ("PATCH", "/one", [{"op": "replace", "path": "/spec/to", "value": "v1.0.2"}], PATCH),
+    ("PATCH", "/one", [{"op": "add", "path": "/status", "value": {"state": "Waiting"}}], PATCH),
+    ("PATCH", "/one/status", [{"op": "replace", "path": "/metadata/resourceVersion", "value": "1"}], PATCH),
+    ("PATCH", "/one/status", [{"op": "test", "path": "/spec/to", "value": "v1.0.2"}], PATCH),
+    ("PATCH", "/one/status", [{"op": "add", "path": "/status", "value": {"state": "Waiting"}}], PATCH),
+    ("PATCH", "/one/status", [{"op": "replace", "path": "/spec/to", "value": "v1.0.2"}], PATCH),
+    ("PATCH", "/one", [{"op": "add", "path": "/status/reason", "value": "Busy"}], PATCH),
+    ("PATCH", "/one", [{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}], PATCH),
+    ("PATCH", "/none/status", [], PATCH),
+    ("GET", "/one", None, ""),
+    ("DELETE", "/one", None, ""),
+    ("GET", "", None, ""),
+]
+
+
+async def test_approvals_are_created_and_patched_as_on_a_real_api_server(tmp_path):
+    """Compared are the status, the reason and the code of refusals, and of an approval what is not made up."""
+    real = Kube(tmp_path)
+
+    async def asked(address, headers):
+        answers = []
+        async with httpx.AsyncClient(verify=False, headers=headers, timeout=10) as client:
+            base = f"{address}{APPROVALS}/namespaces/default/imagepatchapprovals"
+            for method, path, document, media in APPROVAL_QUESTIONS:
+                answer = await client.request(
+                    method,
+                    base + path,
+                    content=None if document is None else json.dumps(_without_version(document)),
+                    headers={"Content-Type": media} if media else {},
+                )
+                said = answer.json()
+                kept = {k: said.get(k) for k in ("kind", "reason", "code")}
+                if said["kind"] == "ImagePatchApproval":
+                    kept |= {k: said.get(k) for k in ("apiVersion", "spec", "status")}
+                    kept |= {k: said["metadata"].get(k) for k in ("name", "generation", "annotations")}
+                answers.append((method, path, document, answer.status_code, kept))
+            workload = f"{address}{METADATA_PATHS['Deployment']}/namespaces/default/deployments"
+            document = body("Deployment")
+            await client.post(workload, json={**document, "spec": {**document["spec"], "replicas": 1}})
+            operations = [{"op": "replace", "path": "/spec/replicas", "value": 3}]
+            tried = await client.patch(
+                f"{workload}/thing?dryRun=All&fieldManager=image-patcher",
+                json=operations,
+                headers={"Content-Type": PATCH},
+            )
+            left = (await client.get(f"{workload}/thing")).json()
+            answers.append((tried.status_code, tried.json()["spec"]["replicas"], left["spec"]["replicas"]))
+            event = {"metadata": {"name": "one"}, "involvedObject": {"namespace": "default"}, "reason": "ImagePatched"}
+            events = f"{address}/api/v1/namespaces/default/events"
+            for _ in range(2):
+                created = await client.post(events, json=event)
+                answers.append((created.status_code, created.json().get("reason")))
+            review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+            who = await client.post(f"{address}/apis/authentication.k8s.io/v1/selfsubjectreviews", json=review)
+            answers.append((who.status_code, bool(who.json()["status"]["userInfo"]["username"])))
+            prefix = {**approval(uid="u"), "metadata": {"generateName": "thing-"}}
+            named = (await client.post(base, json=prefix)).json()["metadata"]["name"]
+            answers.append(bool(re.fullmatch("thing-[a-z0-9]{5}", named)))
+        return answers
+
+    try:
+        real.start()
+        install_definition(real)
+        theirs = await asked(real.url, {"Authorization": f"Bearer {ADMIN}"})
+    finally:
+        real.stop()
+    stand_in = StandInCluster()
+    stand_in.install("ImagePatchApproval")
+    async with serving(stand_in.app) as address:
+        ours = await asked(address, {})
+    differing = [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other]
+    assert not differing, "\n".join(f"ours   {one}\ntheirs {other}" for one, other in differing)
+
+
+def _without_version(document):
+    """A document as a person creates it: the server gives it a version, and it is in the namespace of the path."""
+    if not isinstance(document, dict) or "metadata" not in document:
+        return document
+    given = {key: document["metadata"][key] for key in ("name", "generateName") if key in document["metadata"]}
+    return {**document, "metadata": given}

@@ -364,3 +364,17 @@ async def test_a_resolved_message_names_what_was_resolved_for_every_alert(tmp_pa
         }
         assert said == {name: f"Resolved: {subject}" for name, (_, subject) in HEALTH.items()}
         assert not any("*" in message["title"] + message["text"] for message in channel.messages)
+
+
+async def test_a_command_that_approves_follows_the_patch_command_before_the_fold(tmp_path):
+    alerts = [patch_alert("moja-centralledger-handler-transfer-position")]
+    approve = (
+        "mojaloop-image-patch-exporter approve mojaloop/Deployment/moja-centralledger-handler-transfer-position "
+        "--tag v19.12.8"
+    )
+    alerts[0]["annotations"]["approve_command"] = approve
+    message, _ = await sent(tmp_path, alerts)
+    first, patch, second, *_ = message["text"].splitlines()
+    assert patch == f"```{alerts[0]['annotations']['patch_command']}```"
+    assert second == f"To patch in an upgrade window: ```{approve}```"
+    assert len(f"{first}\n{patch}\n{second}") < FOLDED
