@@ -182,10 +182,11 @@ def test_its_configuration_names_its_release_and_its_lease(binary, tmp_path):
     assert [window.name for window in loaded.windows] == ["nights"]
 
 
-def test_findings_have_commands_that_approve_unless_the_values_say_otherwise():
+@pytest.mark.parametrize("chosen", [True, False])
+def test_commands_that_approve_are_shown_unless_the_values_say_otherwise(chosen):
     assert "approve_commands" not in configuration(rendered(*values(**{"config.windows": WINDOWS})))
     assert configuration(on())["approve_commands"] is True
-    assert configuration(on(**{"config.approve_commands": False}))["approve_commands"] is False
+    assert configuration(on(**{"config.approve_commands": chosen}))["approve_commands"] is chosen
 
 
 def test_without_the_policy_approvers_are_unverified():

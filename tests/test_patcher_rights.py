@@ -6,8 +6,8 @@ import re
 import pytest
 
 from tests.support.bad_pods import NEVER_READY
-from tests.support.chart import ROOT
 from tests.support.installed_patcher import ACCOUNT, CRD, NAMESPACE, PATCHER, RELEASE, cluster, named, registries
+from tests.support.patcher_process import documented_rules
 from tests.support.registries import registry
 
 pytestmark = pytest.mark.timeout(400)
@@ -42,15 +42,12 @@ def hub(tmp_path_factory, images):
 
 def documented():
     """The tables of docs/patching.md, verbs by resource: everywhere, and only in the release's namespace."""
-    text = (ROOT / "docs/patching.md").read_text().partition("## Permissions")[2].partition("\n## ")[0]
-    everywhere, own = text.split("In its own namespace")
     tables = []
-    for table in (everywhere, own):
+    for own in (False, True):
         found = {}
-        for group, resources, verbs in re.findall(r"^\| (\S+) \| (`[^|]+) \| (`[^|]+) \|", table, re.MULTILINE):
-            for resource in re.findall(r"`([\w/]+)`", resources):
-                name = named(resource, "" if group == "(core)" else group.strip("`"))
-                found.setdefault(name, set()).update(re.findall(r"`(\w+)`", verbs))
+        for rule in documented_rules(evict=True, own=own):
+            for resource in rule["resources"]:
+                found.setdefault(named(resource, rule["apiGroups"][0]), set()).update(rule["verbs"])
         tables.append(found)
     return tables
 

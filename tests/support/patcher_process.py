@@ -15,22 +15,31 @@ from tests.support.rights import RBAC
 DOCS = Path(__file__).parents[2] / "docs" / "patching.md"
 
 
-def documented_rules(*, evict: bool = False) -> list[dict[str, Any]]:
-    """The rules of the tables in docs/patching.md."""
+def documented_rules(*, evict: bool = False, own: bool = False) -> list[dict[str, Any]]:
+    """The rules of a table in docs/patching.md.
+
+    Args:
+        evict: whether pods are evicted.
+        own: the rights in the namespace of the release, instead of those where workloads are.
+    """
     text = DOCS.read_text().partition("## Permissions")[2].partition("\n## ")[0]
-    rules = []
-    for group, resources, verbs in re.findall(r"^\| (\S+) \| (`[^|]+) \| (`[^|]+) \|", text, re.MULTILINE):
-        named = re.findall(r"`([^`]+)`", resources)
-        if named != ["pods/eviction"] or evict:
-            api_group = "" if group == "(core)" else group.strip("`")
-            rules.append({"apiGroups": [api_group], "resources": named, "verbs": re.findall(r"`(\w+)`", verbs)})
-    return rules
+    table = text.split("In its own namespace")[own]
+    return [
+        {
+            "apiGroups": [group.replace("(core)", "").strip("`")],
+            "resources": named,
+            "verbs": re.findall(r"`(\w+)`", verbs),
+        }
+        for group, resources, verbs in re.findall(r"^\| (\S+) \| (`[^|]+) \| (`[^|]+) \|", table, re.MULTILINE)
+        if (named := re.findall(r"`([\w/]+)`", resources)) != ["pods/eviction"] or evict
+    ]
 
 
 def permit_patching(kube: Kube, namespace: str) -> None:
     """Give the user `reader` the documented rights in a namespace."""
     path = f"{RBAC}/namespaces/{namespace}"
-    kube.request("POST", f"{path}/roles", {"metadata": {"name": "patcher"}, "rules": documented_rules()})
+    rules = [*documented_rules(), *documented_rules(own=True)]
+    kube.request("POST", f"{path}/roles", {"metadata": {"name": "patcher"}, "rules": rules})
     binding = {
         "metadata": {"name": "patcher"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "patcher"},

@@ -19,7 +19,9 @@
   {{- $own := dict "own_release" (printf "%s/%s" .Release.Namespace .Release.Name) "lease_name" (include "image-patch.patcherName" .) -}}
   {{- $_ := set $own "verified_approvers" .Values.patcher.admissionPolicy.enabled -}}
   {{- $config = mustMerge $config (dict "patcher" $own) -}}
-  {{- if not (hasKey $config "approve_commands") -}}{{- $_ := set $config "approve_commands" true -}}{{- end -}}
+  {{- if not (hasKey $config "approve_commands") -}}
+    {{- $_ := set $config "approve_commands" true -}}
+  {{- end -}}
 {{- end -}}
 {{- toYaml $config -}}
 {{- end }}
@@ -28,8 +30,8 @@
      when the kubelet has updated it, about a minute later. */}}
 {{- define "image-patch.restartConfig" -}}
 {{- $config := include "image-patch.config" . | fromYaml -}}
-{{- $config = omit $config "approve_commands" "ca_file" "freezes" "images" "interval" "log" "patching" "proxy" "registries" "schedule" -}}
-{{- $config = omit $config "strategy" "timezone" "watch" "windows" -}}
+{{- $config = omit $config "approve_commands" "ca_file" "freezes" "images" "interval" "log" "patching" "proxy" -}}
+{{- $config = omit $config "registries" "schedule" "strategy" "timezone" "watch" "windows" -}}
 {{- with $config.patcher -}}
   {{- $live := list "deadline" "expiry" "on_failure" "reserve" "soak" "statefulset_recovery" -}}
   {{- range $live -}}{{- $_ := unset $config.patcher . -}}{{- end -}}
