@@ -21,7 +21,7 @@ from pathlib import Path
 
 from exporter import __version__, logs, windows
 from exporter.app import connect, wait_for_signal
-from exporter.cluster import Connection
+from exporter.cluster import ApiError, ClusterError, Connection, UnreachableError
 from exporter.config import Configuration
 from exporter.lean import share_one_heap
 from exporter.patcher.api import Api
@@ -55,9 +55,12 @@ async def patcher(configuration: Configuration, source: ConfigurationSource, *, 
         The exit status.
     """
     if dry_run:
-        async with connect(configuration) as connection, assembled(configuration, connection) as parts:
-            async for line in preview(parts):
-                write_text(f"{line}\n")
+        try:
+            async with connect(configuration) as connection, assembled(configuration, connection) as parts:
+                async for line in preview(parts):
+                    write_text(f"{line}\n")
+        except (ApiError, UnreachableError) as error:
+            raise ClusterError(f"cannot read approvals: {error}") from error
         return 0
     share_one_heap()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, source.requested.set)
