@@ -85,7 +85,7 @@ def checksum(*arguments):
     return one(rendered(*arguments), "Deployment")["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
 
 
-@pytest.mark.parametrize("group", EVERY_KEY.keys() - OF_THE_CHART)
+@pytest.mark.parametrize("group", sorted(EVERY_KEY.keys() - OF_THE_CHART))
 def test_pods_restart_for_keys_that_do_not_apply_to_a_running_exporter_and_only_for_these(group):
     value = EVERY_KEY[group]
     if group == "kubernetes":
