@@ -16,7 +16,7 @@ RUN python3 -m venv --without-pip /opt/mojaloop-image-patch-exporter \
 # Dependencies before code: they change seldom. Only wheels: there is no compiler, and none is wanted.
 #
 # Most of them is never imported. The Kubernetes package has two clients, each with a class for every kind and API, and exporter/lean.py
-# imports the transport and the configuration of one. rich colours source code and Markdown, and we print tables. If a new version lacks a
+# imports the transport and the configuration of one. pydantic carries its previous version along. rich colours source code and Markdown, and we print tables. If a new version lacks a
 # path that is removed here, the build stops. tests/test_container_image.py imports in the image whatever our code imports.
 #
 # Bytecode is made here, because the root file system is read-only later. It is not bound to the times of files, which copies may change.
@@ -27,6 +27,7 @@ RUN /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin
  && cd /opt/mojaloop-image-patch-exporter/lib/python3.*/site-packages \
  && (cd kubernetes && rm -r client config dynamic informer leaderelection stream utils watch \
       aio/client/api aio/client/models/[a-z]*.py aio/dynamic aio/leaderelection aio/stream aio/watch) \
+ && rm -r pydantic/v1 \
  && /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python uninstall --yes --quiet \
       charset-normalizer markdown-it-py mdurl oauthlib pygments requests requests-oauthlib urllib3 websocket-client \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/mojaloop-image-patch-exporter/lib

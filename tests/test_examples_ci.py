@@ -30,7 +30,17 @@ def test_actionlint_and_zizmor_have_nothing_to_say(tmp_path):
     (workflows / GITHUB.name).write_text(GITHUB.read_text())
     for command in (
         [actionlint, "-no-color", workflows / GITHUB.name],
-        [BIN / "zizmor", "--offline", "--no-progress", "--quiet", "--persona", "pedantic", tmp_path / ".github"],
+        [
+            BIN / "zizmor",
+            "--offline",
+            "--no-progress",
+            "--quiet",
+            "--color",
+            "never",
+            "--persona",
+            "pedantic",
+            tmp_path / ".github",
+        ],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout.replace("No findings to report. Good job!", "").strip()) == (0, ""), (

@@ -240,15 +240,26 @@ class Case:
     series: Sequence[dict[str, str]] = ()
 
 
-def run(folder: Path, case: Case, rules: str, *, more: Sequence[str] = ()) -> tuple[int, str]:
-    """The status and the output of the oldest promtool that is supported and of the newest, which must agree.
+def run(
+    folder: Path,
+    case: Case,
+    rules: str,
+    *,
+    more: Sequence[str] = (),
+    promtools: Sequence[str] = ("promtool", "promtool3"),
+) -> tuple[int, str]:
+    """The status and the output of promtool.
 
     Args:
         folder: for the files.
         case: to run.
         rules: the text of a rules file.
         more: texts of further rules files that the same Prometheus evaluates.
+        promtools: which; by default the oldest that is supported and the newest. They must agree.
     """
+    # Both, also where one is enough: the mark `components` is read from these calls.
+    available = dict(zip(("promtool", "promtool3"), need("promtool", "promtool3"), strict=True))
+    binaries = [available[name] for name in promtools]
     files = []
     for number, text in enumerate((rules, *more)):
         file = folder / f"rules-{number}.yml"
@@ -273,12 +284,11 @@ def run(folder: Path, case: Case, rules: str, *, more: Sequence[str] = ()) -> tu
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for binary in need("promtool", "promtool3")
+        for binary in binaries
     ]
     said = [process.communicate(timeout=110)[0] for process in running]
-    oldest, newest = (process.returncode for process in running)
-    assert oldest == newest, said
-    return oldest, "\n".join(said)
+    (status,) = {process.returncode for process in running}
+    return status, "\n".join(said)
 
 
 def passes(folder: Path, case: Case) -> None:
@@ -291,7 +301,8 @@ def fails(folder: Path, case: Case, part: str, instead: str) -> None:
     """Fail the test where the rules pass a case although a part of them is replaced."""
     text = rules_under_test()
     assert part in text, "the mutation is out of date"
-    status, said = run(folder, case, text.replace(part, instead))
+    # One of them is enough to notice it.
+    status, said = run(folder, case, text.replace(part, instead), promtools=["promtool3"])
     assert status == 1, said
     assert "FAILED" in said
 
