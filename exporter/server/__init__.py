@@ -28,8 +28,8 @@ _SHUTDOWN_SECONDS = 2
 # after a second if there were more, and the kubelet waits for no more than that.
 _BACKLOG = 512
 # The kernel counts the buffers of a connection as memory of the pod, and lets each grow to megabytes by default. It
-# takes twice these numbers, for its own overhead. So 256 clients that do not read cost 50 MiB there at most.
-_SEND_BUFFER_BYTES = 64 << 10
+# takes twice these numbers, for its own overhead. So 256 clients that do not read cost 80 MiB there at most.
+_SEND_BUFFER_BYTES = 128 << 10
 _RECEIVE_BUFFER_BYTES = 32 << 10
 
 
