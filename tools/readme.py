@@ -20,8 +20,8 @@ from exporter.telemetry import Telemetry
 DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA = DOCS / "findings.schema.json"
 _ENTRIES = (
-    "An entry under `registries` is named after the registry in image references (`ghcr.io`), or a path prefix in it "
-    "(`ghcr.io/hub/mirror`). The entry with the longest matching name applies. It has these keys:"
+    "The name of an entry under `registries` is a registry as in image references (`ghcr.io`), or a path prefix in it "
+    "(`ghcr.io/hub/mirror`).\nThe entry with the longest matching name applies.\nIt has these keys:"
 )
 
 
