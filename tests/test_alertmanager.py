@@ -294,7 +294,6 @@ def hub_of_a_hundred_containers():
     return missing, overdue, mixed, weekly
 
 
-@pytest.mark.timeout(240)
 async def test_a_hub_gets_as_many_messages_as_the_documentation_says(tmp_path):
     missing, overdue, mixed, weekly = hub_of_a_hundred_containers()
     async with alertmanager(tmp_path, change=faster) as (client, channel):

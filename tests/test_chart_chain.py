@@ -28,7 +28,7 @@ from tests.support.operated_hub import ADDRESS, cluster, network, operator, proc
 from tests.support.registries import registry
 from tests.support.workloads import body
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.anyio
 
 PROMETHEUS = {
     "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",

@@ -24,7 +24,6 @@ from tests.support.components import need
 from tests.support.compose import ROOT, Machine
 from tests.support.registries import registry
 
-pytestmark = pytest.mark.timeout(240)
 CONFIG = "/etc/mojaloop-image-patch-exporter/config.yaml"
 RULES = "/etc/prometheus/rules/mojaloop-image-patch.rules.yml"
 BEHIND = "mojaloop/central-ledger:v19.13.1"

@@ -20,7 +20,6 @@ from tests.support.http_server import until
 from tests.support.page import DAY, NOW, Shown, found, hub, missing, page, snapshot
 
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,6 @@ def good(tmp_path):
         yield opened
 
 
-@pytest.mark.timeout(240)
 async def test_a_good_registry_is_looked_up_while_a_hostile_one_does_everything_at_once(good, stalled_names):
     ledger = Repository(good.host, "mojaloop/ledger")
     theirs = RegistryEntry(name=good.host, insecure=True, allow_private=LOOPBACK)
