@@ -18,6 +18,7 @@ from tests.support.promtool import (
 )
 
 HEALTH = f"{GRAFANA}-exporter"
+LAST_LOOKUP = "mojaloop_image_lookup_timestamp_seconds"
 STAYS = "new patches are not seen. Alerts that fire keep firing, and end 7 days after the last scrape."
 
 
@@ -250,11 +251,11 @@ def disagree():
 
 
 def stale():
-    page = Page("north").add("mojaloop_image_lookup_timestamp_seconds", "0x400", registry="docker.io", image=IMAGE)
+    page = Page("north").add(LAST_LOOKUP, f"-{5 * HOUR * 60}x100", registry="docker.io", image=IMAGE)
     return (
         page,
-        375,
-        377,
+        75,
+        77,
         about_the_exporter(
             "MojaloopImageLookupStale",
             {"registry": "docker.io", "image": IMAGE},
@@ -344,13 +345,13 @@ def failed_where_the_scrape_renames_labels():
 
 def stuck():
     """In whatever states it was meanwhile; it waited for its window for hours before, which does not count."""
-    page = Page("north", job="patcher").add(APPROVAL, "1x300", **WORKLOAD, state="Waiting")
-    page.add(APPROVAL, "_x300 1x60", **WORKLOAD, state="RollingOut")
-    page.add(APPROVAL, "_x361 1x120", **WORKLOAD, state="RollingBack")
+    page = Page("north", job="patcher").add(APPROVAL, "1x150", **WORKLOAD, state="Waiting")
+    page.add(APPROVAL, "_x150 1x60", **WORKLOAD, state="RollingOut")
+    page.add(APPROVAL, "_x211 1x120", **WORKLOAD, state="RollingBack")
     return (
         page,
-        419,
-        421,
+        269,
+        271,
         about_the_patcher(
             "MojaloopImagePatchApprovalStuck",
             WORKLOAD,
@@ -407,7 +408,6 @@ def test_silent_just_before_its_time_and_firing_after_it(tmp_path, case):
     silent_and_then_firing(tmp_path, *case())
 
 
-LAST_LOOKUP = "mojaloop_image_lookup_timestamp_seconds"
 # By the longest time between two lookups, in minutes: when the last lookup is stale, at the earliest.
 INTERVALS = {
     None: 6 * HOUR,
@@ -421,47 +421,54 @@ INTERVALS = {
 
 @pytest.mark.parametrize(("interval", "stale_after"), INTERVALS.items())
 def test_a_lookup_is_stale_some_hours_after_the_next_one_was_due(tmp_path, interval, stale_after):
-    steps = stale_after // 10 + 20
-    page = Page("north").synced(f"1x{steps}").add(LAST_LOOKUP, f"0x{steps}", registry="docker.io", image=IMAGE)
+    # The last lookup was so long ago that it is stale after an hour.
+    last = (HOUR - stale_after) * 60
+    page = Page("north").synced("1x20").add(LAST_LOOKUP, f"{last}x20", registry="docker.io", image=IMAGE)
     # A replica that is configured otherwise, and another cluster: the longest time counts, in each cluster.
     for minutes, cluster, instance in ((interval, "north", "a"), (10, "north", "b"), (70 * DAY, "south", "c")):
         if interval is not None:
-            other = Page(cluster, instance).add("mojaloop_exporter_lookup_interval_seconds", f"{minutes * 60}x{steps}")
+            other = Page(cluster, instance).add("mojaloop_exporter_lookup_interval_seconds", f"{minutes * 60}x20")
             page.series += other.series
     alerts = [
-        (stale_after, firing("MojaloopImageLookupStale"), 0),
-        (stale_after + 30, firing("MojaloopImageLookupStale"), 1),
+        (HOUR, firing("MojaloopImageLookupStale"), 0),
+        (HOUR + 30, firing("MojaloopImageLookupStale"), 1),
     ]
     passes(tmp_path, Case([page], alerts, minutes=10))
 
 
-def quiet(alert, page, *minutes):
-    return Case([page], [(minute, firing(alert), 0) for minute in minutes])
+def quiet(alert, page, *at, minutes=1):
+    return Case([page], [(minute, firing(alert), 0) for minute in at], minutes=minutes)
 
 
 @pytest.mark.parametrize(
     "case",
     [
         # A hub without a patcher.
-        quiet("MojaloopImagePatcherDown", Page("north").synced("1x300").container("1x300"), 60, 300),
+        quiet("MojaloopImagePatcherDown", Page("north").synced("1x120").container("1x120"), 60, 120),
         # A new patcher whose old pod is gone, and one of another job.
         quiet(
             "MojaloopImagePatcherDown",
-            Page("north", job="old").add(LOOKED, "0+60x60 stale").add(LOOKED, "_x60 3600+60x300", job="patcher"),
+            Page("north", job="old").add(LOOKED, "0+60x60 stale").add(LOOKED, "_x60 3600+60x120", job="patcher"),
             60,
             120,
-            300,
+            180,
         ),
         # It was uninstalled two days ago.
-        quiet("MojaloopImagePatcherDown", Page("north", job="patcher").add(LOOKED, "0+60x60 stale"), 2 * DAY),
+        quiet(
+            "MojaloopImagePatcherDown",
+            Page("north", job="patcher").add(LOOKED, "0+600x6 stale"),
+            2 * DAY,
+            minutes=10,
+        ),
         # Night after night an approval waits for a window, and others were carried out.
         quiet(
             "MojaloopImagePatchApprovalStuck",
             Page("north", job="patcher")
-            .add(APPROVAL, "1x3000", **WORKLOAD, state="Waiting")
-            .add(APPROVAL, "1x3000", **{**WORKLOAD, "workload": "other"}, state="Applied"),
+            .add(APPROVAL, "1x300", **WORKLOAD, state="Waiting")
+            .add(APPROVAL, "1x300", **{**WORKLOAD, "workload": "other"}, state="Applied"),
             300,
             2900,
+            minutes=10,
         ),
         # Somebody acknowledged the failure.
         quiet(

@@ -6,6 +6,7 @@ from tests.support.promtool import (
     AVAILABLE,
     DAY,
     DOWN,
+    HOUR,
     OVERDUE,
     Case,
     Page,
@@ -25,20 +26,22 @@ MIXED, UNKNOWN = "MojaloopImageVersionsMixed", "MojaloopImageStatusUnknown"
 
 
 def a_job_of_five_minutes_every_hour():
+    """For longer than the rules look back, which is 6 hours."""
     page = (
         Page()
-        .synced("1x1440")
-        .container(" ".join(["1x4 stale _x53"] * 24), kind="Job", workload="nightly", published=OLD)
+        .synced("1x480")
+        .container(" ".join(["1x4 stale _x53"] * 8), kind="Job", workload="nightly", published=OLD)
     )
-    return Case([page], [(DAY, ever(OVERDUE, 24), 0), (DAY, ever(AVAILABLE, 24), 0)])
+    return Case([page], [(8 * HOUR, ever(OVERDUE, 8), 0), (8 * HOUR, ever(AVAILABLE, 8), 0)])
 
 
 def finished_jobs_of_an_image_that_is_refused():
     """An hourly Job whose image always answers 401: none of its runs is missed, and none of its alerts stays."""
-    page = Page().synced("1x1500").container("1x60 stale", kind="Job", workload="run-0")
+    page = Page().synced("1x150").container("1x6 stale", kind="Job", workload="run-0")
     for number in range(24):
-        page.unknown(f"_x{number * 60} 1x30 stale", "unauthorized", kind="Job", workload=f"run-{number}")
-    return Case([page], [(59, firing(AVAILABLE), 1), (120, firing(AVAILABLE), 0), (1490, firing(AVAILABLE), 0)])
+        page.unknown(f"_x{number * 6} 1x3 stale", "unauthorized", kind="Job", workload=f"run-{number}")
+    at = [(50, firing(AVAILABLE), 1), (120, firing(AVAILABLE), 0), (1490, firing(AVAILABLE), 0)]
+    return Case([page], at, minutes=10)
 
 
 def page_of_everything(values):
@@ -106,10 +109,9 @@ def known_to_one_replica():
 
 def an_image_that_is_always_refused():
     """What it once missed is held as long as it runs, and an alert says that it cannot be judged."""
-    page = Page("north").synced("1x2000").container("1x6 stale").unknown("_x7 1x2000", "unauthorized")
-    return Case(
-        [page], [(minute, firing(alert), 1) for minute in (200, 13 * DAY) for alert in (AVAILABLE, UNKNOWN)], minutes=10
-    )
+    page = Page("north").synced("1x200").container("1x1 stale").unknown("_x2 1x200", "unauthorized")
+    at = [(minute, firing(alert), 1) for minute in (4 * HOUR, 8 * DAY) for alert in (AVAILABLE, UNKNOWN)]
+    return Case([page], at, minutes=HOUR)
 
 
 CASES = named(

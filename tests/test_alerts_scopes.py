@@ -2,18 +2,34 @@
 
 import pytest
 
-from tests.support.promtool import AVAILABLE, DAY, DOWN, Case, Page, ever, fails, firing, named, passes
+from tests.support.promtool import (
+    AVAILABLE,
+    DAY,
+    DOWN,
+    HOUR,
+    Case,
+    Page,
+    asked_for,
+    ever,
+    fails,
+    firing,
+    named,
+    passes,
+    rules_under_test,
+    run,
+)
 
-# Of a week, in steps of ten minutes: the old pod ends after an hour, and the new one, which started before that, is
-# scraped 20 minutes later.
-ENDS, BEGINS, WEEK = "1x6 stale", "_x8 1x1000", 7 * DAY - 60
+# In steps of ten minutes: the old pod ends after an hour, and the new one, which started before that, is scraped 20
+# minutes later.
+ENDS, BEGINS = "1x6 stale", "_x8 1x1000"
 
 
 def moved(before, after, *, alerts=(1, 1)):
-    """The exporter before and after; how many alerts fire then; and never that it is down."""
+    """The exporter before and after; how many alerts fire then; and that it is down never, for twice as long as
+    the rules look back."""
     return Case(
         [before, after],
-        [(60, firing(AVAILABLE), alerts[0]), (120, firing(AVAILABLE), alerts[1]), (WEEK, ever(DOWN, 165), 0)],
+        [(60, firing(AVAILABLE), alerts[0]), (120, firing(AVAILABLE), alerts[1]), (12 * HOUR, ever(DOWN, 12), 0)],
         minutes=10,
     )
 
@@ -109,6 +125,15 @@ CASES = named(
 @pytest.mark.parametrize("case", CASES)
 def test_what_hubs_meet(tmp_path, case):
     passes(tmp_path, case())
+
+
+@pytest.mark.parametrize(
+    "case", named(from_the_cluster_to_names, a_cluster_label_is_added, a_cluster_label_is_added_by_an_upgrade)
+)
+def test_for_as_long_as_a_scope_is_remembered_it_is_not_down(tmp_path, case):
+    week = Case(case().pages, [(7 * DAY - HOUR, ever(DOWN, 7 * 24 - 2), 0)], minutes=10)
+    status, said = run(tmp_path, week, asked_for(rules_under_test(), week), promtools=["promtool3"])
+    assert status == 0, said
 
 
 MUTATIONS = {

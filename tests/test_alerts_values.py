@@ -62,6 +62,11 @@ def test_no_annotation_about_a_patch_queries_prometheus():
     assert querying == {"MojaloopImageVersionsMixed"}
 
 
+def test_no_rule_reads_alerts():
+    """Cases for promtool leave alerts out that they do not ask for."""
+    assert "ALERTS" not in RULES.read_text()
+
+
 # Marked places.
 
 

@@ -200,8 +200,8 @@ def prometheus_restarts():
 
 
 def ends_seven_days_after_the_last_scrape():
-    page = watcher("1x6 stale").watched("1x6 stale")
-    return held(page, end=[(60, 1, {}), (6 * DAY, 1, {}), (7 * DAY + 80, 0, {})], minutes=10)
+    page = watcher("1x2 stale").watched("1x2 stale")
+    return held(page, end=[(60, 1, {}), (7 * DAY + 30, 1, {}), (7 * DAY + 90, 0, {})], minutes=30)
 
 
 def one_image_cannot_be_judged():
