@@ -252,10 +252,10 @@ async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(hub):
         lines = [line async for line in preview(patcher.parts())]
     place = f"{hub.namespace}/Deployment"
     assert sorted(lines, reverse=True) == [
-        f"{hub.namespace}/{first}: {place}/thing v1.0.0 to v1.0.1: would begin now in window night; the API server "
+        f"{hub.namespace}/{first}: {place}/thing v1.0.0 to v1.0.1: would start now in window night; the API server "
         "accepts the patch",
         f"{hub.namespace}/{second}: {place}/other v1.0.0 to v1.0.1: would be refused (Paused): The Deployment is "
-        "paused, so that a patch would not roll out.",
+        "paused, so a patch would not roll out.",
     ]
     assert hub.status(first) == hub.status(second) == {}
     assert (hub.get()["spec"], hub.get("Deployment", "other")["spec"]) == before
