@@ -163,7 +163,9 @@ def _configuration(parsed: argparse.Namespace, content: bytes | None = None) -> 
         parsed: the arguments.
         content: of the configuration file, if it was read already.
     """
-    loaded = config.load(getattr(parsed, "config", None), os.environ, content=content)
+    # Only `serve` has an API. The patcher's pod does not mount its token.
+    unread = () if parsed.run is _serve else ("api.token_file",)
+    loaded = config.load(getattr(parsed, "config", None), os.environ, unread=unread, content=content)
     names = ("kubeconfig", "context", "listen", "strategy", "state_dir")
     given = {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
     for name in ("listen", "strategy", "state_dir"):

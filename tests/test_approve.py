@@ -189,7 +189,7 @@ ARGO = {"labels": {"argocd.argoproj.io/instance": "hub"}}
     [
         ({"metadata": ARGO}, [], "Managed", "Argo CD would revert the patch"),
         ({"spec": {"paused": True}}, [], "Paused", "The Deployment is paused"),
-        ({"spec": {"replicas": 0}}, [], "NothingRuns", "No pods are wanted"),
+        ({"spec": {"replicas": 0}}, [], "NothingRuns", "no desired pods"),
         ({"kind": "StatefulSet"}, [], "OrderedReady", "A StatefulSet with the pod management policy OrderedReady"),
         ({}, ["--tag", "v1.1.0"], "NotAPatch", "v1.0.0 is offered v1.0."),
         ({}, ["--tag", "v1.0.7"], "TagNotFound", "The registry has no tag v1.0.7"),

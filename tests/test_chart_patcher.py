@@ -1,10 +1,12 @@
 """The patcher in the chart: nothing of it while it is off, and an account of its own while it is on."""
 
+import re
+
 import pytest
 import yaml
 
 from exporter.config import KEYS, load
-from tests.support.chart import CHART, HELMS, MINIMAL, NAME, helm, one, pod_spec, pod_specs, rendered, values
+from tests.support.chart import CHART, HELMS, MINIMAL, NAME, ROOT, helm, one, pod_spec, pod_specs, rendered, values
 from tests.support.patched_hub import CRD
 
 FULL, PATCHER = f"hub-{NAME}", f"hub-{NAME}-patcher"
@@ -50,6 +52,7 @@ def test_while_it_is_off_nothing_of_it_is_rendered(more):
 @pytest.mark.parametrize("binary", HELMS)
 def test_while_it_is_on_the_exporter_has_the_objects_and_the_rights_that_it_had(binary):
     more = {"networkPolicy.enabled": True, "replicas": 2, "serviceAccount.annotations": {"a": "b"}}
+    more["prometheusRule.values.approve_command"] = '""'
     without = rendered(*values(**{"config.windows": WINDOWS}, **more), binary=binary)
     documents = on(binary=binary, **more)
 
@@ -108,6 +111,7 @@ def test_its_pod_runs_the_same_image_with_the_same_credentials_and_without_a_sta
         "caBundle.configMap": "hub-ca",
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
         "patcher.resources": {"limits": {"memory": "1Gi"}},
+        "api.existingSecret": "api-token",
     }
     documents = on(**chosen)
     spec, (theirs,) = patcher_pod(documents), pod_spec(documents)["containers"]
@@ -123,12 +127,24 @@ def test_its_pod_runs_the_same_image_with_the_same_credentials_and_without_a_sta
         "readinessProbe",
     ):
         assert container[key] == theirs[key]
-    assert container["volumeMounts"] == [m for m in theirs["volumeMounts"] if m["name"] != "state"]
+    (kubernetes,) = (m for m in container["volumeMounts"] if m["name"] == "kubernetes")
+    shared = [m for m in container["volumeMounts"] if m != kubernetes]
+    assert shared == [m for m in theirs["volumeMounts"] if m["name"] not in ("state", "api-token")]
     assert {v["name"] for v in spec["volumes"]} == {m["name"] for m in container["volumeMounts"]}
     assert container["resources"]["limits"] == {"memory": "1Gi"}
     assert spec["securityContext"] == pod_spec(documents)["securityContext"]
     assert spec["serviceAccountName"] == PATCHER
-    assert "automountServiceAccountToken" not in spec
+
+
+def test_only_its_own_container_gets_the_token_of_its_account():
+    documents = on()
+    spec, account = patcher_pod(documents), named(documents, "ServiceAccount")
+    assert spec["automountServiceAccountToken"] is account["automountServiceAccountToken"] is False
+    (mount,) = (m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "kubernetes")
+    assert (mount["mountPath"], mount["readOnly"]) == ("/var/run/secrets/kubernetes.io/serviceaccount", True)
+    (volume,) = (v["projected"]["sources"] for v in spec["volumes"] if v["name"] == "kubernetes")
+    items = [item["path"] for s in volume for key in s for item in s[key].get("items", [s[key]])]
+    assert sorted(items) == ["ca.crt", "namespace", "token"]
 
 
 @pytest.mark.parametrize("replicas", [0, 1, 2])
@@ -187,6 +203,29 @@ def test_commands_that_approve_are_shown_unless_the_values_say_otherwise(chosen)
     assert "approve_commands" not in configuration(rendered(*values(**{"config.windows": WINDOWS})))
     assert configuration(on())["approve_commands"] is True
     assert configuration(on(**{"config.approve_commands": chosen}))["approve_commands"] is chosen
+
+
+DOCUMENTED = re.search(r"^'\{\{ if \.Labels\.patch_command.*'$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize("binary", HELMS)
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"patcher.enabled": False}, ""),
+        ({}, yaml.safe_load(DOCUMENTED)),
+        ({"prometheusRule.values.approve_command": '""'}, ""),
+        ({"prometheusRule.values.approve_command": "'ask {{ .Labels.workload }}'"}, "ask {{ .Labels.workload }}"),
+        ({"patcher.enabled": False, "prometheusRule.values.approve_command": '"ask"'}, "ask"),
+    ],
+)
+def test_alerts_have_a_command_that_approves_unless_the_values_say_otherwise(more, expected, binary):
+    documents = rendered(*values(**{**ON, **more}), binary=binary)
+    alerts = [rule for group in one(documents, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    found = {
+        rule["annotations"]["approve_command"] for rule in alerts if "approve_command" in rule.get("annotations", {})
+    }
+    assert found == {expected}
 
 
 def test_without_the_policy_approvers_are_unverified():

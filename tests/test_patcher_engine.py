@@ -4,6 +4,7 @@ import pytest
 
 from exporter.patcher.api import SWITCH
 from exporter.patcher.approvals import ACKNOWLEDGED
+from exporter.patcher.engine import WATCHING_SECONDS
 from tests.support.approvals import AFTER, BEFORE
 from tests.support.model_cluster import set_image
 from tests.support.model_hub import ModelHub
@@ -243,6 +244,38 @@ async def test_missing_rights_in_one_namespace_stop_no_other(denied, expected):
     else:
         hub.cluster.denied.clear()
     assert (await hub.ended("second"))["state"] == "Applied"
+
+
+@pytest.mark.parametrize("phase", STARTED)
+async def test_a_rollout_that_can_no_longer_be_read_says_so_and_goes_on_with_the_permission(phase):
+    hub = ModelHub()
+    hub.create()
+    hub.approve()
+    await hub.until(lambda: hub.state() == phase)
+    hub.cluster.denied.append(("GET", "/namespaces/hub/deployments"))
+    for _ in range(3):
+        await hub.look()
+    version = hub.cluster.version
+    await hub.look()
+    assert (hub.state(), hub.cluster.version) == (phase, version), "the status is written once"
+    assert "lacks a permission" in hub.status()["message"]
+    hub.cluster.denied.clear()
+    assert (await hub.ended())["state"] == "Applied"
+
+
+async def test_an_approval_whose_status_cannot_be_written_does_not_slow_down_the_watch_of_another():
+    hub = ModelHub()
+    hub.create()
+    hub.create("other")
+    hub.approve()
+    await hub.until(lambda: hub.state() == "RollingOut")
+    hub.approve("two", "other")
+    hub.cluster.denied.append(("PATCH", "/imagepatchapprovals/two/status"))
+    for _ in range(8):
+        delay = await hub.engine.cycle()
+        assert delay <= WATCHING_SECONDS
+    assert (await hub.ended())["state"] == "Applied"
+    assert max([await hub.look() for _ in range(8)]) > WATCHING_SECONDS
 
 
 async def test_a_rollback_that_is_forbidden_is_tried_until_it_is_permitted():

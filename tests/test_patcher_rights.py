@@ -28,7 +28,8 @@ def images(tmp_path_factory):
 def hub(tmp_path_factory, images):
     """The chart on a control plane: alice and bob are approvers, mallory has all rights on approvals but `manage`."""
     with cluster(tmp_path_factory.mktemp("hub")) as found:
-        found.installed(**registries(images.host))
+        # The token of the API is in the configuration, but not in the patcher's pod.
+        found.installed(**registries(images.host), **{"api.existingSecret": "api-token"})
         verbs = "--verb=create,delete,deletecollection,get,list,patch,update,watch"
         resources = [f"--resource={CRD}", f"--resource={CRD}/status"]
         found.done("create", "role", "everything", "--namespace=hub", verbs, *resources)

@@ -41,6 +41,23 @@ def test_what_a_running_tag_may_be_replaced_by(running, to, expected):
     assert (answer.reason if answer else None) is expected
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["v1.0.1", "v1.0.9", "v1.0.10", "v1.0.11-rc.1", "v1.1.0"],
+        ["v1.1.0", "v1.0.11-rc.1", "v1.0.10", "v1.0.9", "v1.0.1"],
+        ["v1.0.9", "v1.1.0", "v1.0.11-rc.1", "v1.0.10", "v1.0.1"],
+    ],
+)
+def test_a_refusal_names_the_newest_tag_that_is_offered(names):
+    answer = refused_tag("v1.0.0", "v1.1.0", names=names, strategy=Strategy.PATCH)
+    assert answer.text == "v1.0.0 is offered v1.0.10, not v1.1.0."
+    narrowed = refused_tag(
+        "v1.0.0", "v1.1.0", names=names, strategy=Strategy.PATCH, accept=lambda tag: not tag.endswith("10")
+    )
+    assert narrowed.text == "v1.0.0 is offered v1.0.9, not v1.1.0."
+
+
 @pytest.mark.parametrize(("strategy", "to"), [(Strategy.MINOR, "v1.1.0"), (Strategy.MAJOR, "v2.0.0")])
 def test_a_strategy_lets_more_of_a_version_rise(strategy, to):
     assert refused_tag("v1.0.0", to, names=NAMES, strategy=strategy) is None

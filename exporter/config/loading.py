@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,12 @@ _KEYS = {tuple(key.name.split(".")): key for key in KEYS}
 
 
 def load(
-    path: Path | None, environment: Mapping[str, str], *, files: bool = True, content: bytes | None = None
+    path: Path | None,
+    environment: Mapping[str, str],
+    *,
+    files: bool = True,
+    unread: Collection[str] = (),
+    content: bytes | None = None,
 ) -> Configuration:
     """The configuration of a file and the environment.
 
@@ -36,6 +41,7 @@ def load(
         path: of the file; None if there is none.
         environment: variables by name.
         files: whether the files that it names have to exist.
+        unread: keys whose files this process does not read, so that they need not exist.
         content: of the file, if it was read already (`document.content_of`).
 
     Raises:
@@ -51,7 +57,7 @@ def load(
             key = _key(parts, node)
             if key is None or (node.value is None and node.line is not None):
                 continue  # a key without a value is not set
-            value = key.parse(replace(node, files=files, zone=zone))
+            value = key.parse(replace(node, files=files and key.name not in unread, zone=zone))
         except ConfigurationError as error:
             errors.append(error)
             continue

@@ -1,4 +1,4 @@
-"""The patcher: patches workloads that a person has approved, inside upgrade windows, and undoes what does not work.
+"""The patcher: applies patches that a person has approved, inside upgrade windows, and rolls back those that fail.
 
-It is a process of its own with rights of its own. The exporter imports nothing of it and stays read-only.
+It is a separate process with its own permissions. The exporter imports nothing from it and stays read-only.
 """

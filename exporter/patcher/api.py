@@ -1,7 +1,7 @@
-"""What the patcher asks of the API server, and what it changes there: the complete list of its requests.
+"""Every request that the patcher sends to the API server.
 
-Each request has a time limit of its own. One that was not answered may still have been carried out: whoever sent it
-reads again, and then decides.
+Each request has its own time limit. A request without an answer may still have been carried out, so the caller reads
+the object again before it decides what to do.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from exporter.patcher.patch import FIELD_MANAGER, Operations
 
 _log = logging.getLogger(__name__)
 
-# The annotation of a namespace whose workloads are not patched for now. Anything but "true" stops patching: whoever
-# writes it is in a hurry.
+# The annotation of a namespace that stops patching there. Every value but "true" stops it: whoever sets it is in a
+# hurry.
 SWITCH = f"{GROUP}/patching"
 CALL_SECONDS = 10.0
 _PAGE = "500"
@@ -60,8 +60,8 @@ class Api:
     """The patcher's requests.
 
     Args:
-        transport: how they are sent.
-        namespaces: where approvals are listed one by one; none: in the whole cluster.
+        transport: sends them.
+        namespaces: list approvals in each of these; if empty, in the entire cluster.
         seconds: the time limit of each request.
     """
 
@@ -69,14 +69,14 @@ class Api:
         self._transport = transport
         self._namespaces = tuple(namespaces)
         self._seconds = seconds
-        # Namespaces and approvals that a warning was logged about.
+        # Namespaces and approvals for which a warning was logged.
         self._warned: set[str] = set()
 
     async def approvals(self) -> list[Approval]:
-        """Every approval that can be read, as it is now, and not as a cache has it.
+        """Every approval that can be read, as it is now and not from a cache.
 
         Raises:
-            ApiError: the server refused; in some of several namespaces it may.
+            ApiError: the server refused. With several namespaces: in all of them.
             UnreachableError: there was no answer.
         """
         found: list[Approval] = []
@@ -97,7 +97,7 @@ class Api:
         return found
 
     async def workload(self, kind: Kind, namespace: str, name: str) -> bytes | None:
-        """A workload as JSON; None if there is none."""
+        """A workload as JSON; None if it does not exist."""
         return await self._get(f"{kind.path(namespace)}/{name}")
 
     async def pods(self, namespace: str, selector: str) -> list[Pod]:
@@ -134,10 +134,10 @@ class Api:
         await self._patch(f"{kind.path(namespace)}/{name}", operations, dry_run=dry_run)
 
     async def evict(self, namespace: str, pod: Pod) -> None:
-        """Evict this very pod, not another one of the same name.
+        """Evict exactly this pod, and not a newer one of the same name.
 
         Raises:
-            ApiError: 429 if a PodDisruptionBudget forbids it.
+            ApiError: 429 if a PodDisruptionBudget does not allow it.
         """
         name = pod.metadata.name
         eviction = {
@@ -149,7 +149,7 @@ class Api:
         await self._send("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", eviction)
 
     async def create_event(self, namespace: str, event: Any) -> None:
-        """Create an Event; one of the same name is left as it is."""
+        """Create an Event, unless one of the same name exists."""
         try:
             await self._send("POST", f"/api/v1/namespaces/{namespace}/events", event)
         except ApiError as error:
@@ -182,7 +182,7 @@ class Api:
         )
 
     async def _list(self, path: str, *, selector: str = "") -> AsyncIterator[msgspec.Raw]:
-        """The objects of a list, page by page, each undecoded."""
+        """The objects of a list, page by page, without decoding them."""
         params = {"limit": _PAGE, **({"labelSelector": selector} if selector else {})}
         while True:
             body = await self._transport.call("GET", path, params=params, seconds=self._seconds)
@@ -197,7 +197,7 @@ class Api:
         try:
             return [decode(bytes(raw))]
         except MalformedError as error:
-            self._warn(str(error), "an approval is left out: %s", error)
+            self._warn(str(error), "ignoring an approval: %s", error)
             return []
 
     def _warn(self, key: str, message: str, *values: Any) -> None:

@@ -1,8 +1,8 @@
 """Approvals: the custom resource `ImagePatchApproval`, as the patcher reads and writes it.
 
-A person creates one, and from then on its specification never changes. The patcher writes the status, and nothing
-else. Everything that has to survive a crash of the patcher is in the status: what a container ran before and runs
-after, and at which version of the workload the patcher set out to change it.
+A person creates it, and its spec never changes after that. The patcher writes only the status. Everything that has to
+survive a crash of the patcher is in the status: the images before and after the patch, and which version of the
+workload the patcher was about to change.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ GROUP = "image-patch.mojaloop.io"
 VERSION = "v1alpha1"
 KIND = "ImagePatchApproval"
 PLURAL = "imagepatchapprovals"
-# On a failed approval: somebody has looked at it, and the queue may go on.
+# The annotation of a failed approval that lets the queue continue: somebody has looked at it.
 ACKNOWLEDGED = f"{GROUP}/acknowledged"
 
 
 class State(StrEnum):
-    """How far an approval has come. docs/patching.md says what each state means for the workload."""
+    """The state of an approval. docs/patching.md says what each state means for the workload."""
 
     NEW = ""
     WAITING = "Waiting"
@@ -42,22 +42,22 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more happens to the approval: it is one attempt."""
+        """Whether the approval has ended: it is one attempt, and there is no second one."""
         return self in (State.APPLIED, State.ROLLED_BACK, State.REFUSED, State.FAILED)
 
     @property
     def active(self) -> bool:
-        """Whether its rollout has begun and not ended. One approval at a time is active."""
+        """Whether its rollout has started and not ended. One approval at a time is active."""
         return self in (State.APPLYING, State.ROLLING_OUT, State.SOAKING, State.ROLLING_BACK)
 
     @property
     def failed(self) -> bool:
-        """Whether a rollout began and did not end as approved: a person should look at it."""
+        """Whether its rollout started and did not end as approved: a person should look at it."""
         return self in (State.ROLLED_BACK, State.FAILED)
 
 
 class Reason(StrEnum):
-    """Why an approval is in its state: a closed list, explained in docs/patching.md."""
+    """Why an approval is in its state: a closed list, documented in docs/patching.md."""
 
     # Waiting.
     ACCEPTED = "Accepted"
@@ -69,7 +69,7 @@ class Reason(StrEnum):
     NAMESPACE_STOPPED = "NamespaceStopped"
     REGISTRY_UNAVAILABLE = "RegistryUnavailable"
     FORBIDDEN = "Forbidden"
-    # On the way.
+    # During a rollout.
     PATCHING = "Patching"
     PROGRESSING = "Progressing"
     HEALTHY = "Healthy"
@@ -102,7 +102,7 @@ class Reason(StrEnum):
     UNHEALTHY = "Unhealthy"
     PATCH_REJECTED = "PatchRejected"
     CHANGED_MEANWHILE = "ChangedMeanwhile"
-    # A rollout that failed, and what ended it otherwise.
+    # Why a rollout failed or ended early.
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     ROLLOUT_FAILED = "RolloutFailed"
     UNAVAILABLE = "Unavailable"
@@ -116,7 +116,7 @@ class Reason(StrEnum):
 
 
 class WorkloadRef(msgspec.Struct, frozen=True):
-    """The workload that an approval is about. It is in the approval's own namespace."""
+    """The workload that an approval names. It is in the namespace of the approval."""
 
     kind: str
     name: str
@@ -125,12 +125,12 @@ class WorkloadRef(msgspec.Struct, frozen=True):
 
     @property
     def published(self) -> str:
-        """The kind with its group where kubectl needs one, as `workloads.WorkloadKey` has it."""
+        """The kind, with its group if kubectl needs one, as in `workloads.WorkloadKey`."""
         return f"{self.kind}.{self.group}" if "." in self.group else self.kind
 
 
 class ContainerRef(msgspec.Struct, frozen=True):
-    """A container that is to be patched, and its reference as the pod template has it."""
+    """A container to patch, and its image as in the pod template."""
 
     name: str
     image: str
@@ -140,12 +140,12 @@ class Spec(msgspec.Struct, frozen=True, rename="camel"):
     """What is approved.
 
     Attributes:
-        workload: which workload.
-        containers: which of its containers, init containers included.
+        workload: the workload to patch.
+        containers: which of its containers; init containers count too.
         from_: the tag that they run.
-        to: the tag that they are to run.
+        to: the tag that they will run.
         approved_by: who approves.
-        expires: when the approval ends, if its rollout has not begun by then.
+        expires: when the approval expires, if its rollout has not started by then.
     """
 
     workload: WorkloadRef
@@ -168,9 +168,9 @@ class Attempt(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The version of the workload that a patch may change.
 
     Attributes:
-        resource_version: the only one that a patch may carry. The patch is refused once the workload has another one.
-        generation: it counts the changes of the specification.
-        time: when this was written down.
+        resource_version: the version that the patch names. The API server rejects it if the workload has another one.
+        generation: how often the spec of the workload was changed.
+        time: when this was recorded.
     """
 
     resource_version: str
@@ -186,7 +186,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True, rename="camel"):
-    """A condition as Kubernetes has them; `kubectl wait --for=condition=Complete` waits for one."""
+    """A condition as in other Kubernetes objects; `kubectl wait --for=condition=Complete` waits for one."""
 
     type: str
     status: str
@@ -196,26 +196,26 @@ class Condition(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How far an approval has come, and everything that the next step needs to know.
+    """The state of an approval, and everything that its next step needs.
 
     Attributes:
-        state, reason, message: where it stands, and why in one or two sentences.
-        window: the name of the window in which the rollout began.
+        state, reason, message: its state, and the reason as a word and in one or two sentences.
+        window: the name of the window in which the rollout started.
         accepted: when it was first judged and not refused.
-        started: when the rollout began.
+        started: when the rollout started.
         patched: when the workload was first seen with the new images.
-        healthy: when the soak began.
+        healthy: when the soak started.
         restored: when the workload was first seen with the old images again.
         finished: when it reached a final state.
         fingerprint: of the pod template without the images of these containers, when it was accepted.
         changes: what the patch changes.
         attempt: the version of the workload that the next patch, or rollback, may change.
-        failure: why the rollout failed, from then on.
+        failure: why the rollout failed; set from then on.
         revision: of a StatefulSet, the revision with the new images.
-        progress: the most pods that were seen updated, or after a rollback available.
+        progress: the highest number of updated pods seen; after a rollback, of available pods.
         progressed: when that number last rose.
-        replicas: how many pods were wanted when the soak began.
-        restarts: restarts of containers at the beginning of the soak, less what pods that are gone had.
+        replicas: the number of desired pods when the soak started.
+        restarts: container restarts when the soak started, without those of pods that were deleted since.
         conditions: `Accepted`, `Patched` and `Complete`.
     """
 
@@ -275,12 +275,12 @@ class Approval(msgspec.Struct, frozen=True):
 
     @property
     def acknowledged(self) -> bool:
-        """Whether somebody has seen that it failed."""
+        """Whether somebody has acknowledged that it failed."""
         return (self.metadata.annotations or {}).get(ACKNOWLEDGED, "").lower() == "true"
 
 
 class ApprovalPage(msgspec.Struct, frozen=True):
-    """A list of approvals, each undecoded: one that cannot be read does not hide the others."""
+    """A list of approvals, not decoded yet: one that cannot be decoded does not hide the others."""
 
     items: tuple[msgspec.Raw, ...] = ()
 
@@ -292,7 +292,7 @@ def decode(message: Message) -> Approval:
     """An approval as the API server sends it.
 
     Raises:
-        MalformedError: it is none, which the schema of the custom resource does not let happen.
+        MalformedError: it cannot be decoded. The schema of the custom resource prevents that.
     """
     try:
         return _decode(message)
@@ -301,14 +301,14 @@ def decode(message: Message) -> Approval:
 
 
 def encode_status(status: Status) -> Any:
-    """A status as JSON has it."""
+    """A status as plain values for JSON."""
     return msgspec.to_builtins(status, str_keys=True)
 
 
 def moment(seconds: float) -> datetime:
-    """A time as the status has it: UTC, and whole seconds as everywhere in Kubernetes.
+    """A time as in the status: UTC, in whole seconds as everywhere in Kubernetes.
 
-    They are rounded up, so that no soak is shorter than it should be.
+    It is rounded up, so that a soak is never too short.
     """
     return datetime.fromtimestamp(math.ceil(seconds), UTC)
 
@@ -317,9 +317,9 @@ def with_conditions(status: Status, before: Sequence[Condition], now: datetime) 
     """A status with the conditions that follow from its state.
 
     Args:
-        status: with any conditions.
+        status: its own conditions are replaced.
         before: the conditions so far; one that does not change keeps the time of its last transition.
-        now: the time of those that change.
+        now: the transition time of those that change.
     """
     known = {condition.type: condition for condition in before}
     values = {

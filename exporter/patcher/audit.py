@@ -1,8 +1,8 @@
-"""What people can read afterwards: a line of JSON for each decision, and an Event at the workload for most of them.
+"""The audit log: a line of JSON for each decision, and for most of them an Event for the workload.
 
-The line says who approved, what was done to which workload, when, in which window, and how it went. It is written to
-standard output, and nothing else is; logs are on standard error. The record that counts is the approval's status: a
-process that is killed between the two loses a line, never a state.
+The line says who approved, what was done to which workload, when, in which window, and with what result. Only audit
+lines are written to standard output; logs go to standard error. The approval's status is authoritative: a process that
+is killed between the two loses a line, never a state.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Audit:
     """Writes audit lines.
 
     Args:
-        write: takes a line, without its end.
-        identity: of this process.
-        verified: whether the API server makes sure that `approvedBy` is who created the approval.
+        write: is called with each line, without a line ending.
+        identity: the name of this process.
+        verified: whether the API server ensures that `approvedBy` created the approval.
     """
 
     def __init__(self, write: Callable[[str], None], *, identity: str, verified: bool) -> None:
@@ -47,8 +47,8 @@ class Audit:
         """Write the line of a decision.
 
         Args:
-            approval: what it is about.
-            status: what was decided.
+            approval: the approval.
+            status: its new status.
             now: the time.
         """
         spec = approval.spec
@@ -72,16 +72,16 @@ class Audit:
 
 
 def event(approval: Approval, status: Status, *, kind: Kind | None, now: datetime, identity: str) -> Any:
-    """The Event for a new state; None where there is none.
+    """The Event for a new state; None if the state has none.
 
-    Its name follows from the approval and the state, so that it exists once, whoever creates it.
+    Its name is derived from the approval and the state, so two patchers cannot create it twice.
 
     Args:
-        approval: what it is about.
-        status: the new one.
-        kind: of the workload; None if it is not one that we know.
+        approval: the approval.
+        status: its new status.
+        kind: of the workload; None for an unknown kind.
         now: the time.
-        identity: of this process.
+        identity: the name of this process.
     """
     if status.state not in _EVENTS:
         return None

@@ -1,4 +1,4 @@
-"""All approvals at one moment: whose turn it is. Pure."""
+"""All approvals at one moment, and the order in which they are carried out. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Board:
         stop_on_failure: whether a failure stops the queue until somebody acknowledges it.
 
     Attributes:
-        active: those whose rollout has begun: one, as a rule.
-        open: those that have not ended, active ones first, then new ones, then older ones before younger ones.
+        active: those whose rollout has started; normally at most one.
+        open: those that have not ended: active ones first, then new ones, then those that wait, oldest first.
         stopped_by: a failed approval that stops the queue, as text; empty if none does.
     """
 
@@ -30,6 +30,6 @@ class Board:
         self.stopped_by = next(failed, "") if stop_on_failure else ""
 
     def busy(self, approval: Approval) -> str:
-        """Another approval whose rollout has begun, as text; empty if there is none."""
+        """Another approval whose rollout has started, as text; empty if there is none."""
         others = (str(one) for one in self.active if one.metadata.uid != approval.metadata.uid)
         return next(others, "")

@@ -1,12 +1,12 @@
-"""What to do next about one approval, decided from the cluster's state alone. Pure.
+"""The next step of one approval, decided from the cluster's state alone. Pure.
 
-Every step is either one request that changes something, or a pause. What a step needs to know after a crash is written
-to the approval's status before it: `Applying` names the version of the workload that the patch may change before the
-patch is sent. So whoever looks next sees by the images of the workload whether the patch has happened. And a patch that
-is still on its way cannot happen once the workload has another version.
+A step is either one request that changes something, or a pause. What the next process needs after a crash is written to
+the approval's status first: before the patch is sent, `Applying` names the version of the workload that it may change.
+So the images of the workload show whether the patch has happened, and a patch that is still on its way is rejected once
+the workload has another version.
 
-A rollout that has begun is finished, whatever windows and switches say meanwhile. Until its patch is sent, it can still
-go back to waiting.
+A rollout that has started is finished, even if its window closes or patching is stopped. Until its patch is sent, an
+approval can still return to waiting.
 """
 
 from __future__ import annotations

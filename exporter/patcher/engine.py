@@ -1,7 +1,7 @@
-"""Carries out what `decide` decides: reads the cluster, takes one step, and reads again.
+"""The loop of the patcher: read the cluster, take the one step that `decide` returns, and read again.
 
-Nothing is remembered from one step to the next that decides anything. Before every step the approvals are listed again,
-so a second patcher, if there is one, is seen before anything is changed.
+No decision depends on anything remembered from an earlier step. The approvals are listed again before every step, so
+work by a second patcher is seen before anything is changed.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ POLL_SECONDS = 5.0
 # During a rollout: a pod that crashes and comes back should not go unnoticed.
 WATCHING_SECONDS = 2.0
 MOST_BACKOFF_SECONDS = 30.0
-# While a rollout is watched, how many other approvals are looked at in between.
+# How many other approvals are looked at between two looks at a rollout.
 _BETWEEN = 10
-# What the API server answers that another attempt may change. 409 is not a failure: somebody was faster.
+# Errors of the API server that may go away if the request is sent again. 409 is not a failure: somebody was faster.
 _PASSING = frozenset({401, 408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the engine works with.
+    """What the engine needs.
 
     Attributes:
-        api: the API server.
-        tags: the registries.
+        api: sends requests to the API server.
+        tags: looks up tags in registries.
         windows: when a workload may be patched.
         settings: the rules.
         telemetry: the patcher's own metrics.
         audit: writes the audit lines.
         clock: epoch seconds.
-        identity: of this process.
+        identity: the name of this process.
     """
 
     api: Api
@@ -72,12 +72,12 @@ class Parts:
 
 
 class Engine:
-    """Brings approvals to their ends, one workload at a time.
+    """Carries out approvals, one workload at a time.
 
     Args:
-        parts: what it works with.
-        poll: the seconds between two looks where no rollout is watched, and nothing is to be done.
-        sleep: waits for some seconds.
+        parts: what it needs.
+        poll: the seconds between two looks while no rollout is watched and there is nothing to do.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Engine:
         self._failures = 0
 
     def configure(self, *, settings: Settings, windows: Windows) -> None:
-        """Use other rules and windows from the next look on."""
+        """Use new rules and windows from the next look on."""
         self._parts = replace(self._parts, settings=settings, windows=windows)
 
     async def run(self) -> None:
@@ -112,9 +112,9 @@ class Engine:
         return await self._turns(board)
 
     async def _turns(self, board: Board) -> float:
-        """Give each approval its turn, until what comes next depends on what was written; returns as `cycle`."""
+        """Take a step for each approval, until the next one depends on what was written; returns as `cycle`."""
         failure: Exception | None = None
-        written = 0
+        written, watching = 0, bool(board.active)
         for approval in board.open:
             if board.active and written >= _BETWEEN and not approval.status.state.active:
                 break
@@ -125,25 +125,29 @@ class Engine:
                     return 0.0
                 _log.warning("%s: %s", approval, error)
                 failure = error
-            except Exception as error:  # noqa: BLE001 - one approval stays one approval
+                watching = watching and not approval.status.state.active
+            except Exception as error:  # noqa: BLE001 - the other approvals go on
                 _log.exception("%s: an unexpected error, please report it", approval)
                 failure = error
+                watching = watching and not approval.status.state.active
             else:
                 if state is not None and (state.active or approval.status.state.active):
                     return 0.0
                 written += state is not None
         if failure is not None:
-            return self._backoff(failure)
+            # An approval that fails, such as one in a namespace without rights, must not slow down the watch of a
+            # rollout elsewhere.
+            return self._backoff(failure, most=WATCHING_SECONDS if watching else MOST_BACKOFF_SECONDS)
         self._failures = 0
         if written:
             return 0.0
         return min(self._poll, WATCHING_SECONDS) if board.active else self._poll
 
-    def _backoff(self, error: Exception) -> float:
+    def _backoff(self, error: Exception, *, most: float = MOST_BACKOFF_SECONDS) -> float:
         self._failures += 1
         self._parts.telemetry.failures.inc()
         asked = error.retry_after if isinstance(error, ApiError) else None
-        return max(asked or 0.0, min(self._poll * 2.0 ** min(self._failures - 1, 8), MOST_BACKOFF_SECONDS))
+        return max(asked or 0.0, min(self._poll * 2.0 ** min(self._failures - 1, 8), most))
 
     async def _step(self, approval: Approval, board: Board) -> State | None:
         """Take the next step of an approval; returns its new state if something was changed."""
@@ -158,7 +162,7 @@ class Engine:
         except ApiError as error:
             if error.status != 403:
                 raise
-            return await self._execute(seen, forbidden(seen, f"The patcher is not permitted to read: {error}"))
+            return await self._execute(seen, forbidden(seen, f"The patcher lacks a permission ({error})."))
         return await self._execute(seen, decide(seen, self._parts.settings))
 
     def _gates(self, approval: Approval, board: Board) -> Gates:
@@ -173,7 +177,7 @@ class Engine:
         )
 
     async def observe(self, approval: Approval, board: Board) -> Observed:
-        """Everything that is known about an approval now."""
+        """Read everything about an approval as it is now."""
         gates = self._gates(approval, board)
         return await self._observe(Observed(approval=approval, workload=None, gates=gates, now=self._parts.clock()))
 
@@ -189,7 +193,7 @@ class Engine:
         workload, known = await self._workload(kind, namespace, ref.name)
         pods: list[Pod] = []
         if not starting and workload is not None and kind.name != "CronJob":
-            # Pods first and the workload after them: a crash in between shows in the workload.
+            # The workload is read after the pods: a crash in between then shows in the workload.
             pods = await self._pods(kind, namespace, workload)
             workload, known = await self._workload(kind, namespace, ref.name)
         seen = replace(seen, workload=workload, known=known, pods=pods, now=self._parts.clock())
@@ -252,7 +256,7 @@ class Engine:
         if kind is None or attempt is None:
             return None
         if approval.status.state is State.APPLYING:
-            # Reading took time. Another patcher may know by now that no patch is on its way.
+            # Reading took time. By now another patcher may have concluded that no patch is on its way.
             late = self._parts.clock() - attempt.time.timestamp()
             if late > SEND_SECONDS:
                 return approval.status.state
@@ -261,8 +265,8 @@ class Engine:
         except ApiError as error:
             if error.status in _PASSING or error.status in (404, 409):
                 raise
-            # The images are tested before the version: 422 may mean that another patcher, or this one in a request that
-            # was believed to be lost, has patched the workload already.
+            # The images are tested before the version. So 422 may mean that the workload is already patched: by another
+            # patcher, or by an earlier request of this one that seemed to be lost.
             workload, _ = await self._workload(kind, approval.metadata.namespace, approval.spec.workload.name)
             if workload is None or workload.metadata.resource_version != attempt.resource_version:
                 return approval.status.state
@@ -280,14 +284,14 @@ class Engine:
                     continue
                 if error.status not in (403, 429):
                     raise
-                text = f"Pod {pod.metadata.name} cannot be evicted, and nothing runs before it is gone: {error}"
+                text = f"Pod {pod.metadata.name} blocks the rollback and cannot be evicted: {error}"
                 return await self._execute(seen, blocked(seen, text))
             _log.info("%s: evicted pod %s/%s", seen.approval, namespace, pod.metadata.name)
         return None
 
 
 def _asks(seen: Observed, settings: Settings) -> bool:
-    """Whether the registry has to be asked: about a new approval, and where a rollout could begin."""
+    """Whether to ask the registry: for a new approval, and when a rollout could start."""
     if refusal(case_of(seen, settings, starting=False)) is not None:
         return False
     return seen.approval.status.state is State.NEW or closed(seen, settings) is None

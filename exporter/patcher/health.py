@@ -1,7 +1,7 @@
-"""Whether the rollout of a workload has gone through, from its status alone. Pure functions, a rule for each kind.
+"""Whether the rollout of a workload is complete, judged from its status alone. Pure functions, a rule for each kind.
 
-The status is about an older specification until the controller has seen the newest one: then a rollout that has not
-begun looks complete. So nothing counts before `observedGeneration` is the generation.
+Until the controller has seen the newest spec, the status describes an older one, and a rollout that has not started
+looks complete. So the status is ignored until `observedGeneration` equals the generation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from exporter.patcher.objects import WorkloadObject
 
 
 class Verdict(StrEnum):
-    """How a rollout stands."""
+    """The progress of a rollout."""
 
     HEALTHY = "healthy"
     PROGRESSING = "progressing"
@@ -23,14 +23,14 @@ class Verdict(StrEnum):
 
 
 class Health(NamedTuple):
-    """How a rollout stands, and why, as a phrase."""
+    """The progress of a rollout, and why, as a phrase."""
 
     verdict: Verdict
     why: str
 
 
 class Counts(NamedTuple):
-    """How many pods of a workload are wanted, run the newest template, and are available."""
+    """How many pods of a workload are desired, have the newest template, and are available."""
 
     wanted: int
     updated: int
@@ -39,11 +39,11 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a kind's status says.
+    """How to read the status of a kind.
 
     Attributes:
-        counts: of its pods.
-        complete: whether all of them are as wanted, once the controller has seen the newest specification.
+        counts: the numbers of its pods.
+        complete: whether its rollout is complete, if the controller has seen the newest spec.
     """
 
     counts: Callable[[WorkloadObject], Counts]
@@ -92,16 +92,16 @@ def counts(kind: str, workload: WorkloadObject) -> Counts:
 
 
 def observed(workload: WorkloadObject) -> bool:
-    """Whether its controller has seen the newest specification."""
+    """Whether its controller has seen the newest spec."""
     return workload.status.observed_generation == workload.metadata.generation
 
 
 def health(kind: str, workload: WorkloadObject) -> Health:
-    """How the rollout of a workload stands."""
+    """The progress of a workload's rollout."""
     if kind == "CronJob":
         return Health(Verdict.HEALTHY, "a CronJob has no rollout")
     if not observed(workload):
-        return Health(Verdict.PROGRESSING, "the controller has not seen the newest specification")
+        return Health(Verdict.PROGRESSING, "the controller has not seen the newest spec yet")
     if kind == "Deployment" and (failure := _failure(workload)):
         return Health(Verdict.FAILED, failure)
     wanted, updated, available = counts(kind, workload)

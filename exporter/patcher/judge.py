@@ -1,7 +1,7 @@
-"""Which approvals are refused, and why: a table, whose first matching row counts. Pure.
+"""Which approvals are refused, and why: a table whose first matching row applies. Pure.
 
-An approval is judged when it is first seen, so that whoever approves hears at once what is wrong with it, and again
-each time that its rollout could begin. Rows that are about health count only then.
+An approval is judged when it is first seen, so that its author learns at once what is wrong with it. It is judged again
+each time its rollout could start, and only then does the workload's health count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from exporter.patcher.objects import WorkloadObject, fingerprint, places
 from exporter.patcher.settings import Settings
 from exporter.workloads import Manager, Workload, WorkloadKey
 
-EXPIRED = "The approval expired before its rollout began."
+EXPIRED = "The approval expired before its rollout started."
 
 
 class TagAnswer(NamedTuple):
@@ -29,7 +29,7 @@ class TagAnswer(NamedTuple):
     Attributes:
         reason: why it must not be used; None if it may be.
         text: the reason in words.
-        passing: whether it is worth to ask again: the registry did not answer.
+        passing: whether the reason may go away: the registry did not answer.
     """
 
     reason: Reason | None = None
@@ -39,16 +39,16 @@ class TagAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """An approval, and everything that is known of what it is about.
+    """An approval, and everything needed to judge it.
 
     Attributes:
-        approval: what is judged.
-        workload: what it names; None if there is none.
+        approval: the approval.
+        workload: the workload that it names; None if it does not exist.
         known: the same workload as the exporter sees it: its manager and its annotations.
-        tag: what the registry says of the tag; None if it was not asked.
+        tag: what the registry says about the tag; None if it was not asked.
         settings: the rules.
         now: epoch seconds.
-        starting: whether the rollout would begin now.
+        starting: whether the rollout would start now.
     """
 
     approval: Approval
@@ -74,7 +74,7 @@ class Case:
 
     @property
     def object(self) -> WorkloadObject:
-        """The workload; rows that come after those about a missing one use it."""
+        """The workload, for rows after those about a missing workload."""
         if self.workload is None:
             raise LookupError("there is no workload")
         return self.workload
@@ -86,7 +86,7 @@ class Case:
 
 
 class Refusal(NamedTuple):
-    """A row: the reason, and the text if it applies, otherwise an empty one."""
+    """A row: the reason, and a function that returns a text if it applies, otherwise an empty one."""
 
     reason: Reason
     text: Callable[[Case], str]
@@ -103,7 +103,7 @@ def refusal(case: Case) -> tuple[Reason, str] | None:
 
 
 def expires(approval: Approval, settings: Settings) -> float:
-    """When an approval ends, in epoch seconds."""
+    """When an approval expires, in epoch seconds."""
     named = approval.spec.expires
     return named.timestamp() if named is not None else _created(approval) + settings.expiry
 
@@ -127,7 +127,7 @@ def _invalid(case: Case) -> str:
     except InvalidReferenceError as error:
         return f"A container's image is not valid: {error}."
     if len({reference.repository for reference in references}) > 1:
-        return "The containers have images of several repositories; approve each by itself."
+        return "The containers have images of several repositories; create an approval for each repository."
     tags = sorted({reference.tag or "" for reference in references})
     return _if(tags != [spec.from_], f"The containers run {', '.join(tags) or 'no tag'}, not {spec.from_}.")
 
@@ -165,7 +165,7 @@ def _managed(case: Case) -> str:
 
 
 def _paused(case: Case) -> str:
-    return _if(case.object.spec.paused, "The Deployment is paused, so that a patch would not roll out.")
+    return _if(case.object.spec.paused, "The Deployment is paused, so a patch would not roll out.")
 
 
 def _on_delete(case: Case) -> str:
@@ -178,20 +178,22 @@ def _ordered(case: Case) -> str:
     return _if(
         ordered and not case.settings.evict,
         "A StatefulSet with the pod management policy OrderedReady stays stuck after a rollback until its broken pods "
-        "are removed. Set patcher.statefulset_recovery to evict to permit the patcher to evict them.",
+        "are removed. To let the patcher evict them, set patcher.statefulset_recovery: evict.",
     )
 
 
 def _nothing_runs(case: Case) -> str:
     if case.key.kind == "CronJob":
         return ""
-    # Right after its creation a DaemonSet's controller has not counted its pods yet.
-    return _if(counts(case.key.kind, case.object).wanted == 0, "No pods are wanted, so that nothing shows its health.")
+    # The controller of a new DaemonSet has not counted its pods yet.
+    text = "The workload has no desired pods, so nothing would show whether the patch works."
+    return _if(counts(case.key.kind, case.object).wanted == 0, text)
 
 
 def _nothing_updates(case: Case) -> str:
     held = case.key.kind == "StatefulSet" and case.object.partition >= case.object.spec.replicas
-    return _if(held, "The partition of the update strategy holds all pods back, so that nothing shows its health.")
+    text = "The partition of the update strategy holds back all pods, so nothing would show whether the patch works."
+    return _if(held, text)
 
 
 def _unhealthy(case: Case) -> str:
@@ -212,7 +214,7 @@ REFUSALS = (
     Refusal(
         Reason.NOT_SELECTED,
         lambda case: _if(
-            not case.settings.permits(case.key), "The patcher's configuration does not permit to patch this workload."
+            not case.settings.permits(case.key), "The patcher's configuration does not select this workload."
         ),
     ),
     Refusal(
@@ -222,7 +224,8 @@ REFUSALS = (
     Refusal(
         Reason.WORKLOAD_NOT_FOUND,
         lambda case: _if(
-            case.workload is None or case.workload.metadata.deletion_timestamp is not None, "There is no such workload."
+            case.workload is None or case.workload.metadata.deletion_timestamp is not None,
+            "The workload does not exist.",
         ),
     ),
     Refusal(

@@ -1,11 +1,11 @@
-"""One replica works at a time: a Lease, held by own means.
+"""Leader election with a Lease, so that one replica works at a time.
 
-This is economy, not safety: two replicas that both believe to hold it do nothing twice, because every change names the
-version that it is about. `kubernetes.aio` has a leader election, but it cannot create a Lease, works on for seconds
-after it has lost it, and does not release it.
+This saves requests; safety does not depend on it. If two replicas both believe that they hold the Lease, nothing
+happens twice, because every change names the version of the object that it changes. `kubernetes.aio` has a leader
+election, but it cannot create a Lease, keeps working for seconds after it has lost it, and does not release it.
 
-The rules are those of client-go: a lease that another process holds expires when it has not changed for its duration by
-our own clock, whatever times are written in it; and work stops before others may take over.
+The rules are those of client-go. A Lease of another process expires when it has not changed for its duration, measured
+with our own clock; the times in it are ignored. Work stops before others may take over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from exporter.patcher.api import Transport
 _log = logging.getLogger(__name__)
 
 DURATION_SECONDS = 15.0
-# When work stops that the lease could not be renewed for.
+# If the lease cannot be renewed for this long, work stops.
 RENEW_DEADLINE_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 CALL_SECONDS = 4.0
@@ -41,7 +41,7 @@ class _Spec(msgspec.Struct, rename="camel", omit_defaults=True):
 
 
 class _Lease(msgspec.Struct, rename="camel"):
-    # Written back as it was read: others put labels there, such as Helm's.
+    # Written back as it was read, because it has labels of others, such as Helm's.
     metadata: dict[str, Any]
     spec: _Spec
     api_version: str = "coordination.k8s.io/v1"
@@ -55,13 +55,13 @@ class Lease:
     """A Lease that this process holds, or waits for.
 
     Args:
-        transport: how requests are sent.
+        transport: sends requests.
         namespace, name: of the Lease.
-        identity: of this process, unlike that of any other.
+        identity: the unique name of this process.
         duration: the seconds after which another process may take over.
         renew_deadline: the seconds without a renewal after which work stops; fewer than `duration`.
         retry: the seconds between two renewals, or two looks at the lease of another.
-        changed: told whether this process holds the lease, after each look.
+        changed: called after each look with whether this process holds the lease.
 
     Attributes:
         held: whether this process holds it.
@@ -86,19 +86,19 @@ class Lease:
         self._identity = identity
         self._duration, self._renew_deadline, self._retry = duration, renew_deadline, retry
         self._seconds = min(CALL_SECONDS, renew_deadline / 3)
-        # The version of another's lease, and when we first saw it.
+        # The version of a lease that another process holds, and when we first saw it.
         self._seen: tuple[str, float] = "", 0.0
         self._changed = changed
         self.held = self.contacted = False
 
     async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work whenever this process holds the lease, until cancelled.
+        """Do the work while this process holds the lease, until cancelled.
 
-        The work is cancelled, and awaited, when the lease cannot be renewed in time. The lease is released at the end,
-        so that another process need not wait.
+        If the lease cannot be renewed in time, the work is cancelled and awaited. At the end the lease is released, so
+        that another process does not have to wait.
 
         Args:
-            work: never ends by itself; an exception of it ends this too.
+            work: runs until it is cancelled; if it raises an exception, so does this.
         """
         loop = asyncio.get_running_loop()
         working: asyncio.Task[None] | None = None
@@ -197,7 +197,7 @@ async def _run(work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _wait(working: asyncio.Task[None] | None, seconds: float) -> None:
-    """Wait; work that ends by itself ends the waiting too, with its exception."""
+    """Wait; if the work raises an exception meanwhile, raise it here."""
     if working is None:
         await asyncio.sleep(seconds)
         return

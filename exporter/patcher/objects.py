@@ -1,7 +1,7 @@
-"""The fields of workloads and pods that decide about a rollout, decoded from bytes.
+"""The fields of workloads and pods that the patcher needs, decoded from JSON.
 
-The exporter reads fewer fields (`cluster.decode`), of very many objects. The patcher reads one workload at a time, and
-its pod template completely.
+The exporter reads fewer fields of very many objects (`cluster.decode`). The patcher reads one workload at a time, with
+its complete pod template.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class LabelSelector(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def text(self) -> str:
-        """The selector as the parameter `labelSelector` has it."""
+        """The selector as text, for the parameter `labelSelector`."""
         labels = (f"{key}={value}" for key, value in (self.match_labels or {}).items())
         return ",".join((*labels, *map(_expression, self.match_expressions or ())))
 
 
 class WorkloadSpec(msgspec.Struct, frozen=True, rename="camel"):
-    """A workload's specification; what a kind does not have keeps its default."""
+    """A workload's spec; fields that a kind does not have keep their defaults."""
 
     replicas: int = 1
     paused: bool = False
@@ -127,7 +127,7 @@ class PodMetadata(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """How a container runs."""
+    """The status of a container."""
 
     restart_count: int = 0
 
@@ -140,7 +140,7 @@ class PodCondition(msgspec.Struct, frozen=True):
 
 
 class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
-    """How a pod runs."""
+    """The status of a pod."""
 
     phase: str = ""
     conditions: tuple[PodCondition, ...] | None = None
@@ -161,7 +161,7 @@ class Pod(msgspec.Struct, frozen=True):
 
     @property
     def crashes(self) -> int:
-        """How often its containers were restarted; a pod that has failed counts once more."""
+        """How often its containers were restarted; a failed pod counts as one more."""
         containers = (*(self.status.container_statuses or ()), *(self.status.init_container_statuses or ()))
         return sum(container.restart_count for container in containers) + (self.status.phase == "Failed")
 
@@ -171,7 +171,7 @@ class Pod(msgspec.Struct, frozen=True):
         return (self.metadata.labels or {}).get("controller-revision-hash", "")
 
     def belongs_to(self, kind: str, name: str) -> bool:
-        """Whether a workload made it; a selector may match the pods of others too."""
+        """Whether it belongs to a workload; a selector may match other pods too."""
         owner = next((owner for owner in self.metadata.owner_references or () if owner.controller), None)
         if owner is None:
             return False
@@ -182,7 +182,7 @@ class Pod(msgspec.Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where a container is: the JSON pointer (RFC 6901) to it, and its image."""
+    """The JSON pointer (RFC 6901) to a container, and its image."""
 
     path: str
     image: str
@@ -196,7 +196,7 @@ def decode_workload(message: Message) -> WorkloadObject:
     """A workload as the API server sends it.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: it cannot be decoded.
     """
     try:
         return _decode_workload(message)
@@ -208,7 +208,7 @@ def decode_pod(message: Message) -> Pod:
     """A pod as the API server sends it.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: it cannot be decoded.
     """
     try:
         return _decode_pod(message)
@@ -217,7 +217,7 @@ def decode_pod(message: Message) -> Pod:
 
 
 def places(kind: Kind, workload: WorkloadObject) -> dict[str, Place]:
-    """Where the containers of a pod template are, by name; the API server makes sure that names are unique."""
+    """The containers of a pod template by name; the API server ensures that names are unique."""
     return {
         str(container.get("name", "")): Place(f"{kind.pod_spec}/{list_}/{index}", str(container.get("image", "")))
         for list_, index, container in _containers(_template(kind, workload))
@@ -225,7 +225,7 @@ def places(kind: Kind, workload: WorkloadObject) -> dict[str, Place]:
 
 
 def fingerprint(kind: Kind, workload: WorkloadObject, containers: Collection[str]) -> str:
-    """A digest of the pod template without the images of some containers: a patch of these does not change it."""
+    """A digest of the pod template without the images of some containers, so that their patch does not change it."""
     template = _template(kind, workload)
     spec = dict(template.get("spec") or {})
     for list_ in LISTS:

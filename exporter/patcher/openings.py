@@ -1,7 +1,7 @@
-"""Upgrade windows as the patcher asks for them: what is open for a workload now, and when something opens next.
+"""Upgrade windows for the patcher: which one is open for a workload now, and when the next one opens.
 
-Hundreds of approvals may wait at a time, and each look asks for all of them. Their workloads share few windows, so the
-answers are kept: for a second, or until the next window opens.
+Hundreds of approvals may wait, and each look asks for all of them. Their workloads share a few windows, so answers are
+cached: for a second, or until the next window opens.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The patch of a workload and its rollback: the guarded JSON patch of `commands`, with two more guards.
 
-The name of every container is tested, and the workload has to be at the version that was judged. So the API server
-answers 409 if anything about the workload has changed, and 422 if a container is not what was approved.
+The name of every container is tested, and the workload must have the version that was judged. So the API server answers
+409 if anything about the workload has changed, and 422 if a container is not what was approved.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from exporter.kinds import Kind
 from exporter.patcher.approvals import Attempt, Change, Spec
 from exporter.patcher.objects import WorkloadObject, places
 
-# The name in `managedFields` under which the API server notes what we change.
+# Our name in `managedFields`, where the API server records who changed which field.
 FIELD_MANAGER = "image-patcher"
 Operations = list[dict[str, str]]
 
 
 class Images(Enum):
-    """What the approved containers of a workload have."""
+    """Which images the approved containers of a workload have."""
 
     BEFORE = auto()
     AFTER = auto()
@@ -29,10 +29,10 @@ class Images(Enum):
 
 
 def changes(spec: Spec) -> tuple[Change, ...]:
-    """What an approval changes. A digest belongs to the old tag and is dropped.
+    """The changes that an approval asks for. A digest belongs to the old tag and is dropped.
 
     Raises:
-        InvalidReferenceError: a container's image is not a reference.
+        InvalidReferenceError: a container's image is not a valid reference.
     """
     return tuple(Change(ref.name, ref.image, f"{parse(ref.image).name}:{spec.to}") for ref in spec.containers)
 
@@ -43,7 +43,7 @@ def reversed_(these: Iterable[Change]) -> tuple[Change, ...]:
 
 
 def images(kind: Kind, workload: WorkloadObject, these: Sequence[Change]) -> Images:
-    """Whether a workload's containers have the images from before, or from after."""
+    """Whether a workload's containers have the images of before or after the patch."""
     found = places(kind, workload)
     now = [found[change.container].image if change.container in found else None for change in these]
     if now == [change.before for change in these]:
@@ -57,8 +57,8 @@ def operations(kind: Kind, workload: WorkloadObject, these: Iterable[Change], *,
     Args:
         kind: of the workload.
         workload: has the containers that change.
-        these: what changes.
-        attempt: names the version that the workload has to be at.
+        these: the changes.
+        attempt: the version that the workload must have.
     """
     found = places(kind, workload)
     patch: Operations = [

@@ -1,6 +1,6 @@
 """`patcher --dry-run`: what the patcher would do with each approval, and when. Nothing is changed.
 
-Where a rollout would begin now, the API server is asked to check the patch without carrying it out.
+If a rollout would start now, its patch is sent to the API server as a dry run.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from exporter.patcher.steps import Observed, Write, kind_of
 
 
 async def preview(parts: Parts) -> AsyncIterator[str]:
-    """A line for each approval that has not ended, in the order in which they are carried out.
+    """A line for each approval that has not ended, in the order of their execution.
 
     Raises:
         ApiError: approvals cannot be listed.
-        UnreachableError: likewise.
+        UnreachableError: the API server does not answer.
     """
     approvals = await parts.api.approvals()
     board = Board(approvals, stop_on_failure=parts.settings.stop_on_failure)
@@ -41,7 +41,7 @@ async def _said(parts: Parts, engine: Engine, approval: Approval, board: Board) 
     if approval.status.state.active:
         return f"{approval.status.state.value}: {approval.status.message}"
     try:
-        # Judged as a new one, so that everything is looked at; then as one that waits, so that it could begin.
+        # Judged first as a new approval, so that everything is checked, and then as a waiting one that could start.
         seen = await engine.observe(replace_status(approval, Status()), board)
     except ApiError as error:
         return f"unknown: {error}"
@@ -63,8 +63,8 @@ async def _checked(parts: Parts, seen: Observed, status: Status) -> str:
     try:
         await parts.api.patch(kind, approval.metadata.namespace, approval.spec.workload.name, patch, dry_run=True)
     except ApiError as error:
-        return f"would begin now in window {status.window}, but the API server refuses the patch: {error}"
-    return f"would begin now in window {status.window}; the API server accepts the patch"
+        return f"would start now in window {status.window}, but the API server refuses the patch: {error}"
+    return f"would start now in window {status.window}; the API server accepts the patch"
 
 
 def replace_status(approval: Approval, status: Status) -> Approval:

@@ -1,4 +1,4 @@
-"""What an operator decides about the patcher, and what its parts are told about the moment."""
+"""The patcher's settings, and its view of upgrade windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from exporter.versions import Strategy
 from exporter.workloads import WorkloadKey
 
-# Whatever is wrong there ends the cluster, so nobody patches it by a pattern that happens to match.
+# A failure there can take the cluster down, so a pattern that happens to match it is not enough.
 SYSTEM_NAMESPACE = "kube-system"
 
 
@@ -17,10 +17,10 @@ class Windows(Protocol):
     """When a workload may be patched."""
 
     def opening(self, key: WorkloadKey, now: float, /) -> Opening | None:
-        """The window that is open for a workload; None if there is none, or a freeze forbids it."""
+        """The window that is open for a workload; None if there is none, or during a freeze."""
 
     def next_opening(self, key: WorkloadKey, now: float, /) -> float | None:
-        """When a window opens for a workload next, in epoch seconds; None if that is not known."""
+        """When the next window opens for a workload, in epoch seconds; None if that is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The rules that hold for every approval.
+    """The rules that apply to every approval.
 
     Attributes:
-        patching: whether new rollouts may begin.
-        strategy: of workloads whose annotations name none.
+        patching: whether new rollouts may start.
+        strategy: for workloads whose annotations do not set one.
         soak: the seconds that a workload has to stay healthy after its rollout.
-        deadline: the seconds without progress after which a rollout has failed, and a rollback is stuck. A Deployment
-            has a deadline of its own.
-        grace: the seconds that a controller has to report a failure itself, after which we no longer wait for that.
-        reserve: the seconds of a window that have to be left when a rollout begins; None computes them.
-        stop_on_failure: whether nothing more begins after a failure until somebody acknowledges it.
+        deadline: the seconds without progress after which a rollout has failed, or a rollback is stuck. A Deployment
+            has its own deadline.
+        grace: the seconds after the deadline in which the controller can still report the failure itself.
+        reserve: the seconds that a window must have left when a rollout starts; None computes them.
+        stop_on_failure: whether a failure stops the queue until somebody acknowledges it.
         evict: whether broken pods of a StatefulSet with `OrderedReady` are evicted after a rollback.
-        expiry: the seconds after which an approval ends that names no time.
-        selects: whether a workload may be patched at all.
-        named_namespaces: the namespaces that the configuration names exactly.
+        expiry: the seconds after which an approval without `expires` expires.
+        selects: whether the configuration selects a workload.
+        named_namespaces: the namespaces that the configuration names exactly, without a pattern.
         own_release: the Helm release of the patcher itself, as NAMESPACE/NAME, or empty.
-        verified: whether the API server makes sure that `approvedBy` is who created the approval.
+        verified: whether the API server ensures that `approvedBy` created the approval.
     """
 
     patching: bool = True

@@ -25,17 +25,17 @@ from exporter.patcher.steps import (
     workload_of,
 )
 
-# How long after an attempt was written down its patch may be sent. Later, the attempt is written down again first.
+# How long after an attempt was recorded its patch may be sent. After that, the attempt is recorded again first.
 SEND_SECONDS = 30.0
-# How long after an attempt was written down its patch may still arrive, although nobody got an answer. The API server
-# ends every request after 60 s by default (`--request-timeout`). The rest is for clocks that differ.
+# How long after an attempt was recorded its patch may still arrive without an answer. The API server ends every request
+# after 60 s by default (`--request-timeout`). The rest allows for clocks that differ.
 IN_FLIGHT_SECONDS = 120.0
 
 
 def held(seen: Observed, settings: Settings) -> Step | None:
-    """The next step of an approval that waits, as far as it does not depend on its workload; None if it does.
+    """The next step of a waiting approval if it does not depend on the workload; None if it does.
 
-    Outside of windows nothing is read: there may be hundreds of approvals.
+    Outside windows no workloads are read: there may be hundreds of approvals.
     """
     if seen.now >= expires(seen.approval, settings):
         return finish(seen, State.REFUSED, Reason.EXPIRED, EXPIRED)
@@ -44,10 +44,10 @@ def held(seen: Observed, settings: Settings) -> Step | None:
 
 
 def waiting(seen: Observed, settings: Settings) -> Step:
-    """The next step of an approval whose rollout has not begun.
+    """The next step of an approval whose rollout has not started.
 
     Args:
-        seen: with what the registry says, at least once and whenever the rollout could begin.
+        seen: includes the registry's answer the first time, and whenever the rollout could start.
         settings: the rules.
     """
     gate = closed(seen, settings)
@@ -66,14 +66,15 @@ def applying(seen: Observed, settings: Settings) -> Step:
     """The next step of an approval whose patch is about to be sent, or was sent."""
     status, kind, workload, attempt = seen.approval.status, kind_of(seen), seen.workload, seen.approval.status.attempt
     if workload is None or workload.metadata.uid != seen.approval.spec.workload.uid or attempt is None:
-        # Whether it was patched before it went does not matter any more.
+        # It no longer matters whether it was patched before it was deleted.
         return finish(seen, State.FAILED, Reason.WORKLOAD_GONE, "The workload was deleted while it was being patched.")
     if images(kind, workload, status.changes) is Images.AFTER:
         return _patched(seen, kind, workload)
     moved = workload.metadata.resource_version != attempt.resource_version
     if moved and workload.metadata.generation > attempt.generation + 1:
-        # One change may be anything but our patch, as that would show. Of two, one may have undone it.
-        text = "The workload was changed several times at the moment of the patch, which may have been undone."
+        # A single change cannot be our patch, because the images would be the new ones. With two changes, the second
+        # may have undone our patch.
+        text = "The workload was changed several times while it was being patched, and the patch may have been undone."
         return finish(seen, State.REFUSED, Reason.CHANGED_MEANWHILE, text)
     case = case_of(seen, settings, starting=True)
     refused, gate = refusal(case), closed(seen, settings)
@@ -91,9 +92,9 @@ def applying(seen: Observed, settings: Settings) -> Step:
 
 
 def rejected(seen: Observed, reason: Reason, message: str) -> Step:
-    """The next step after the API server refused a patch for good.
+    """The next step after the API server rejected a patch, and would reject it again.
 
-    A rollback is tried again and again: nothing else restores the old image.
+    A rollback is retried without end: nothing else restores the old image.
     """
     if seen.approval.status.state is State.APPLYING:
         return finish(seen, State.REFUSED, reason, message)
@@ -102,36 +103,44 @@ def rejected(seen: Observed, reason: Reason, message: str) -> Step:
 
 
 def forbidden(seen: Observed, message: str) -> Step:
-    """The next step where the patcher is not permitted to read the workload."""
-    return _wait(seen, Reason.FORBIDDEN, message) if not seen.approval.status.state.active else Look()
+    """The next step if the patcher is not permitted to read the workload or its namespace.
+
+    A rollout that has started goes on when the right is back. Until then the status says what is missing.
+    """
+    if not seen.approval.status.state.active:
+        return _wait(seen, Reason.FORBIDDEN, message)
+    status = replace(
+        seen.approval.status, message=f"{message} The rollout is not watched until it has this permission."
+    )
+    return Look() if status == seen.approval.status else Write(status)
 
 
 def closed(seen: Observed, settings: Settings) -> tuple[Reason, str] | None:
-    """Which gate keeps a rollout from beginning; None if all are open."""
+    """What keeps a rollout from starting; None if nothing does."""
     gates = seen.gates
     if not settings.patching:
-        return Reason.PATCHING_DISABLED, "The configuration of the patcher says patching: false."
+        return Reason.PATCHING_DISABLED, "The configuration of the patcher has patching: false."
     if gates.namespace_stopped:
         return Reason.NAMESPACE_STOPPED, "An annotation of the namespace stops patching."
     if gates.stopped_by:
-        text = f"{gates.stopped_by} failed, and nothing more begins until somebody acknowledges or deletes it."
+        text = f"{gates.stopped_by} failed; no rollout starts until somebody acknowledges or deletes it."
         return Reason.QUEUE_STOPPED, text
     if gates.opening is None:
         then = f" The next one opens at {_shown(gates.next_opening)}." if gates.next_opening is not None else ""
         return Reason.OUTSIDE_WINDOW, f"No upgrade window is open for this workload.{then}"
     if gates.busy:
-        # Without its name: the text of two hundred approvals would change with every rollout.
+        # It is not named: otherwise the text of two hundred approvals would change with every rollout.
         return Reason.BUSY, "Another workload is being patched; one is patched at a time."
     needed = reserve(seen.approval.spec.workload.kind, seen.workload, settings)
     if gates.opening.seconds_left < needed:
-        # Without the seconds that are left: the text would change with every look.
-        text = f"Too little is left of window {gates.opening.window}: this rollout needs {needed:.0f} s."
+        # The seconds that are left are not in it: otherwise the text would change with every look.
+        text = f"Too little time is left in window {gates.opening.window}: this rollout needs {needed:.0f} s."
         return Reason.WINDOW_TOO_SHORT, text
     return None
 
 
 def reserve(kind: str, workload: WorkloadObject | None, settings: Settings) -> float:
-    """The seconds of a window that have to be left when a rollout begins: enough for it to fail and to be undone."""
+    """The seconds that a window must have left when a rollout starts: enough for it to fail and be rolled back."""
     if settings.reserve is not None:
         return settings.reserve
     if kind == "CronJob" or workload is None:
@@ -157,7 +166,7 @@ def _wait(seen: Observed, reason: Reason, message: str) -> Step:
 
 
 def _mark(seen: Observed, case: Case) -> Step:
-    """Say that the patch is about to be sent, and to which version of the workload."""
+    """Record that the patch is about to be sent, and for which version of the workload."""
     opening = seen.gates.opening
     return Write(
         replace(
@@ -174,7 +183,7 @@ def _mark(seen: Observed, case: Case) -> Step:
 
 
 def _patched(seen: Observed, kind: Kind, workload: WorkloadObject) -> Step:
-    """The workload has the new images: its rollout begins."""
+    """The workload has the new images: its rollout starts."""
     status = replace(seen.approval.status, patched=moment(seen.now), progressed=moment(seen.now), attempt=None)
     if kind.name == "CronJob":
         text = "The next Job runs the new image; a CronJob has no rollout to watch."
@@ -185,7 +194,7 @@ def _patched(seen: Observed, kind: Kind, workload: WorkloadObject) -> Step:
             status,
             state=State.ROLLING_OUT,
             reason=Reason.PROGRESSING.value,
-            message=f"The workload is patched; {wanted} pods roll out.",
+            message=f"The workload is patched; {wanted} pods are rolling out.",
         )
     )
 

@@ -1,4 +1,4 @@
-"""What is known about one approval at a moment, and the steps that may follow. Values, and what every step shares."""
+"""What is known about an approval at one moment, the steps that may follow, and what all steps share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NO_DEADLINE = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """What may keep a rollout from beginning, apart from the approval and its workload.
+    """What may keep a rollout from starting, apart from the approval and its workload.
 
     Attributes:
         opening: the window that is open for the workload.
-        next_opening: when one opens next, in epoch seconds, if that is known.
+        next_opening: when the next one opens, in epoch seconds, if known.
         namespace_stopped: whether the namespace has the annotation that stops patching.
-        busy: another approval whose rollout has begun, as text.
-        stopped_by: an approval that failed and that nobody has acknowledged, as text.
+        busy: another approval whose rollout has started, as text.
+        stopped_by: a failed approval that nobody has acknowledged, as text.
     """
 
     opening: Opening | None = None
@@ -45,11 +45,11 @@ class Observed:
 
     Attributes:
         approval: with its status.
-        workload: what it names; None if there is none.
+        workload: the workload that it names; None if it does not exist.
         known: the same workload as the exporter sees it.
-        pods: of the workload; only where the state needs them.
-        tag: what the registry says of the tag; None if it was not asked.
-        gates: what may keep its rollout from beginning.
+        pods: of the workload; read only in states that need them.
+        tag: what the registry says about the tag; None if it was not asked.
+        gates: what may keep its rollout from starting.
         now: epoch seconds.
     """
 
@@ -62,7 +62,7 @@ class Observed:
     now: float
 
     def since(self, time: datetime | None) -> float:
-        """The seconds since a time of the status; 0 for one in the future, as after a clock was set back."""
+        """The seconds since a time in the status; 0 for a future time, as after a clock was set back."""
         return max(0.0, self.now - time.timestamp()) if time is not None else 0.0
 
 
@@ -89,14 +89,14 @@ class Evict:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """There is nothing to do now; look again later."""
+    """Do nothing now; look again later."""
 
 
 Step = Write | Patch | Evict | Look
 
 
 def case_of(seen: Observed, settings: Settings, *, starting: bool) -> Case:
-    """What there is to judge."""
+    """What `judge` needs."""
     return Case(
         approval=seen.approval,
         workload=seen.workload,
@@ -112,19 +112,19 @@ def kind_of(seen: Observed) -> Kind:
     """The kind of the workload of an approval that was not refused."""
     kind = case_of(seen, Settings(), starting=False).kind
     if kind is None:
-        raise LookupError(f"{seen.approval} is about a kind that is not patched, and was not refused")
+        raise LookupError(f"{seen.approval} names a kind that cannot be patched, and was not refused")
     return kind
 
 
 def workload_of(seen: Observed) -> WorkloadObject:
     """The workload of an approval that was neither refused nor ended."""
     if seen.workload is None:
-        raise LookupError(f"{seen.approval} names no workload, and was not ended")
+        raise LookupError(f"{seen.approval} names a workload that does not exist, and was not ended")
     return seen.workload
 
 
 def attempt_at(seen: Observed, workload: WorkloadObject) -> Attempt:
-    """The version of a workload that was judged, and that the next patch may change."""
+    """The version of a workload that was judged: the next patch may change only this one."""
     return Attempt(workload.metadata.resource_version, workload.metadata.generation, moment(seen.now))
 
 

@@ -1,7 +1,7 @@
-"""Whether an approved tag may take the place of the running one: by the exporter's rules, and the registry's list.
+"""Whether an approved tag may replace the running one: by the exporter's rules, and the registry's list of tags.
 
-The registry is asked again each time that a rollout could begin, because a tag may have been withdrawn since the
-approval. Its answer is kept for a minute, so that two hundred approvals of one image are one request.
+The registry is asked again each time a rollout could start, because a tag may have been deleted since the approval.
+Its answer is cached for a minute, so that two hundred approvals of one image cause one request.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from exporter.patcher.approvals import Approval, Reason
 from exporter.patcher.judge import TagAnswer
 from exporter.reasons import Reason as Unknown
 from exporter.registry import RegistryError, TagList
-from exporter.versions import Strategy, final_of, highest, offers, place, unjudgeable
+from exporter.versions import Span, Strategy, final_of, highest, offers, place, unjudgeable
 from exporter.workloads import Workload
 
 KEPT_SECONDS = 60.0
-# Of an answer: a rollout that is being watched waits meanwhile.
+# The time limit of a lookup: a rollout that is being watched has to wait for it.
 ANSWER_SECONDS = 10.0
-# Lists of tags in memory at a time.
+# How many lists of tags are cached.
 _MOST_KEPT = 8
 _SILENT = RegistryError("no answer a moment ago", reason=Unknown.UNREACHABLE)
 
 
 class Registry(Protocol):
-    """What is asked: `registry.RegistryClient`."""
+    """The registry client: `registry.RegistryClient`."""
 
     def lookup_repository(self, repository: Repository, instead: Repository | None = None, /) -> Repository:
         """The repository whose tags are looked up."""
@@ -45,9 +45,9 @@ class Tags:
     """Answers about approved tags.
 
     Args:
-        registry: what is asked.
-        strategy: of workloads whose annotations name none.
-        monotonic: seconds of a clock that nobody sets.
+        registry: where tags are looked up.
+        strategy: for workloads whose annotations do not set one.
+        monotonic: seconds of a monotonic clock.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Tags:
         """Whether the tag of an approval may be used.
 
         Args:
-            approval: with references that can be parsed, and one repository.
-            workload: what it names, with its annotations.
+            approval: its references can be parsed and have one repository.
+            workload: the workload that it names, with its annotations.
         """
         spec = approval.spec
         annotations = Annotations(workload.annotations, [container.name for container in workload.containers])
@@ -81,7 +81,8 @@ class Tags:
                     )
             except RegistryError as error:
                 if error.reason.permanent:
-                    return TagAnswer(Reason.REGISTRY_NOT_ALLOWED, f"The registry must not be asked: {error}.")
+                    text = f"The configuration does not allow this registry: {error}."
+                    return TagAnswer(Reason.REGISTRY_NOT_ALLOWED, text)
                 return _unanswered(f"{error.reason.value}: {error}")
             except TimeoutError:
                 return _unanswered(f"not within {ANSWER_SECONDS:.0f} s")
@@ -115,7 +116,7 @@ class Tags:
         if repository not in self._known:
             while len(self._known) >= _MOST_KEPT:
                 del self._known[next(iter(self._known))]
-            # A registry that does not answer now is not asked again for every approval either.
+            # A failure is cached too, so that a registry that is down is not asked for every approval.
             self._known[repository] = now, _SILENT
             self._known[repository] = now, await self._list(repository)
         answer = self._known[repository][1]
@@ -143,14 +144,14 @@ def refused_tag(
     accept: Callable[[str], bool] | None = None,
     final_is_younger: bool = False,
 ) -> TagAnswer | None:
-    """Why a tag may not take the place of a running one; None if it may.
+    """Why a tag may not replace a running one; None if it may.
 
     Args:
-        running: the tag that runs; it can be judged.
-        to: the tag that is to run.
+        running: the running tag; it is a version.
+        to: the tag that was approved.
         names: every tag of the repository.
         strategy: how far the version may rise.
-        accept: which tags the annotations permit; None is all.
+        accept: which tags the annotations allow; None allows all.
         final_is_younger: as in `versions.offers`.
     """
     at = place(to)
@@ -163,17 +164,20 @@ def refused_tag(
                 if accept is None or accept(to):
                     return None
                 return TagAnswer(Reason.NOT_A_PATCH, f"The annotations of the workload exclude {to}.")
-            # As in the exporter's verdicts: a build is offered another build only where no final is offered.
-            if (better := _first(span.line, span.low, span.high, names, accept)) is not None:
+            # As in the exporter's verdicts: a build is offered another build only if no final is offered.
+            if (better := _newest(span, names, accept)) is not None:
                 return TagAnswer(Reason.NOT_A_PATCH, f"{running} is offered {better}, not {to}.")
-    return TagAnswer(Reason.NOT_A_PATCH, f"{to} is not a patch of {running} by the strategy {strategy.value}.")
+    return TagAnswer(Reason.NOT_A_PATCH, f"{to} is not a patch of {running} under the strategy {strategy.value}.")
 
 
-def _first(
-    line: str, low: bytes, high: bytes, names: Collection[str], accept: Callable[[str], bool] | None
-) -> str | None:
-    for name in names:
-        at = place(name)
-        if at is not None and at.line == line and low <= at.rank < high and (accept is None or accept(name)):
-            return name
-    return None
+def _newest(span: Span, names: Collection[str], accept: Callable[[str], bool] | None) -> str | None:
+    """The newest tag of a span that the annotations allow."""
+    offered = [
+        name
+        for name in names
+        if (at := place(name)) is not None
+        and at.line == span.line
+        and span.low <= at.rank < span.high
+        and (accept is None or accept(name))
+    ]
+    return highest(offered) if offered else None

@@ -1,4 +1,4 @@
-"""The patcher's own metrics. Those of the exporter are not on its page: they would look like a second exporter."""
+"""The patcher's own metrics. Its page has none of the exporter's: they would look like a second exporter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESULTS = {
 
 
 class PatcherTelemetry(Telemetry):
-    """The patcher's own metrics in `registry`; what the registry client counts is kept apart, on no page.
+    """The patcher's own metrics in `registry`. Those of the registry client are not exposed.
 
     Attributes:
         working: whether the approvals have been read once.
@@ -41,7 +41,7 @@ class PatcherTelemetry(Telemetry):
         self.working = False
         self._approvals: tuple[tuple[str, ...], ...] = ()
         self.registry.register(self)
-        # These have the same names on both pages: they say the same of the same configuration.
+        # The exporter exposes these too, under the same names: both read the same configuration.
         reloads = self.config_last_reload_successful, self.config_last_reload_success, self.config_reloads
         for shared in (self.window_open, self.window_next, *reloads):
             self.registry.register(shared)
@@ -85,12 +85,12 @@ class PatcherTelemetry(Telemetry):
         """Publish the state of every approval, as read now."""
         self.working = True
         self.looked.set(now)
-        # Whoever acknowledged a failure need not hear of it again.
+        # A failure that was acknowledged should not be alerted about again.
         shown = (one for one in approvals if not (one.status.state.failed and one.acknowledged))
         self._approvals = tuple(sorted({_values(approval) for approval in shown}))
 
     def count(self, state: State, seconds: float | None) -> None:
-        """Count an approval that has ended.
+        """Count an approval that ended.
 
         Args:
             state: a final one.
@@ -101,7 +101,7 @@ class PatcherTelemetry(Telemetry):
             self.duration.labels(RESULTS[state]).observe(seconds)
 
     def describe(self) -> Iterator[Metric]:
-        """The family that `collect` gives."""
+        """The family that `collect` yields."""
         yield self._family()
 
     def collect(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""The steps of an approval from its patch on: the rollout, the soak, and the rollback. Pure."""
+"""The steps of an approval after its patch: the rollout, the soak, and the rollback. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from exporter.patcher.steps import (
 
 
 def ended(seen: Observed) -> Step | None:
-    """Whether somebody else has ended a rollout: by deleting the workload, or by changing the images again."""
+    """The last step if somebody else ended the rollout: deleted the workload, or changed its images."""
     workload, status = seen.workload, seen.approval.status
     if workload is None or workload.metadata.uid != seen.approval.spec.workload.uid:
         return finish(seen, State.FAILED, Reason.WORKLOAD_GONE, "The workload was deleted during its rollout.")
@@ -41,7 +41,7 @@ def ended(seen: Observed) -> Step | None:
 
 
 def rolling_out(seen: Observed, settings: Settings) -> Step:
-    """The next step while pods of the new template come up."""
+    """The next step while pods of the new template start."""
     status, kind, workload = seen.approval.status, kind_of(seen).name, workload_of(seen)
     wanted, updated, _ = counts(kind, workload)
     found = health(kind, workload)
@@ -74,7 +74,7 @@ def rolling_out(seen: Observed, settings: Settings) -> Step:
 def soaking(seen: Observed, settings: Settings) -> Step:
     """The next step while the workload has to stay healthy.
 
-    Conditions do not change when pods crash after they were ready, so the numbers of pods and restarts count.
+    Conditions do not change when pods crash after they were ready, so this looks at the numbers of pods and restarts.
     """
     status, kind, workload = seen.approval.status, kind_of(seen).name, workload_of(seen)
     wanted, _, available = counts(kind, workload)
@@ -82,15 +82,15 @@ def soaking(seen: Observed, settings: Settings) -> Step:
     if observed(workload):
         if wanted == 0:
             return _roll_back(seen, Reason.NOTHING_RUNS, "The workload was scaled to zero during the soak")
-        # Pods that somebody adds meanwhile need time to become available.
+        # Pods that somebody adds during the soak need time to become available.
         if available < (needed := min(wanted, status.replicas)):
             return _roll_back(seen, Reason.UNAVAILABLE, f"{available} of {needed} pods are available during the soak")
         if found.verdict is Verdict.FAILED:
             return _roll_back(seen, Reason.ROLLOUT_FAILED, found.why)
     if crashes > status.restarts:
-        return _roll_back(seen, Reason.RESTARTED, f"Containers restarted {crashes - status.restarts} times in the soak")
+        return _roll_back(seen, Reason.RESTARTED, f"{crashes - status.restarts} restarts of containers in the soak")
     if crashes < status.restarts:
-        # Pods are gone, and their restarts with them.
+        # Pods were deleted, and their restarts are no longer counted.
         return Write(replace(status, restarts=crashes))
     soaked = seen.since(status.healthy)
     if soaked >= settings.soak and found.verdict is Verdict.HEALTHY:
@@ -111,30 +111,30 @@ def rolling_back(seen: Observed, settings: Settings) -> Step:
     wanted, _, available = counts(kind.name, workload)
     if status.restored is None:
         restored = replace(status, restored=moment(seen.now), progressed=moment(seen.now), progress=0, attempt=None)
-        text = f"The old image is back; its pods have to become healthy. {failure.message}"
+        text = f"The old image is restored; its pods have to become healthy. {failure.message}"
         return Write(replace(restored, reason=Reason.RESTORED.value, message=text))
     found = health(kind.name, workload)
-    # Conditions may still be about the rollout that failed.
+    # Conditions may still describe the rollout that failed.
     if found.verdict is Verdict.HEALTHY or (wanted == 0 and observed(workload)):
-        text = f"The old image is back and healthy. {failure.message}"
+        text = f"The old image is restored, and the workload is healthy. {failure.message}"
         return finish(seen, State.ROLLED_BACK, Reason(failure.reason), text)
     if available > status.progress:
         return Write(replace(status, progress=available, progressed=moment(seen.now)))
     if seen.since(status.progressed) > deadline(kind.name, workload, settings) + settings.grace:
-        text = f"The old image is back, but the workload does not become healthy: {found.why}. {failure.message}"
+        text = f"The old image is restored, but the workload does not become healthy: {found.why}. {failure.message}"
         return finish(seen, State.FAILED, Reason.ROLLBACK_STUCK, text)
     broken = _broken(seen)
     return Evict(broken) if broken and settings.evict else Look()
 
 
 def blocked(seen: Observed, message: str) -> Step:
-    """The next step after the API server refused an eviction: people have to read why."""
+    """The next step after the API server refused an eviction: the status says why."""
     status = replace(seen.approval.status, reason=Reason.EVICTION_BLOCKED.value, message=message)
     return Look() if status == seen.approval.status else Write(status)
 
 
 def _roll_back(seen: Observed, reason: Reason, why: str) -> Step:
-    """Say that the rollback is about to be sent, and to which version of the workload."""
+    """Record that the rollback is about to be sent, and for which version of the workload."""
     return Write(
         replace(
             seen.approval.status,
@@ -148,7 +148,7 @@ def _roll_back(seen: Observed, reason: Reason, why: str) -> Step:
 
 
 def _broken(seen: Observed) -> tuple[Pod, ...]:
-    """Pods that keep a StatefulSet with `OrderedReady` from going back: not ready, and of the failed revision."""
+    """Pods that block the rollback of a StatefulSet with `OrderedReady`: not ready, and of the failed revision."""
     workload, revision = workload_of(seen), seen.approval.status.revision
     if seen.approval.spec.workload.kind != "StatefulSet" or not observed(workload) or not revision:
         return ()

@@ -232,18 +232,19 @@ class Kube:
     def kubeconfig(self, token: str = ADMIN) -> Path:
         path = self.folder / f"{token}.json"
         cluster = {"server": self.url, "certificate-authority": str(self.certificates / "apiserver.crt")}
-        path.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "test", "cluster": cluster}],
-                    "users": [{"name": "test", "user": {"token": token}}],
-                    "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-                    "current-context": "test",
-                }
-            )
+        text = json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "test", "cluster": cluster}],
+                "users": [{"name": "test", "user": {"token": token}}],
+                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+                "current-context": "test",
+            }
         )
+        # Another process may read it now.
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
         return path
 
     def etcd(self, path: str, body: dict[str, Any]) -> dict[str, Any]:

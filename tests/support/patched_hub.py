@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from exporter.patcher.approvals import GROUP, VERSION
 from exporter.patcher.settings import Settings, Windows
 from tests.support.approvals import BEFORE, approval
 from tests.support.definitions import wait_for
-from tests.support.kube import METADATA_PATHS, Kube
+from tests.support.kube import ADMIN, METADATA_PATHS, Kube
 from tests.support.patching import Always, Faults, FaultyTransport, KnownTags, Patcher
 from tests.support.workloads import body
 
@@ -116,16 +116,25 @@ class Hub:
         return self.status(name)
 
     @contextlib.asynccontextmanager
-    async def patching(self, *, replicas: int = 1, faults: Faults | None = None) -> AsyncIterator[Patcher]:
-        """Run patchers that work on this namespace while the context lasts."""
-        async with open_connection(kubeconfig=self.kube.kubeconfig()) as connection:
+    async def patching(
+        self, *, replicas: int = 1, faults: Faults | None = None, token: str = ADMIN, namespaces: Sequence[str] = ()
+    ) -> AsyncIterator[Patcher]:
+        """Run patchers while the context lasts.
+
+        Args:
+            replicas: how many.
+            faults: of the requests.
+            token: of the user whose rights they have.
+            namespaces: where they work; none: in this one.
+        """
+        async with open_connection(kubeconfig=self.kube.kubeconfig(token)) as connection:
             patcher = Patcher(
                 FaultyTransport(connection, faults or Faults()),
                 time.time,
                 windows=self.windows,
                 settings=self.settings,
                 registry=self.registry,
-                namespaces=(self.namespace,),
+                namespaces=tuple(namespaces) or (self.namespace,),
                 lines=self.lines,
             )
             tasks = [

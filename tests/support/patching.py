@@ -117,6 +117,7 @@ class Patcher:
 
     Attributes:
         lines: the audit lines of all processes, as documents.
+        engines: one for each process.
     """
 
     transport: Transport
@@ -126,6 +127,7 @@ class Patcher:
     registry: KnownTags = field(default_factory=lambda: KnownTags("v1.0.0", "v1.0.1", "v1.0.2"))
     namespaces: tuple[str, ...] = ()
     lines: list[dict[str, Any]] = field(default_factory=list)
+    engines: list[Engine] = field(default_factory=list)
 
     def parts(self, transport: Transport | None = None, *, identity: str = "one") -> Parts:
         return Parts(
@@ -140,4 +142,6 @@ class Patcher:
         )
 
     def engine(self, transport: Transport | None = None, *, identity: str = "one", poll: float = 5.0) -> Engine:
-        return Engine(self.parts(transport, identity=identity), poll=poll)
+        engine = Engine(self.parts(transport, identity=identity), poll=poll)
+        self.engines.append(engine)
+        return engine

@@ -48,6 +48,11 @@ spec:
           readOnly: true
         - name: state
           mountPath: /var/lib/mojaloop-image-patch-exporter
+        {{- if .Values.api.existingSecret }}
+        - name: api-token
+          mountPath: /etc/api-token
+          readOnly: true
+        {{- end }}
         {{- with include "image-patch.mounts" . | trim }}
         {{- nindent 8 . }}
         {{- end }}
@@ -63,6 +68,13 @@ spec:
     - name: state
       emptyDir:
         sizeLimit: {{ .Values.persistence.size }}
+    {{- end }}
+    {{- if .Values.api.existingSecret }}
+    - name: api-token
+      secret:
+        secretName: {{ .Values.api.existingSecret }}
+        items:
+          - {key: {{ .Values.api.secretKey | quote }}, path: token}
     {{- end }}
     {{- with include "image-patch.volumes" . | trim }}
     {{- nindent 4 . }}
@@ -109,11 +121,6 @@ readinessProbe:
   mountPath: /etc/registries/{{ . }}
   readOnly: true
 {{- end }}
-{{- if .Values.api.existingSecret }}
-- name: api-token
-  mountPath: /etc/api-token
-  readOnly: true
-{{- end }}
 {{- if or .Values.caBundle.configMap .Values.caBundle.secret }}
 - name: ca-bundle
   mountPath: /etc/ca-bundle
@@ -131,15 +138,6 @@ readinessProbe:
     secretName: {{ . }}
     items:
       - {key: .dockerconfigjson, path: config.json}
-{{- end }}
-{{- with .Values.api }}
-{{- if .existingSecret }}
-- name: api-token
-  secret:
-    secretName: {{ .existingSecret }}
-    items:
-      - {key: {{ .secretKey | quote }}, path: token}
-{{- end }}
 {{- end }}
 {{- with .Values.caBundle }}
 {{- if .configMap }}

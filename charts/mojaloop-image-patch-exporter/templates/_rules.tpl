@@ -1,8 +1,17 @@
+{{/* The annotation `approve_command` while the patcher is enabled: the value in docs/alerts.md. */}}
+{{- define "image-patch.approveCommand" -}}
+{{ `'{{ if .Labels.patch_command }}mojaloop-image-patch-exporter approve {{ .Labels.namespace }}/{{ .Labels.workload_kind }}/{{ .Labels.workload }} --tag {{ reReplaceAll "^.* behind |,.*" "" .Labels.behind }}{{ end }}'` }}
+{{- end }}
+
 {{/* The shipped rules as JSON, with the values of `prometheusRule` at the places marked "# value: NAME", and without disabled
      alerts. */}}
 {{- define "image-patch.rules" -}}
 {{- $text := include "image-patch.file" (list . "alerts/mojaloop-image-patch.rules.yml") -}}
-{{- range $name, $value := .Values.prometheusRule.values -}}
+{{- $values := .Values.prometheusRule.values -}}
+{{- if not $values.approve_command -}}
+  {{- $values = set (deepCopy $values) "approve_command" (.Values.patcher.enabled | ternary (include "image-patch.approveCommand" .) `""`) -}}
+{{- end -}}
+{{- range $name, $value := $values -}}
   {{- if not (regexMatch (printf "(?m)# value: %s$" $name) $text) -}}
   {{- include "image-patch.refuse" (printf "prometheusRule.values.%s: the rules have no such place" $name) -}}
   {{- end -}}
