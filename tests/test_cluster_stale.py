@@ -142,5 +142,5 @@ async def test_after_the_api_server_has_another_ca_the_new_certificate_is_read(
         shutil.copy(cluster.certificates / "apiserver.crt", trusted)
         await found.until_images(place, {"Deployment/thing": image, "Deployment/new": image}, 60)
         await found.until(lambda: found.inventory.synced() == {place: True}, 30)
-    warnings = [record for record in caplog.records if "TLS with the API server fails" in record.getMessage()]
+    warnings = [record for record in caplog.records if "TLS with the API server failed" in record.getMessage()]
     assert warnings

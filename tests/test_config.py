@@ -509,7 +509,7 @@ def test_no_key_that_names_a_file_is_left_out():
 )
 def test_a_ca_file_has_to_hold_certificates(tmp_path, content):
     (tmp_path / "ca.pem").write_text(content)
-    expected = r"ca_file: found '.*ca\.pem' without any that is valid, expected a file with certificates \(PEM\)"
+    expected = r"ca_file: found '.*ca\.pem' without any valid certificate, expected a file with certificates \(PEM\)"
     with pytest.raises(ConfigurationError, match=expected):
         read(tmp_path, f"ca_file: {tmp_path}/ca.pem", files=True)
 
