@@ -162,7 +162,7 @@ def test_annotations_of_a_custom_resource_s_template_count(tmp_path):
     ("text", "line"), [("Error chart not found", 1), ("---\na: b\n---\n- a\n- b\n", 4), ("[1]", 1), ("42", 1)]
 )
 def test_a_document_that_is_not_a_mapping_is_an_error_with_its_line(tmp_path, text, line):
-    with pytest.raises(ManifestError, match=rf"a\.yaml.*, line {line}: this is not a YAML mapping"):
+    with pytest.raises(ManifestError, match=rf"a\.yaml.*, line {line}: expected a mapping"):
         found(tmp_path, text)
 
 
