@@ -52,10 +52,7 @@ async def ask(kubeconfig):
             "failed with exit status 7: You must be logged in$",
         ),
         ({"code": "raise SystemExit(1)"}, "failed with exit status 1: no output on standard error$"),
-        (
-            {"command": "/no/aws"},
-            "cannot start the credential plugin /no/aws of the kubeconfig: No such file or directory$",
-        ),
+        ({"command": "/no/aws"}, "plugin /no/aws of the kubeconfig cannot be started: No such file or directory$"),
         ({"code": "print(1.5)"}, "failed: "),
         ({"code": "print('<html>')"}, "failed: exec: failed to decode process output"),
         (

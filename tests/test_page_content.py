@@ -152,12 +152,12 @@ def test_totals_have_the_titles_of_the_dashboard_and_lead_to_their_rows():
         (
             {"synced": MappingProxyType({"*": False})},
             "The list is incomplete: some watched resources in the cluster cannot be listed or followed. "
-            "The exporter's log says what.",
+            "See the exporter's log for details.",
         ),
         (
             {"synced": MappingProxyType({"a": True, "b": False, "c": False})},
             "The list is incomplete: some watched resources in b, c cannot be listed or followed. "
-            "The exporter's log says what.",
+            "See the exporter's log for details.",
         ),
         (
             {

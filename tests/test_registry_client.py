@@ -77,7 +77,7 @@ async def test_a_question_has_a_time_limit_over_all_of_its_requests():
 
     async with web(endless) as server, client(entry_for(server), limits=Limits(lookup=0.7)) as ours:
         began = time.monotonic()
-        await refused(ours.tags(at(server)), Reason.UNREACHABLE, "complete answer")
+        await refused(ours.tags(at(server)), Reason.UNREACHABLE, "complete response")
         assert time.monotonic() - began < 5
 
 

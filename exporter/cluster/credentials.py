@@ -95,7 +95,7 @@ async def _check_plugin(loader: Any) -> None:
     try:
         await ExecProvider(user["exec"]).run()
     except OSError as error:
-        raise ClusterConfigurationError(f"cannot start {plugin}: {error.strerror}") from error
+        raise ClusterConfigurationError(f"{plugin} cannot be started: {error.strerror}") from error
     except (config.ConfigException, TypeError) as error:  # TypeError: its output is JSON, but not an object
         failed = _FAILED.fullmatch(str(error))
         if failed is None:
