@@ -162,7 +162,7 @@ REFUSED = [
     ("/api/v1/images/", 404, "no-such-path", "openapi.json"),
     ("/api/v1//images", 404, "no-such-path", "openapi.json"),
     ("/api/v1/../v1/images", 404, "no-such-path", "openapi.json"),
-    (f"{TAGS_OF}mojaloop/ledger&strategy=minor", 400, "invalid-parameter", "there are repository"),
+    (f"{TAGS_OF}mojaloop/ledger&strategy=minor", 400, "invalid-parameter", "expected repository"),
     (f"{IMAGE}a:v1.0.0" + "&a=b" * 100, 400, "invalid-parameter", "more than 20"),
 ]
 

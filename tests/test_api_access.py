@@ -132,7 +132,7 @@ def test_the_file_is_read_again_when_it_changes(tmp_path, caplog):
     assert not lets_in(guard, "three")
     assert not lets_in(guard, "three")
     assert [record.getMessage().partition(": api.token_file")[0] for record in caplog.records] == [
-        "the API answers nobody"
+        "the API denies all requests"
     ] * 3, "once for each change"
     file.write_text("four")
     assert lets_in(guard, "four")

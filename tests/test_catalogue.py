@@ -139,7 +139,7 @@ async def test_a_file_of_a_later_release_is_set_aside_too(tmp_path):
 
 async def test_two_exporters_do_not_share_a_folder(tmp_path):
     async with await opened(tmp_path):
-        with pytest.raises(CatalogueError, match="another exporter holds this folder"):
+        with pytest.raises(CatalogueError, match="another exporter uses this directory"):
             await opened(tmp_path)
     async with await opened(tmp_path):
         pass

@@ -182,7 +182,7 @@ async def test_a_disk_that_fills_up_stops_nothing_and_is_used_again_once_there_i
         monotonic.now += RETRY_SECONDS
         await catalogue.retry_disk()
         assert value(telemetry, "writable") == 0
-        assert caplog.text.count("cannot be written") == 1, "it is logged once"
+        assert caplog.text.count("cannot write the catalogue") == 1, "it is logged once"
         disk.free()
         disk.remount("size=32m")
         monotonic.now += RETRY_SECONDS
@@ -244,7 +244,7 @@ async def test_a_folder_that_another_process_holds_is_refused_where_it_is_read_o
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(CatalogueError, match="another exporter holds this folder"):
+        with pytest.raises(CatalogueError, match="another exporter uses this directory"):
             await opened(disk.folder)
     finally:
         holder.communicate(b"\n")

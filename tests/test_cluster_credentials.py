@@ -51,13 +51,13 @@ async def ask(kubeconfig):
             {"code": "import sys; sys.stderr.write('\\nYou must be logged in\\nUsage: ...'); sys.exit(7)"},
             "failed with exit status 7: You must be logged in$",
         ),
-        ({"code": "raise SystemExit(1)"}, "failed with exit status 1: nothing on standard error$"),
+        ({"code": "raise SystemExit(1)"}, "failed with exit status 1: no output on standard error$"),
         ({"command": "/no/aws"}, "plugin /no/aws of the kubeconfig cannot be started: No such file or directory$"),
         ({"code": "print(1.5)"}, "failed: "),
         ({"code": "print('<html>')"}, "failed: exec: failed to decode process output"),
         (
             {"code": f"print({json.dumps(json.dumps({**TOKEN, 'status': {}}))})"},
-            "gave neither a token nor a certificate$",
+            "returned neither a token nor a certificate$",
         ),
     ],
     ids=["status", "status alone", "not installed", "a number", "no JSON", "no token"],
@@ -112,5 +112,5 @@ async def test_a_dead_proxy_is_named_without_its_credentials(kubeconfig, monkeyp
 async def test_a_proxy_that_refuses_is_named(kubeconfig, monkeypatch):
     async with web(lambda _: reply(status=403)) as between:
         monkeypatch.setenv("https_proxy", f"http://{between.host}")
-        with pytest.raises(UnreachableError, match=r"the proxy 127\.0\.0\.1 answered with status 403"):
+        with pytest.raises(UnreachableError, match=r"the proxy 127\.0\.0\.1 returned status 403"):
             await ask(kubeconfig("https://cluster.example"))

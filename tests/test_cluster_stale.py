@@ -48,7 +48,7 @@ async def test_a_kind_is_stale_while_nothing_works_and_synced_with_the_next_list
         assert found.inventory.synced() == {"*": False}
         assert not publisher.ready()
         assert found.images() == {"good": ["a/good:1.0.0"]}, "nothing vanishes"
-        said = [record for record in caplog.records if "no list or watch has worked" in record.getMessage()]
+        said = [record for record in caplog.records if "no successful list or watch" in record.getMessage()]
         assert [record.levelno for record in said] == [logging.WARNING], "once"
         works, seen = True, len(found.asked())
         await found.until(lambda: found.inventory.scopes()[PLACE] is ScopeState.SYNCED)
@@ -142,5 +142,5 @@ async def test_after_the_api_server_has_another_ca_the_new_certificate_is_read(
         shutil.copy(cluster.certificates / "apiserver.crt", trusted)
         await found.until_images(place, {"Deployment/thing": image, "Deployment/new": image}, 60)
         await found.until(lambda: found.inventory.synced() == {place: True}, 30)
-    warnings = [record for record in caplog.records if "TLS with the API server fails" in record.getMessage()]
+    warnings = [record for record in caplog.records if "TLS with the API server failed" in record.getMessage()]
     assert warnings

@@ -125,7 +125,7 @@ def test_without_a_home_directory_state_dir_has_no_default(monkeypatch):
         raise RuntimeError
 
     monkeypatch.setattr(Path, "expanduser", homeless)
-    with pytest.raises(ConfigurationError, match="state_dir: there is no home directory"):
+    with pytest.raises(ConfigurationError, match="state_dir: no home directory"):
         load(None, {})
     assert load(None, {"IMAGE_PATCH_STATE_DIR": ""}).state_dir is None
 
@@ -489,7 +489,7 @@ NAMED = {
 @pytest.mark.parametrize(("key", "text"), NAMED.items(), ids=NAMED)
 def test_every_file_that_is_named_has_to_exist(tmp_path, key, text):
     found = (
-        rf"configuration\.yaml, line 1: {re.escape(key)}: found '/nope' \(No such file or directory\), expected a file"
+        rf"configuration\.yaml, line 1: {re.escape(key)}: found '/nope' \(No such file or directory\), expected a readable file"
     )
     with pytest.raises(ConfigurationError, match=found):
         read(tmp_path, text.format("/nope"), files=True)
@@ -509,7 +509,7 @@ def test_no_key_that_names_a_file_is_left_out():
 )
 def test_a_ca_file_has_to_hold_certificates(tmp_path, content):
     (tmp_path / "ca.pem").write_text(content)
-    expected = r"ca_file: found '.*ca\.pem' without any that is valid, expected a file with certificates \(PEM\)"
+    expected = r"ca_file: found '.*ca\.pem' without any valid certificate, expected a file with certificates \(PEM\)"
     with pytest.raises(ConfigurationError, match=expected):
         read(tmp_path, f"ca_file: {tmp_path}/ca.pem", files=True)
 

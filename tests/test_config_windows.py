@@ -52,7 +52,7 @@ def test_a_time_zone_of_the_environment_is_that_of_everything_in_the_file(tmp_pa
 
 def test_what_is_overridden_in_the_environment_still_excludes_a_schedule(tmp_path):
     with pytest.raises(
-        ConfigurationError, match="environment variable IMAGE_PATCH_INTERVAL: interval: schedule is set"
+        ConfigurationError, match="environment variable IMAGE_PATCH_INTERVAL: interval: conflicts with schedule"
     ):
         read(tmp_path, "schedule: 0 8 * * *", IMAGE_PATCH_INTERVAL="5m")
 

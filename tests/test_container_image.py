@@ -333,7 +333,7 @@ def test_serve_continues_in_memory_and_names_a_folder_that_it_cannot_write(conta
     ours.start()
     ours.until(lambda: ours.value("mojaloop_image_patch_available", namespace=namespace) == 1.0)
     assert ours.value("mojaloop_exporter_catalogue_writable") == 0.0
-    (said,) = [line for line in ours.log().splitlines() if "the catalogue cannot be written" in line]
+    (said,) = [line for line in ours.log().splitlines() if "cannot write the catalogue" in line]
     assert f"{STATE}: " in said
     assert "Traceback" not in ours.log()
     assert ours.stop() == 0, ours.log()

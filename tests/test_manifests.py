@@ -162,7 +162,7 @@ def test_annotations_of_a_custom_resource_s_template_count(tmp_path):
     ("text", "line"), [("Error chart not found", 1), ("---\na: b\n---\n- a\n- b\n", 4), ("[1]", 1), ("42", 1)]
 )
 def test_a_document_that_is_not_a_mapping_is_an_error_with_its_line(tmp_path, text, line):
-    with pytest.raises(ManifestError, match=rf"a\.yaml.*, line {line}: this is not a YAML mapping"):
+    with pytest.raises(ManifestError, match=rf"a\.yaml.*, line {line}: expected a mapping"):
         found(tmp_path, text)
 
 
@@ -227,11 +227,11 @@ CONTAINERS = ", ".join(f"{{name: c{n}, image: 'a/b:v1.0.0'}}" for n in range(100
         ),
         (
             "x0: &x0 [a]\n" + "".join(f"x{n}: &x{n} [*x{n - 1}]\n" for n in range(1, 600)),
-            "a.yaml, line 500: with its aliases it is nested more than 500 deep",
+            "a.yaml, line 500: with aliases expanded, nested more than 500 levels deep",
         ),
-        ("a: 1\n---\nb: &b [*b]", "a.yaml, document 2, line 3: an alias stands for a value that contains it"),
-        ("a: &a {<<: *a}", "a.yaml, line 1: an alias stands for a value that contains it"),
-        ("- [" + "a," * 500_000 + "]", "a.yaml, line 1: a document has more than 500,000 values; split it, or"),
+        ("a: 1\n---\nb: &b [*b]", "a.yaml, document 2, line 3: an alias refers to a value that contains it"),
+        ("a: &a {<<: *a}", "a.yaml, line 1: an alias refers to a value that contains it"),
+        ("- [" + "a," * 500_000 + "]", "a.yaml, line 1: the document has more than 500,000 values; split it, or"),
     ],
     ids=["lists", "merge keys", "containers", "chain", "itself", "itself merged", "long list"],
 )
@@ -339,33 +339,33 @@ def test_any_tag_before_any_value_is_manifests_or_an_error_with_its_place(values
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: b: c", "a.yaml, line 1: this is not valid YAML"),
+        ("a: b: c", "a.yaml, line 1: invalid YAML"),
         (
             "a: 1\n---\nimage: {{ .Values.image }}\n{{- end }}",
-            "a.yaml, document 2, line 5: this is not valid YAML: could not find expected ':'; "
-            "this is a chart's template: run `helm template` first",
+            "a.yaml, document 2, line 5: invalid YAML: could not find expected ':'; "
+            "this is a Helm template, run `helm template` first",
         ),
         (DEPLOYMENT.replace("name: ledger", 'name: "{{ .Release.Name }}"'), "run `helm template` first"),
         (DEPLOYMENT.replace("mojaloop/ledger:v1.0.0", "{{ .Values.image }}"), "run `helm template` first"),
         (DEPLOYMENT.replace("replicas: 2", 'replicas: "{{ .Values.replicas }}"'), "run `helm template` first"),
-        ("[" * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
-        ("- " * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
-        ('{"a":' * 200_000, "a.yaml, line 1: it is nested more than 500 deep"),
-        ("a: 1\n---\na:\n  b: !!int ''", "document 2, line 4: this is not valid YAML: '' is not of the type int"),
-        ("a: !!int 1:2:3", "a.yaml, line 1: this is not valid YAML: '1:2:3' is a number in base 60"),
-        ("a: !!int 0x", "a.yaml, line 1: this is not valid YAML: '0x' is not of the type int"),
-        ("a: !!float x", "a.yaml, line 1: this is not valid YAML: 'x' is not of the type float"),
-        ("a: !!bool foo", "a.yaml, line 1: this is not valid YAML: 'foo' is not of the type bool"),
-        ("a: !!timestamp foo", "a.yaml, line 1: this is not valid YAML: 'foo' is not of the type timestamp"),
-        ("a: !!binary é", "a.yaml, line 1: this is not valid YAML: failed to convert base64 data into ascii"),
-        ("a: !!int [1]", "a.yaml, line 1: this is not valid YAML: expected a scalar node, but found sequence"),
-        ("a: !Ref b", "a.yaml, line 1: this is not valid YAML: could not determine a constructor for the tag '!Ref'"),
-        ("a: 1\nb: " + "9" * 5_000, "a.yaml, line 2: this is not valid YAML: '99999"),
-        ("a: b\n---\nb: \x00", "this is not valid YAML"),
-        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: Deployment is not valid"),
+        ("[" * 200_000, "a.yaml, line 1: nested more than 500 levels deep"),
+        ("- " * 200_000, "a.yaml, line 1: nested more than 500 levels deep"),
+        ('{"a":' * 200_000, "a.yaml, line 1: nested more than 500 levels deep"),
+        ("a: 1\n---\na:\n  b: !!int ''", "document 2, line 4: invalid YAML: '' is not of the type int"),
+        ("a: !!int 1:2:3", "a.yaml, line 1: invalid YAML: '1:2:3' is a base 60 number"),
+        ("a: !!int 0x", "a.yaml, line 1: invalid YAML: '0x' is not of the type int"),
+        ("a: !!float x", "a.yaml, line 1: invalid YAML: 'x' is not of the type float"),
+        ("a: !!bool foo", "a.yaml, line 1: invalid YAML: 'foo' is not of the type bool"),
+        ("a: !!timestamp foo", "a.yaml, line 1: invalid YAML: 'foo' is not of the type timestamp"),
+        ("a: !!binary é", "a.yaml, line 1: invalid YAML: failed to convert base64 data into ascii"),
+        ("a: !!int [1]", "a.yaml, line 1: invalid YAML: expected a scalar node, but found sequence"),
+        ("a: !Ref b", "a.yaml, line 1: invalid YAML: could not determine a constructor for the tag '!Ref'"),
+        ("a: 1\nb: " + "9" * 5_000, "a.yaml, line 2: invalid YAML: '99999"),
+        ("a: b\n---\nb: \x00", "invalid YAML"),
+        ("apiVersion: apps/v1\nkind: Deployment\nmetadata: 5", "a.yaml, line 1: invalid Deployment"),
         (
             "a: 1\n---\napiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}",
-            "a.yaml, document 2, line 3: Deployment is not valid: "
+            "a.yaml, document 2, line 3: invalid Deployment: "
             "Expected `array | null`, got `int` - at `$.spec.template.spec.containers`",
         ),
         (DEPLOYMENT.replace("strategy: minor", "ignore: true"), "annotations"),
@@ -373,7 +373,7 @@ def test_any_tag_before_any_value_is_manifests_or_an_error_with_its_place(values
         (DEPLOYMENT.replace("name: ledger", "name: Ledger"), "'Ledger' is not a name"),
         (DEPLOYMENT.replace("name: ledger", "namespace: a'b\n  name: ledger"), '"a\'b" is not a namespace'),
         (DEPLOYMENT.replace("name: sidecar", "name: side_car"), "'side_car' is not a container's name"),
-        (DEPLOYMENT.replace("apiVersion: apps/v1\n", ""), "it has no apiVersion"),
+        (DEPLOYMENT.replace("apiVersion: apps/v1\n", ""), "apiVersion is missing"),
     ],
     ids=[
         "YAML", "template", "template's name", "template's image", "template's number",
@@ -397,4 +397,4 @@ def test_files_that_are_not_there(tmp_path):
 
 def test_a_file_with_nothing_that_runs_is_said(tmp_path, caplog):
     assert found(tmp_path, "kind: Service") == []
-    assert "nothing in it runs containers" in caplog.text
+    assert "no workloads found" in caplog.text

@@ -143,7 +143,7 @@ def test_before_the_first_list_the_page_says_that_it_is_incomplete(running, show
     assert "The list is incomplete: not everything that is watched has been listed yet." in text
     assert "The cluster has not been listed yet." in text
     shown.snapshot = snapshot()
-    assert "Nothing that is watched runs here." in Document(running.get("/")[2]).text
+    assert "No watched workloads found." in Document(running.get("/")[2]).text
 
 
 def test_equal_requests_of_one_moment_are_rendered_once(running, monkeypatch):

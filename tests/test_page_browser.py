@@ -274,12 +274,12 @@ def test_the_page_says_when_the_exporter_no_longer_answers(browser, shown):
         with opened(browser, url, viewport=WIDE, allowed=("ERR_INTERNET_DISCONNECTED",)) as tab:
             expect(tab.get_by_text("Last checked")).to_be_visible()
             tab.context.set_offline(True)
-            notice = tab.get_by_text("The list may be out of date: no answer from the exporter since").last
+            notice = tab.get_by_text("The list may be out of date: no update from the exporter since").last
             expect(notice).to_be_visible()
             expect(tab.get_by_role("status")).to_contain_text("The list may be out of date")
             expect(tab.get_by_role("rowheader")).to_have_count(8)
             tab.context.set_offline(False)
-            expect(tab.get_by_role("status")).to_have_text("The exporter answers again.")
+            expect(tab.get_by_role("status")).to_have_text("The exporter is reachable again.")
             expect(notice).to_be_hidden()
             # A proxy in front of it, which answers with a page of its own.
             tab.route(re.compile(r"/$"), lambda route: route.fulfill(status=200, body="<h1>Log in</h1>"))

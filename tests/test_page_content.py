@@ -151,13 +151,13 @@ def test_totals_have_the_titles_of_the_dashboard_and_lead_to_their_rows():
         ({"listed": False}, "The list is incomplete: not everything that is watched has been listed yet."),
         (
             {"synced": MappingProxyType({"*": False})},
-            "The list is incomplete: something that is watched in the cluster cannot be listed or followed. "
-            "The exporter's log says what.",
+            "The list is incomplete: some watched resources in the cluster cannot be listed or followed. "
+            "See the exporter's log for details.",
         ),
         (
             {"synced": MappingProxyType({"a": True, "b": False, "c": False})},
-            "The list is incomplete: something that is watched in b, c cannot be listed or followed. "
-            "The exporter's log says what.",
+            "The list is incomplete: some watched resources in b, c cannot be listed or followed. "
+            "See the exporter's log for details.",
         ),
         (
             {

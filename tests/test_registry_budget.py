@@ -21,7 +21,7 @@ async def test_all_answers_of_a_lookup_count_together():
         budget = Budget((), held, most=100)
         await budget.take(60)
         await budget.take(40)
-        with pytest.raises(RegistryError, match="more than 100 bytes in all") as caught:
+        with pytest.raises(RegistryError, match="more than 100 bytes in total") as caught:
             await budget.take(1)
     assert caught.value.limit is Limit.LOOKUP_BYTES
 

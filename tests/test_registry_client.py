@@ -77,7 +77,7 @@ async def test_a_question_has_a_time_limit_over_all_of_its_requests():
 
     async with web(endless) as server, client(entry_for(server), limits=Limits(lookup=0.7)) as ours:
         began = time.monotonic()
-        await refused(ours.tags(at(server)), Reason.UNREACHABLE, "complete answer")
+        await refused(ours.tags(at(server)), Reason.UNREACHABLE, "complete response")
         assert time.monotonic() - began < 5
 
 
@@ -192,7 +192,7 @@ async def test_waiting_for_other_large_lists_does_not_count_as_time_of_the_reque
         client(entry_for(server), limits=Limits(lookup=0.5)) as ours,
         ours.client.listing(at(server)),
     ):
-        await refused(ours.tags(at(server, "mojaloop/other")), Reason.UNREACHABLE, "no complete answer")
+        await refused(ours.tags(at(server, "mojaloop/other")), Reason.UNREACHABLE, "no complete response")
         assert ours.exceeded(Limit.LARGE_LOOKUPS) == 1
 
 

@@ -98,7 +98,7 @@ def test_the_next_page(header, expected):
 
 @pytest.mark.parametrize("header", [link for link in UNREADABLE_LINKS if not link.startswith(("<h", "<>"))])
 def test_a_link_that_cannot_be_read_is_not_a_last_page(header):
-    with pytest.raises(RegistryError, match="header Link") as caught:
+    with pytest.raises(RegistryError, match="Link header") as caught:
         next_page(header)
     assert caught.value.reason is Reason.BAD_ANSWER
 

@@ -150,4 +150,4 @@ async def test_a_proxy_that_refuses_is_named():
         web(lambda _: reply(status=407)) as between,
         client(RegistryEntry(name=NAME), proxy=f"http://{between.host}") as ours,
     ):
-        await refused(ours.tags(LEDGER), Reason.UNREACHABLE, "^the proxy answered with 407")
+        await refused(ours.tags(LEDGER), Reason.UNREACHABLE, "^the proxy returned 407")

@@ -52,7 +52,7 @@ async def test_plain_http_where_tls_is_expected():
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     name = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, client(RegistryEntry(name=name, allow_private=LOOPBACK)) as ours:
-        said = rf"the answer is not TLS; if {name} is served by plain HTTP, set insecure: true in its entry"
+        said = rf"the server does not speak TLS; if {name} uses plain HTTP, set insecure: true in its entry"
         await refused(ours.tags(Repository(name, "a/b")), Reason.UNREACHABLE, said)
 
 
@@ -65,7 +65,7 @@ async def test_tls_where_plain_http_is_expected(tmp_path, how):
         )
 
     async with web(answer) as server, client(entry_for(server)) as ours:
-        said = rf"; if {server.host} is served by HTTPS, remove insecure from its entry of registries"
+        said = rf"; if {server.host} uses HTTPS, remove insecure from its entry of registries"
         await refused(ours.tags(at(server)), Reason.BAD_ANSWER, said)
 
 
@@ -162,7 +162,7 @@ async def test_a_tls_handshake_that_never_ends():
         web(lambda _: b"") as server,
         client(entry_for(server, insecure=False), limits=Limits(connect=0.2)) as ours,
     ):
-        await refused(ours.tags(at(server)), Reason.UNREACHABLE, "no answer in time")
+        await refused(ours.tags(at(server)), Reason.UNREACHABLE, "timed out")
         assert (server.connections, server.requests) == (1, [])
 
 

@@ -317,14 +317,14 @@ def test_what_cannot_start_says_why_in_one_line(running, kube, tmp_path):
 
     free = ["--listen", "127.0.0.1:0", "--state-dir"]
     status, said = run(*free, str(running.folder / "state"))
-    assert (status, "another exporter holds this folder" in said) == (1, True)
+    assert (status, "another exporter uses this directory" in said) == (1, True)
     status, said = run("--listen", running.url.removeprefix("http://"), "--state-dir", str(tmp_path / "x"))
     assert (status, "cannot listen on" in said) == (1, True)
     (tmp_path / "file").write_text("")
     status, said = run(*free, str(tmp_path / "file" / "state"))
     assert (status, "--state-dir" in said) == (1, True)
     status, said = run("--kubeconfig", str(tmp_path / "none"), *free, str(tmp_path / "y"))
-    assert (status, "there is no kubeconfig" in said) == (1, True)
+    assert (status, "does not exist" in said) == (1, True)
 
 
 def test_no_secret_reaches_a_log_a_metric_or_a_finding(kube, namespace, tmp_path):

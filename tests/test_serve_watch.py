@@ -130,7 +130,10 @@ def test_an_invalid_file_changes_nothing_and_sighup_loads_a_valid_one_at_once(ru
     running.configure(config)
     running.until(lambda: running.value(RELOADS, result="failure") == 1.0, 20)
     assert running.value("mojaloop_exporter_config_last_reload_successful") == 0.0
-    assert "watch[3]: its name ledger is taken by watch[0] on line 1; give one of the two another name" in running.log()
+    assert (
+        "watch[3]: its name ledger is used by watch[0] on line 1 already; give one of the two another name"
+        in running.log()
+    )
     assert running.samples(AVAILABLE) == before
     config["watch"][3] = {"reference": config["watch"][3], "name": "second-ledger"}
     running.configure(config)

@@ -1,8 +1,8 @@
-"""The HTTP API: questions about images, and all findings as JSON.
+"""The HTTP API: lookups of images, and all findings as JSON.
 
-It is declared as data (`handlers.OPERATIONS`), which a small dispatcher follows and the OpenAPI document is rendered
-from. The server takes it as one route, on the port of the metrics or on one of its own. It reads what is known: no
-request makes the exporter ask a registry.
+Its operations are declared as data (`handlers.OPERATIONS`). A small dispatcher follows the declarations, and the
+OpenAPI document is rendered from them. The server mounts the API as one route, on the metrics port or its own. The API
+serves known state: no request to it causes a request to a registry.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ LINKS = {
     "/api/v1/findings": "findings, as JSON",
     "/api/v1/openapi.json": "the API, as an OpenAPI document",
 }
-"""For the page `/`: the paths of the API that need no parameter, with what is there."""
+"""API paths without parameters, for the page `/`, with a description of each."""
 _ALLOW: Headers = ((b"allow", b"GET, HEAD, OPTIONS"),)
-# The first lookup of an image takes seconds; one that failed is tried again after 10 s.
+# The first lookup of an image takes seconds. A failed one is retried after 10 s.
 _RETRY_AFTER: Headers = ((b"retry-after", b"10"),)
 _PREFIXES = ("/api/v1/", "/images/")
 _MOST_PARAMETERS = 20
@@ -40,9 +40,9 @@ class Api(BaseRoute):
     """The API as a route of the server.
 
     Args:
-        handlers: what the operations are answered from.
-        guard: who may ask.
-        telemetry: where requests are counted.
+        handlers: handle the operations.
+        guard: authenticates requests.
+        telemetry: counts requests.
     """
 
     def __init__(self, handlers: Handlers, guard: Guard, *, telemetry: Telemetry) -> None:
@@ -59,7 +59,7 @@ class Api(BaseRoute):
         return (Match.FULL if ours else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Answer a request."""
+        """Send the response to a request."""
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
         try:
             reply = await self._answer(scope, headers)
@@ -75,7 +75,7 @@ class Api(BaseRoute):
         if found is None or not found[0].public:
             self._guard.check(headers)
         if found is None:
-            raise ProblemError(problems.NO_SUCH_PATH, "see /api/v1/openapi.json for what there is")
+            raise ProblemError(problems.NO_SUCH_PATH, "see /api/v1/openapi.json for the available paths")
         operation, values = found
         if scope["method"] == "OPTIONS":
             return Reply(status=204, headers=_ALLOW)
@@ -85,10 +85,10 @@ class Api(BaseRoute):
         return await operation.handle(self._handlers, Asked(given, headers))
 
     def _operation(self, raw_path: bytes) -> tuple[Operation, dict[str, str]] | None:
-        """The operation at a path, and the values of the path's parameters."""
+        """Return the operation at a path, and the values of its path parameters."""
         if (operation := self._fixed.get(raw_path)) is not None:
             return operation, {}
-        # A slash that is percent-encoded separates nothing (RFC 3986, section 2.2).
+        # A percent-encoded slash is not a separator (RFC 3986, section 2.2).
         segments = [unquote(segment) for segment in raw_path.decode("latin-1").split("/")]
         for operation in OPERATIONS:
             names = operation.path.split("/")
@@ -112,7 +112,7 @@ def _fits(name: str, segment: str) -> bool:
 
 
 def _query(operation: Operation, query: bytes) -> dict[str, str]:
-    """The values of an operation's parameters in a query."""
+    """Return the values of an operation's query parameters."""
     try:
         pairs = parse_qsl(
             query.decode("latin-1"), keep_blank_values=True, errors="replace", max_num_fields=_MOST_PARAMETERS
@@ -124,11 +124,11 @@ def _query(operation: Operation, query: bytes) -> dict[str, str]:
     for name, value in pairs:
         if name in known:
             if name in given:
-                raise ProblemError(problems.INVALID_PARAMETER, f"{name} is there twice")
+                raise ProblemError(problems.INVALID_PARAMETER, f"{name} is given twice")
             given[name] = value
         elif not operation.lenient:
-            expected = f"; there are {', '.join(known)}" if known else ""
-            raise ProblemError(problems.INVALID_PARAMETER, f"{shown(name)!r} is unknown{expected}")
+            expected = f"; expected {', '.join(known)}" if known else ""
+            raise ProblemError(problems.INVALID_PARAMETER, f"unknown parameter {shown(name)!r}{expected}")
     for name, parameter in known.items():
         if parameter.required and not given.get(name):
             raise ProblemError(problems.INVALID_PARAMETER, f"{name} is missing")

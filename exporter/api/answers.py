@@ -1,4 +1,4 @@
-"""What the API answers, as structs; their fields are an API, described in docs/api.md."""
+"""Response bodies of the API as structs. Their fields are part of the API and described in docs/api.md."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from exporter.query import Judged
 from exporter.report.json_output import ContainerFinding, container_finding, rfc3339
 from exporter.versions import Strategy, TagKind
 
-_LookedUp = Annotated[str | None, Meta(description="When the tags were last looked up successfully (RFC 3339).")]
+_LookedUp = Annotated[str | None, Meta(description="Time of the last successful lookup of the tags (RFC 3339).")]
 
 
 class ImageFinding(ContainerFinding, frozen=True, kw_only=True):
-    """What is known about an image: a finding as in `check --output json`, for the reference alone."""
+    """The finding about an image: as in `check --output json`, but without a workload."""
 
-    strategy: Annotated[Strategy, Meta(description="What it was judged by.")]
+    strategy: Annotated[Strategy, Meta(description="The strategy that it was judged by.")]
     looked_up: _LookedUp
 
 
@@ -27,28 +27,28 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     """A tag that is a version."""
 
     tag: str
-    kind: Annotated[TagKind, Meta(description="What it is, see docs/versions.md.")]
-    published: Annotated[str | None, Meta(description="When it was published (RFC 3339), if somebody needed to know.")]
+    kind: Annotated[TagKind, Meta(description="Kind of the tag, see docs/versions.md.")]
+    published: Annotated[str | None, Meta(description="Publish time (RFC 3339), if it was looked up.")]
 
 
 class RepositoryTags(msgspec.Struct, frozen=True, kw_only=True):
     """The known tags of a repository."""
 
-    repository: Annotated[str, Meta(description="The repository whose tags these are; of a mirror, what it mirrors.")]
+    repository: Annotated[str, Meta(description="The repository of the tags; for a mirror, the mirrored one.")]
     looked_up: _LookedUp
-    count: Annotated[int, Meta(description="How many tags are known.")]
-    tags: Annotated[list[Tag], Meta(description="The highest 10,000 of them, from the lowest to the highest.")]
+    count: Annotated[int, Meta(description="Number of known tags.")]
+    tags: Annotated[list[Tag], Meta(description="The highest 10,000 of them, in ascending order.")]
 
 
 class NewestImage(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest tag of an image, as the older image watcher answered it."""
+    """The newest tag of an image, in the format of the older image watcher."""
 
     tag: Annotated[str, Meta(description="The newest tag, or the running one if there is none.")]
     full_image: Annotated[str, Meta(description="The image with that tag.")] = msgspec.field(name="fullImage")
 
 
 def image_finding(judged: Judged) -> ImageFinding:
-    """The answer about an image."""
+    """Return the response body about an image."""
     return ImageFinding(
         **msgspec.structs.asdict(container_finding(judged.finding)),
         strategy=judged.strategy,
@@ -57,11 +57,11 @@ def image_finding(judged: Judged) -> ImageFinding:
 
 
 def repository_tags(repository: Repository, listing: TagListing, *, looked_up: float | None) -> RepositoryTags:
-    """The answer about a repository.
+    """Return the response body about a repository.
 
     Args:
-        repository: where its tags are looked up.
-        listing: what is known about them.
+        repository: repository whose tags are looked up.
+        listing: its known tags.
         looked_up: epoch seconds of the last successful lookup.
     """
     return RepositoryTags(

@@ -1,6 +1,6 @@
-"""Who may ask: a bearer token (RFC 6750) from a file, which is read again whenever it changes.
+"""Authentication with a bearer token (RFC 6750) from a file, which is read again whenever it changes.
 
-A file that cannot be read, or holds no token, lets nobody in: whoever takes the token away means to close the door.
+If the file cannot be read or has no token, all requests are denied: removing the token means revoking access.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _CHALLENGE = b'Bearer realm="mojaloop-image-patch-exporter"'
 
 
 class TokenError(Exception):
-    """A file without a token; the message says what is wrong with it."""
+    """A file without a valid token. The message says what is wrong with it."""
 
 
 def read_token(file: Path) -> bytes:
-    """The token in a file, without the white space around it.
+    """Return the token in a file, without surrounding white space.
 
     Raises:
-        TokenError: the file cannot be read, or what it holds is not a token.
+        TokenError: the file cannot be read, or its content is not a token.
     """
     try:
         with file.open("rb") as opened:
@@ -43,10 +43,10 @@ def read_token(file: Path) -> bytes:
 
 
 class Guard:
-    """Lets requests with the token in.
+    """Admits requests that have the token.
 
     Args:
-        file: holds the token; None lets everybody in.
+        file: file with the token; None admits every request.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -56,14 +56,14 @@ class Guard:
 
     @property
     def closed(self) -> bool:
-        """Whether a token is needed."""
+        """Whether a token is required."""
         return self._file is not None
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Let a request in, by its headers (names in lower case).
+        """Check a request's headers (names in lower case).
 
         Raises:
-            ProblemError: it has no token, or another one.
+            ProblemError: the token is missing or wrong.
         """
         if self._file is None:
             return
@@ -72,12 +72,12 @@ class Guard:
         if scheme.lower() != b"bearer":
             raise _refused("send the header Authorization: Bearer TOKEN once", _CHALLENGE)
         token = self._current(self._file)
-        # In constant time: how long it takes says nothing about the token.
+        # Constant time, so the duration reveals nothing about the token.
         if token is None or not hmac.compare_digest(sent.strip(), token):
-            raise _refused("this is not the token", _CHALLENGE + b', error="invalid_token"')
+            raise _refused("wrong token", _CHALLENGE + b', error="invalid_token"')
 
     def admits(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether a request with these headers has the token, or needs none."""
+        """Whether a request with these headers has the token, or no token is required."""
         try:
             self.check(headers)
         except ProblemError:
@@ -96,7 +96,7 @@ class Guard:
                 self._token = read_token(file)
             except TokenError as error:
                 self._token = None
-                _log.error("the API answers nobody: api.token_file: %s", error)
+                _log.error("the API denies all requests: api.token_file: %s", error)
         return self._token
 
 

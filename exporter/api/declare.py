@@ -1,4 +1,4 @@
-"""An operation of the API as data: the dispatcher follows it, and the OpenAPI document is rendered from it."""
+"""An API operation as data. The dispatcher follows it, and the OpenAPI document is rendered from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Asked:
     """A request to an operation.
 
     Attributes:
-        given: the values of its parameters, by name.
+        given: parameter values by name.
         headers: names (in lower case) and values.
     """
 
@@ -24,7 +24,7 @@ class Asked:
     headers: Sequence[tuple[bytes, bytes]] = ()
 
     def header(self, name: bytes) -> str:
-        """The values of a header as one list."""
+        """Return the values of a header as one list."""
         return b",".join(value for key, value in self.headers if key == name).decode("latin-1")
 
 
@@ -33,11 +33,11 @@ class Parameter:
     """A parameter of an operation.
 
     Attributes:
-        name: in the query or the path.
-        place: where it is.
-        description: what it means, in a sentence.
+        name: name in the query or path.
+        place: `query` or `path`.
+        description: its meaning, in a sentence.
         example: a value.
-        required: whether it must be there.
+        required: whether it is required.
         schema: its JSON Schema.
     """
 
@@ -51,19 +51,19 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What can be asked at a path, by GET and HEAD.
+    """An operation at a path, for GET and HEAD.
 
     Attributes:
         name: its identifier in the OpenAPI document.
-        path: with its parameters in braces.
-        summary: what it answers, in a few words.
-        description: more about that, in Markdown.
-        answer: the struct of a successful answer; None is any object.
-        handle: what makes the answer, from a `handlers.Handlers` and the request.
-        parameters: of the path, in their order, and of the query.
-        problems: why there may be no answer, in addition to what holds for every operation.
-        lenient: whether unknown parameters of the query are ignored.
-        public: whether it is answered without a token, too.
+        path: path with parameters in braces.
+        summary: a few words about the response.
+        description: more about it, in Markdown.
+        answer: struct of a successful response; None is any object.
+        handle: produces the response, from a `handlers.Handlers` and the request.
+        parameters: those of the path, in order, and of the query.
+        problems: possible problems, in addition to those of every operation.
+        lenient: whether to ignore unknown query parameters.
+        public: whether it needs no token.
     """
 
     name: str
@@ -79,15 +79,15 @@ class Operation:
 
 
 def strategy_parameter(default: str) -> Parameter:
-    """The parameter `strategy`.
+    """Declare the parameter `strategy`.
 
     Args:
-        default: what it is if it is not given, in a few words.
+        default: its default, in a few words.
     """
     return Parameter(
         name="strategy",
         place="query",
-        description=f"How far an offer may go; {default} if it is not given. `patch` and `bugfix` are the same.",
+        description=f"The widest version change to consider; by default {default}. `bugfix` is an alias of `patch`.",
         example="patch",
         required=False,
         schema={"type": "string", "enum": list(STRATEGY_NAMES)},

@@ -1,7 +1,7 @@
-"""The JSON of all findings for HTTP: rendered, compressed and hashed once for each snapshot, whoever asks.
+"""The JSON of all findings for HTTP, rendered, compressed and hashed once per snapshot.
 
-The document says when it was made, so two answers about the same snapshot differ. Their validator is therefore a weak
-one (RFC 9110, section 8.8.1): equal where the findings are.
+The document contains its creation time, so two responses about the same snapshot differ. Their ETag is therefore a weak
+one (RFC 9110, section 8.8.1) that only depends on the findings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _GZIP_HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 
 @dataclass(slots=True)
 class _Rendered:
-    """A snapshot, and what was made of it so far. `packed` is a raw deflate stream that may follow others."""
+    """A snapshot and its renderings so far. `packed` is a raw deflate stream that may follow others."""
 
     snapshot: Snapshot
     body: bytes
@@ -30,11 +30,11 @@ class _Rendered:
 
 
 class FindingsDocument:
-    """The document of the newest snapshot. One thread at a time may use it.
+    """The document of the newest snapshot. Not safe for concurrent use.
 
     Args:
-        snapshot: the newest one; None before the first that is complete.
-        clock: epoch seconds.
+        snapshot: returns the newest snapshot; None before the first complete one.
+        clock: returns epoch seconds.
     """
 
     def __init__(self, snapshot: Callable[[], Snapshot | None], *, clock: Callable[[], float]) -> None:
@@ -43,7 +43,7 @@ class FindingsDocument:
         self._rendered: _Rendered | None = None
 
     def render(self, *, gzip: bool) -> tuple[Sequence[bytes], bytes] | None:
-        """The document in parts, and its validator; None before there is one. It may take a second."""
+        """Return the document in parts, and its ETag; None before the first snapshot. This may take a second."""
         snapshot = self._snapshot()
         if snapshot is None:
             return None
@@ -55,7 +55,7 @@ class FindingsDocument:
             return (head, known.body), known.etag
         if not known.packed:
             known.packed = _deflate(known.body, zlib.Z_FINISH)
-        # What comes after a full flush does not depend on what came before it.
+        # Data after a full flush does not depend on the data before it.
         check, size = zlib.crc32(known.body, zlib.crc32(head)), len(head) + len(known.body)
         tail = struct.pack("<II", check, size & 0xFFFFFFFF)
         return (_GZIP_HEADER, _deflate(head, zlib.Z_FULL_FLUSH), known.packed, tail), known.etag

@@ -1,4 +1,4 @@
-"""The operations of the API: what is declared of each, and what answers it."""
+"""The operations of the API: their declarations and handlers."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from exporter.report.json_output import Document
 from exporter.server.negotiation import accepts_gzip
 from exporter.versions import STRATEGY_NAMES, Strategy
 
-# The list of Mojaloop's largest repository has 200 KiB; those that are asked for again and again stay.
+# The list of Mojaloop's largest repository has 200 KiB. Frequently requested lists stay cached.
 _KEPT_BYTES = 4 << 20
 
 
 class Handlers:
-    """What the operations are answered from.
+    """Handlers of the operations.
 
     Args:
         query: answers questions about images.
-        snapshot: the newest one; None before the first that is complete.
-        clock: epoch seconds.
+        snapshot: returns the newest snapshot; None before the first complete one.
+        clock: returns epoch seconds.
     """
 
     def __init__(self, query: Query, snapshot: Callable[[], Snapshot | None], *, clock: Callable[[], float]) -> None:
         self._query = query
         self._findings = FindingsDocument(snapshot, clock=clock)
         self._tags: Kept[Reply] = Kept(_KEPT_BYTES, size=lambda reply: sum(map(len, reply.parts)))
-        # One list at a time is made: each takes megabytes until it is rendered.
+        # Only one list is rendered at a time: each takes megabytes until then.
         self._listing = asyncio.Lock()
         self._openapi: Reply | None = None
         self._encode = msgspec.json.Encoder().encode
-        # One, so that what many clients ask for at once is rendered once.
+        # One thread, so that concurrent requests are rendered once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="api")
 
     async def image(self, asked: Asked) -> Reply:
-        """The complete finding about an image."""
+        """Return the complete finding about an image."""
         judged = await self._query.image(asked.given["reference"], _strategy(asked))
         return Reply.of(self._encode(image_finding(judged)))
 
     async def tags(self, asked: Asked) -> Reply:
-        """The known tags of a repository."""
+        """Return the known tags of a repository."""
         repository = self._query.repository(asked.given["repository"])
         stamp = self._query.stamp(repository)
         if (reply := self._tags.get(repository, stamp)) is not None:
@@ -67,7 +67,7 @@ class Handlers:
         return reply
 
     async def newest(self, asked: Asked) -> Reply:
-        """The newest tag of an image on Docker Hub, as the older image watcher answered it."""
+        """Return the newest tag of an image on Docker Hub, in the format of the older image watcher."""
         given = asked.given
         image = f"{given['org']}/{given['image']}"
         _check_names(given["org"], given["image"], given["tag"])
@@ -80,21 +80,21 @@ class Handlers:
         return Reply.of(self._encode(NewestImage(tag=tag, full_image=f"{image}:{tag}")))
 
     async def findings(self, asked: Asked) -> Reply:
-        """The findings about everything that is watched."""
+        """Return the findings about everything that is watched."""
         gzip = accepts_gzip(asked.header(b"accept-encoding"))
         loop = asyncio.get_running_loop()
         rendered = await loop.run_in_executor(self._thread, lambda: self._findings.render(gzip=gzip))
         if rendered is None:
-            # An empty list would read as if nothing missed a patch.
-            raise ProblemError(problems.NOT_LISTED, "what is watched has not been listed yet")
+            # An empty list would look as if no patch was missing.
+            raise ProblemError(problems.NOT_LISTED, "the watched resources have not been listed yet")
         parts, etag = rendered
         headers = ((b"vary", b"Accept-Encoding"), *(((b"content-encoding", b"gzip"),) if gzip else ()))
         return Reply(parts=parts, headers=headers, etag=etag)
 
     async def openapi(self, _asked: Asked) -> Reply:
-        """The description of the API."""
+        """Return the OpenAPI document."""
         if self._openapi is None:
-            from exporter.api.openapi import document  # noqa: PLC0415 - few ask for it
+            from exporter.api.openapi import document  # noqa: PLC0415 - rarely requested
 
             self._openapi = Reply.of(self._encode(document(OPERATIONS)))
         return self._openapi
@@ -112,7 +112,7 @@ def _strategy(asked: Asked) -> Strategy | None:
 
 
 def _check_names(org: str, image: str, tag: str) -> None:
-    """Refuse what would be another image than the path says, such as a tag with a digest behind it."""
+    """Reject parts that would form another image than the path says, such as a tag followed by a digest."""
     try:
         path = parse_repository(f"{DOCKER_HUB}/{org}/{image}").path
     except InvalidReferenceError as error:
@@ -126,13 +126,13 @@ def _check_names(org: str, image: str, tag: str) -> None:
 _REFERENCE = Parameter(
     name="reference",
     place="query",
-    description="The image with its tag, as a container has it.",
+    description="The image with its tag, as in a container.",
     example="mojaloop/central-ledger:v17.8.0",
 )
 _REPOSITORY = Parameter(
     name="repository",
     place="query",
-    description="The repository, as in a reference but without tag and digest.",
+    description="The repository: a reference without tag and digest.",
     example="mojaloop/central-ledger",
 )
 _OF_A_REPOSITORY = (
@@ -149,9 +149,9 @@ OPERATIONS = (
     Operation(
         name="getImage",
         path="/api/v1/images",
-        summary="What is known about an image",
+        summary="The finding about an image",
         description="The finding of `check --output json` about one reference, of any registry. Its repository must be "
-        "watched; nothing is looked up for a request. Annotations of workloads do not apply.",
+        "watched; a request causes no lookup. Annotations of workloads do not apply.",
         answer=ImageFinding,
         handle=Handlers.image,
         parameters=(_REFERENCE, strategy_parameter("the key `strategy` of the configuration")),
@@ -161,8 +161,8 @@ OPERATIONS = (
         name="getTags",
         path="/api/v1/images/tags",
         summary="The known tags of a repository",
-        description="In the order of their versions. Tags that are not versions, such as `latest` and `1.2`, are not "
-        "kept and not listed.",
+        description="In version order. Tags that are not versions, such as `latest` and `1.2`, are not stored and not "
+        "listed.",
         answer=RepositoryTags,
         handle=Handlers.tags,
         parameters=(_REPOSITORY,),
@@ -171,7 +171,7 @@ OPERATIONS = (
     Operation(
         name="getFindings",
         path="/api/v1/findings",
-        summary="What is known about every container",
+        summary="The findings about all containers",
         description="The document of `check --output json` about everything that is watched. It has no tag that "
         "`/metrics` does not have.",
         answer=Document,
@@ -183,7 +183,7 @@ OPERATIONS = (
         name="getOpenAPI",
         path="/api/v1/openapi.json",
         summary="This document",
-        description="The description of the API (OpenAPI 3.1). It is answered without a token, too.",
+        description="The description of the API (OpenAPI 3.1). It needs no token.",
         answer=None,
         handle=Handlers.openapi,
         lenient=True,
@@ -194,13 +194,13 @@ OPERATIONS = (
         name="getNewestImage",
         path="/images/{org}/{image}/{tag}",
         summary="The newest tag of an image on Docker Hub",
-        description="What Mojaloop's image watcher answered, for its clients. `/api/v1/images` says more.",
+        description="The response of Mojaloop's image watcher, for its clients. `/api/v1/images` has more details.",
         answer=NewestImage,
         handle=Handlers.newest,
         parameters=(
             Parameter(name="org", place="path", description="The organisation.", example="mojaloop"),
             Parameter(name="image", place="path", description="The image.", example="central-ledger"),
-            Parameter(name="tag", place="path", description="The tag that runs.", example="v17.8.0"),
+            Parameter(name="tag", place="path", description="The running tag.", example="v17.8.0"),
             strategy_parameter("`bugfix`"),
         ),
         problems=_OF_AN_IMAGE,

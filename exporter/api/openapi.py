@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, rendered from the declarations that the dispatcher follows.
 
-The schemas are those of the structs that answers are encoded from, so the schema of findings is the one that
-`check --output json` obeys (docs/findings.schema.json).
+Its schemas come from the structs that encode responses, so the schema of findings is also that of
+`check --output json` (docs/findings.schema.json).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from exporter.api.problems import MEDIA, METHOD_NOT_ALLOWED, UNAUTHORIZED, Kind,
 _REFERENCE = "#/components/schemas/{name}"
 _HEADERS = {
     "ETag": {
-        "description": "A validator for `If-None-Match`.",
+        "description": "ETag for `If-None-Match`.",
         "required": True,
         "schema": {"type": "string", "pattern": '^(W/)?"[^"]+"$'},
     },
     "Cache-Control": {"required": True, "schema": {"type": "string", "const": "no-cache"}},
 }
 _ALLOW = {"Allow": {"required": True, "schema": {"type": "string", "const": "GET, HEAD, OPTIONS"}}}
-# What some problems say in a header.
+# Headers of problems by status.
 _OF_STATUS = {
     401: {"WWW-Authenticate": {"description": "RFC 6750.", "required": True, "schema": {"type": "string"}}},
     405: _ALLOW,
@@ -34,7 +34,7 @@ _OF_STATUS = {
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document about these operations."""
+    """Return the document about these operations."""
     answers: list[type[Any]] = [operation.answer for operation in operations if operation.answer is not None]
     schemas, components = msgspec.json.schema_components([*answers, Problem], ref_template=_REFERENCE)
     schema_of: dict[type[Any], dict[str, Any]] = dict(zip([*answers, Problem], schemas, strict=True))
@@ -43,7 +43,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "info": {
             "title": "Mojaloop image patch exporter",
             "version": __version__,
-            "description": "Which images miss a patch. The API reads what is known and never asks a registry.",
+            "description": "Which images miss a patch. The API serves known state and never contacts a registry.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -54,8 +54,8 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token in the file that the key `api.token_file` names. Without that key, the "
-                    "API answers without a token.",
+                    "description": "The token in the file of the key `api.token_file`. Without that key, the API needs "
+                    "no token.",
                 }
             },
         },
@@ -74,7 +74,7 @@ def _path(operation: Operation, schemas: dict[type[Any], dict[str, Any]]) -> dic
                 }
             },
         },
-        "304": {"description": "The client has the same already.", "headers": _HEADERS},
+        "304": {"description": "The client's copy is current.", "headers": _HEADERS},
         "413": {"description": "The request has a body.", "content": {"text/plain": {"schema": {"type": "string"}}}},
     }
     for status in sorted({kind.status for kind in kinds}):
@@ -96,15 +96,15 @@ def _path(operation: Operation, schemas: dict[type[Any], dict[str, Any]]) -> dic
         },
         "head": {
             "operationId": f"{operation.name}Headers",
-            "summary": f"{operation.summary}: the headers alone",
+            "summary": f"{operation.summary}: headers only",
             **shared,
             "responses": without_body,
         },
         "options": {
             "operationId": f"{operation.name}Options",
-            "summary": "The methods that there are",
+            "summary": "The allowed methods",
             **shared,
-            "responses": {"204": {"description": "In the header Allow.", "headers": _ALLOW}, **refused},
+            "responses": {"204": {"description": "See the header Allow.", "headers": _ALLOW}, **refused},
         },
     }
 

@@ -1,6 +1,6 @@
-"""Why a request has no answer: problem details for HTTP APIs (RFC 9457).
+"""Errors of the API as problem details for HTTP APIs (RFC 9457).
 
-The kinds are a closed list. Their type is an address in docs/api.md, and a part of the API: it never changes.
+The kinds are a closed list. Their type is a URL in docs/api.md and a part of the API, so it never changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _DOCUMENTATION = "https://github.com/mojaloop/mojaloop-image-patch-exporter/blob
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a request has no answer (RFC 9457)."""
+    """The body of an error response (RFC 9457)."""
 
     type: str
     title: str
@@ -32,9 +32,9 @@ class Kind:
     """A kind of problem.
 
     Attributes:
-        name: the last part of its type, and its heading in docs/api.md.
-        status: of the answer.
-        title: what it is, the same for every answer.
+        name: last part of its type, and its heading in docs/api.md.
+        status: HTTP status.
+        title: short description, the same in every response.
     """
 
     name: str
@@ -43,22 +43,22 @@ class Kind:
 
     @property
     def type(self) -> str:
-        """The address that identifies it."""
+        """The URL that identifies it."""
         return _DOCUMENTATION + self.name
 
 
 INVALID_PARAMETER = Kind(name="invalid-parameter", status=400, title="A parameter is missing, repeated or unknown")
 INVALID_REFERENCE = Kind(name="invalid-reference", status=400, title="Not an image reference")
 INVALID_STRATEGY = Kind(name="invalid-strategy", status=400, title="Not a strategy")
-UNAUTHORIZED = Kind(name="unauthorized", status=401, title="A token is needed")
+UNAUTHORIZED = Kind(name="unauthorized", status=401, title="Authentication is required")
 NOT_EXPOSED = Kind(name="not-exposed", status=403, title="The tags of a private repository are not public")
 NO_SUCH_PATH = Kind(name="no-such-path", status=404, title="No such path")
 NOT_WATCHED = Kind(name="not-watched", status=404, title="The repository is not watched")
 NOT_FOUND = Kind(name="not-found", status=404, title="The registry does not have the image")
 METHOD_NOT_ALLOWED = Kind(name="method-not-allowed", status=405, title="The method is not allowed")
 NOT_A_VERSION = Kind(name="not-a-version", status=422, title="The tag is not a version")
-NOT_LOOKED_UP = Kind(name="not-looked-up", status=503, title="The tags are not known yet")
-NOT_LISTED = Kind(name="not-listed", status=503, title="What runs is not known yet")
+NOT_LOOKED_UP = Kind(name="not-looked-up", status=503, title="The tags have not been looked up yet")
+NOT_LISTED = Kind(name="not-listed", status=503, title="The watched resources have not been listed yet")
 
 KINDS = (
     INVALID_PARAMETER,
@@ -87,12 +87,12 @@ OF_REFUSALS = MappingProxyType(
 
 
 class ProblemError(Exception):
-    """A request that has no answer; the message is the detail.
+    """A request failed. The message is the detail.
 
     Attributes:
-        kind: of the problem.
-        reason: the reason that a finding would have, if there is one.
-        headers: of the answer, in addition to those of every problem.
+        kind: kind of the problem.
+        reason: reason of the corresponding finding, if there is one.
+        headers: additional response headers.
     """
 
     def __init__(
@@ -109,6 +109,6 @@ class ProblemError(Exception):
         self.headers = headers
 
     def document(self) -> Problem:
-        """The problem as its answer has it."""
+        """Return the problem as a response body."""
         kind = self.kind
         return Problem(type=kind.type, title=kind.title, status=kind.status, detail=str(self), reason=self.reason)

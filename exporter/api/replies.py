@@ -1,4 +1,4 @@
-"""What is sent: a status, headers and bytes; and `304 Not Modified` to whoever has the same already (RFC 9110)."""
+"""Responses: a status, headers and a body, or `304 Not Modified` if the client's copy is current (RFC 9110)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _ALWAYS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'"),
 )
-# An answer may change at any time, and asking again with its ETag costs nothing.
+# A response may change at any time, and revalidating its ETag is cheap.
 _REVALIDATE: Headers = ((b"cache-control", b"no-cache"),)
 _DO_NOT_STORE: Headers = ((b"cache-control", b"no-store"),)
-# RFC 9110, section 8.8.3; whether a validator is weak does not matter here (section 13.1.2).
+# RFC 9110, section 8.8.3. Whether an ETag is weak does not matter here (section 13.1.2).
 _ETAG = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer.
+    """A response.
 
     Attributes:
-        parts: of the body.
-        status: of the answer.
-        media: of the body.
-        headers: more of them.
-        etag: the validator, in quotes.
+        parts: parts of the body.
+        status: HTTP status.
+        media: media type of the body.
+        headers: additional headers.
+        etag: the ETag, in quotes.
     """
 
     parts: Sequence[bytes] = ()
@@ -45,24 +45,24 @@ class Reply:
 
     @classmethod
     def of(cls, body: bytes) -> Reply:
-        """An answer with a strong validator."""
-        # Terminals want a line.
+        """Return a response with a strong ETag."""
+        # A final line break, for terminals.
         body += b"\n"
         return cls(parts=(body,), etag=strong_etag(body))
 
 
 def strong_etag(body: bytes) -> bytes:
-    """A validator that another body does not have."""
+    """Return an ETag that no other body has."""
     return b'"%s"' % hashlib.blake2b(body, digest_size=12).hexdigest().encode()
 
 
 async def send_reply(reply: Reply, send: Send, *, known: Iterable[bytes]) -> int:
-    """Send an answer, and return its status; the server leaves the body out where the request is HEAD.
+    """Send a response and return its status. The server omits the body if the request is HEAD.
 
     Args:
-        reply: what to send.
-        send: of ASGI.
-        known: the values of `If-None-Match`.
+        reply: response to send.
+        send: ASGI's `send`.
+        known: values of `If-None-Match`.
     """
     status, parts, headers = reply.status, reply.parts, reply.headers + _ALWAYS
     headers += _REVALIDATE if status == 200 else _DO_NOT_STORE
@@ -77,7 +77,7 @@ async def send_reply(reply: Reply, send: Send, *, known: Iterable[bytes]) -> int
     for block in blocks(parts):
         if last:
             await send({"type": "http.response.body", "body": last, "more_body": True})
-            # Others have their turn, and a connection that was lost is noticed.
+            # Yield to other tasks, and notice a lost connection.
             await asyncio.sleep(0)
         last = block
     await send({"type": "http.response.body", "body": last})
@@ -85,6 +85,6 @@ async def send_reply(reply: Reply, send: Send, *, known: Iterable[bytes]) -> int
 
 
 def _has(etag: bytes, known: Iterable[bytes]) -> bool:
-    """Whether a client has what a validator stands for (RFC 9110, section 13.1.2)."""
+    """Whether the client's copy matches an ETag (RFC 9110, section 13.1.2)."""
     opaque = etag.removeprefix(b"W/")
     return any(value.strip() == b"*" or opaque in _ETAG.findall(value) for value in known)

@@ -1,8 +1,8 @@
-"""The tags known so far, kept on disk: after a restart without any registry the answers are the same.
+"""Persistent store of the known tags. After a restart, the exporter gives the same results without any registry.
 
-One SQLite file, under an exclusive lock on its folder and used by one worker thread. Judging happens in that thread
-too, in slices, so that a repository with many tags delays no other one, and memory never holds every tag of a
-repository. Only complete tag lists are stored; `Catalogue.store` says what makes a list complete.
+It is one SQLite file, used by one worker thread, with an exclusive lock on its directory. Judging runs in that thread
+too, in slices: a repository with many tags does not delay others, and its tags are never all in memory. Only complete
+tag lists are stored. `Catalogue.store` defines what makes a list complete.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-# A slice of work in the thread: some milliseconds, after which others have their turn.
+# Size of a slice in the worker thread: a few milliseconds, after which other work runs.
 _SLICE_TAGS = 2_000
-# A request for a page costs as much as reading so many tags.
+# A page request costs as much as reading this many tags.
 _PAGE_COST = 20
 
 
 class Catalogue:
-    """The tags of every repository that was looked up. `open` opens it; every call runs in the worker thread.
+    """The tags of every repository that was looked up. Use `open` to create it. All calls run in the worker thread.
 
     Args:
-        directory: its folder; None keeps everything in memory.
-        clock: epoch seconds.
-        monotonic: seconds of a clock that nobody sets.
+        directory: its directory; None keeps everything in memory.
+        clock: returns epoch seconds.
+        monotonic: returns seconds of a monotonic clock.
         telemetry: the exporter's own metrics.
-        most: bytes of the catalogue, roughly.
-        most_each: bytes of one repository.
+        most: approximate limit on the bytes of the catalogue.
+        most_each: limit on the bytes of one repository.
     """
 
     def __init__(
@@ -78,10 +78,10 @@ class Catalogue:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="catalogue")
         self._storage = Storage(directory=directory, clock=clock, monotonic=monotonic, telemetry=telemetry)
         self._opened = clock()
-        # By repository: the number of its last change, counted over all of them so that no number comes twice.
+        # Number of the last change by repository, from one counter for all, so that no number is used twice.
         self._changes: dict[str, int] = {}
         self._numbers = itertools.count(1)
-        # One large list at a time is prepared: each takes as much memory as its names.
+        # Only one large list is prepared at a time, because it needs as much memory as its names.
         self._preparing = asyncio.Lock()
 
     @classmethod
@@ -95,13 +95,13 @@ class Catalogue:
         most: int = Limit.CATALOGUE_BYTES.most,
         most_each: int = Limit.REPOSITORY_BYTES.most,
     ) -> Catalogue:
-        """Open the catalogue in a folder, or create it there; the arguments are those of the class.
+        """Open or create the catalogue in a directory. The arguments are those of the class.
 
-        A folder that exists and cannot be written is not an error: the catalogue is kept in memory, and the metric
+        A directory that exists and is not writable is not an error: the catalogue is kept in memory, and the metric
         `mojaloop_exporter_catalogue_writable` is 0.
 
         Raises:
-            CatalogueError: the folder cannot be created, or another process holds it.
+            CatalogueError: the directory cannot be created, or another process has locked it.
         """
         catalogue = cls(
             directory=directory,
@@ -127,7 +127,7 @@ class Catalogue:
         await self.close()
 
     async def close(self) -> None:
-        """Close the file and release its folder."""
+        """Close the file and unlock its directory."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._storage.close)
         self._thread.shutdown()
 
@@ -140,20 +140,20 @@ class Catalogue:
         etag: str | None = None,
         in_use: Mapping[str, Collection[str]] | None = None,
     ) -> Stored:
-        """Take in a tag list; a tag is withdrawn after two lists in a row without it.
+        """Store a tag list. A tag is withdrawn after two consecutive lists without it.
 
         Args:
-            repository: where the list comes from.
-            names: every tag of it once, from all pages.
-            running: the tags that containers run now.
-            etag: the registry's validator for the next conditional request.
-            in_use: the namespaces that use each repository, by its name: when the catalogue is full, the others are
-                forgotten first.
+            repository: repository of the list.
+            names: each of its tags once, from all pages.
+            running: tags that containers run now.
+            etag: ETag for the next conditional request.
+            in_use: namespaces that use each repository, by its name. When the catalogue is full, repositories not in
+                use are forgotten first.
 
         Raises:
             IncompleteListError: the list is empty, or lacks every running tag that was known before.
             TooLargeError: the list exceeds a limit.
-            CatalogueError: it could not be written.
+            CatalogueError: the list could not be written.
         """
         listed = tags.Listed(repository=repository, names=names, etag=tags.sendable(etag))
         if len(names) <= _SLICE_TAGS:
@@ -167,11 +167,11 @@ class Catalogue:
             return await self._run(lambda db: self._store(db, listed, running, in_use or {}))
 
     async def confirm(self, repository: Repository) -> Stored:
-        """Take in that the list is unchanged (`304 Not Modified`)."""
+        """Record that the list is unchanged (`304 Not Modified`)."""
         return await self._run(lambda db: self._confirm(db, repository, None))
 
     async def etag(self, repository: Repository) -> str | None:
-        """The registry's validator of the last list, or None."""
+        """Return the ETag of the last list, or None."""
         return await self._run(lambda db: tags.etag(db, repository))
 
     async def judge(self, repository: Repository, questions: Sequence[Question]) -> list[Verdict] | None:
@@ -182,7 +182,7 @@ class Catalogue:
         return judgement.verdicts
 
     async def record_published(self, repository: Repository, tag: str, published: float | None) -> None:
-        """Keep when a tag was published (None: asked for, but unknown); the earliest date ever seen stays."""
+        """Record when a tag was published (None: looked up, but unknown). The earliest date ever seen is kept."""
 
         def record(db: Connection) -> None:
             tags.record_published(db, repository, tag, published)
@@ -191,11 +191,11 @@ class Catalogue:
         await self._run(record)
 
     async def list_tags(self, repository: Repository, *, most: int) -> TagListing | None:
-        """The tags that are known of a repository; None if it was never looked up.
+        """Return the known tags of a repository; None if it was never looked up.
 
         Args:
-            repository: whose tags.
-            most: how many, the highest ones.
+            repository: repository of the tags.
+            most: maximum number of tags; the highest are returned.
         """
         reading = Reading(repository, most)
         while not await self._run(partial(self._read, reading=reading)):
@@ -203,15 +203,15 @@ class Catalogue:
         return reading.listing
 
     def revision(self, repository: Repository) -> tuple[int, int]:
-        """A value that is another one whenever an answer about a repository may have changed."""
+        """Return a value that changes whenever an answer about a repository may have changed."""
         return self._storage.generation, self._changes.get(str(repository), 0)
 
     async def lookups(self) -> dict[str, float]:
-        """When each repository's tags were last looked up, epoch seconds, by the repository's name."""
+        """Return the epoch seconds of each repository's last lookup, by the repository's name."""
         return await self._run(tags.lookups)
 
     async def retry_disk(self) -> None:
-        """Write to the folder again, if it could not be written and that was some time ago."""
+        """Write to the directory again, if it was not writable and the last attempt is long enough ago."""
         await self._run(lambda _: None)
 
     async def _run(self, work: Callable[[Connection], _T]) -> _T:
@@ -220,7 +220,7 @@ class Catalogue:
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    # What follows runs in the worker thread.
+    # The methods below run in the worker thread.
 
     def _advance(self, db: Connection, judgement: _Judgement) -> bool:
         return judgement.advance(db, generation=self._storage.generation, now=self._clock(), opened=self._opened)
@@ -245,13 +245,13 @@ class Catalogue:
             return self._confirm(db, listed.repository, listed.etag)
         if listed.bytes > self._most_each:
             raise TooLargeError(
-                f"{listed.repository}: its {len(listed.places)} versions take more than {self._most_each} bytes",
+                f"{listed.repository}: its {len(listed.places)} versions exceed {self._most_each} bytes",
                 Limit.REPOSITORY_BYTES,
             )
         for name in tags.make_room(db, listed, in_use=in_use, most=self._most):
             self._note_change(name)
             level = logging.WARNING if name in in_use else logging.INFO
-            _log.log(level, "%s: its tags are forgotten to make room for those of %s", name, listed.repository)
+            _log.log(level, "forgetting the tags of %s to make room for those of %s", name, listed.repository)
         stored = tags.store(db, listed, now=self._clock())
         if stored.changed:
             self._note_change(str(listed.repository))
@@ -269,10 +269,10 @@ def _slices(names: Collection[str]) -> Iterator[list[str]]:
 
 
 class _Judgement:
-    """Questions that are being answered, a slice at a time.
+    """Questions that are answered a slice at a time.
 
     Attributes:
-        verdicts: the answers; None before, and where the repository was never looked up.
+        verdicts: the answers; None until then, and if the repository was never looked up.
     """
 
     def __init__(self, repository: Repository, questions: Sequence[Question]) -> None:
@@ -284,10 +284,10 @@ class _Judgement:
         self.verdicts: list[Verdict] | None = None
 
     def advance(self, db: Connection, *, generation: int, now: float, opened: float) -> bool:
-        """Go on for a slice; whether that was the last one."""
+        """Process a slice. Return whether it was the last one."""
         try:
             if generation != self._generation:
-                # What was read so far is of a database that is gone.
+                # The database was replaced: start again.
                 if not tags.is_known(db, self._repository):
                     return True
                 self._generation, self._judging = generation, judge(self._questions)

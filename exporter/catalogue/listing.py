@@ -1,6 +1,6 @@
-"""All tags of a repository in the order of their versions, read in slices so that nobody else waits.
+"""All tags of a repository in version order, read in slices that do not block other work.
 
-Questions about running tags read ranges (`tags.read`); a list for people has every kind of tag, and each prefix.
+Questions about running tags read ranges (`tags.read`). A list for people has every kind of tag and every prefix.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class KnownTag:
 
     Attributes:
         name: the tag.
-        kind: what it is.
-        published: epoch seconds of its publish time; None where it is unknown.
+        kind: kind of the tag.
+        published: epoch seconds of its publish time; None if unknown.
     """
 
     name: str
@@ -35,8 +35,8 @@ class TagListing:
     """The tags of a repository.
 
     Attributes:
-        count: how many are known.
-        tags: the highest of them, from the lowest to the highest.
+        count: number of known tags.
+        tags: the highest of them, in ascending order.
     """
 
     count: int
@@ -47,11 +47,11 @@ class Reading:
     """A list that is being read.
 
     Args:
-        repository: whose tags.
-        most: how many are kept, the highest ones.
+        repository: repository of the tags.
+        most: maximum number of tags to keep, the highest ones.
 
     Attributes:
-        listing: the result; None before, and where the repository was never looked up.
+        listing: the result; None until then, and if the repository was never looked up.
     """
 
     def __init__(self, repository: Repository, most: int) -> None:
@@ -64,9 +64,9 @@ class Reading:
         self.listing: TagListing | None = None
 
     def advance(self, db: sqlite3.Connection, *, generation: int, slice_tags: int) -> bool:
-        """Read a slice; whether that was the last one."""
+        """Read a slice. Return whether it was the last one."""
         if generation != self._generation:
-            # What was read so far is of a database that is gone.
+            # The database was replaced: start again.
             if not is_known(db, self._repository):
                 return True
             self._generation, self._after, self._highest, self._count = generation, ("", b"", ""), [], 0

@@ -1,4 +1,4 @@
-"""The tables of the catalogue, and what is checked of a file before it is used."""
+"""The tables of the catalogue, and checks of a file before its use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 
 from exporter.versions import place
 
-# A change of what `versions.place` returns needs a migration that fills `line` and `place` again.
+# A change of `versions.place` needs a migration that fills `line` and `place` again.
 _VERSION_1 = (
     "CREATE TABLE repository (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, looked_up REAL NOT NULL, etag TEXT)",
     # absent: how many complete lists in a row lacked it.
@@ -17,10 +17,10 @@ _VERSION_1 = (
         published REAL, PRIMARY KEY (repository, name)
     ) WITHOUT ROWID""",
 )
-# The key has the place of a tag, so that a question reads only the tags that it is about. Tags without a place answer
-# no question and are not kept. Publish times that were unknown are asked for again: a wrong clock made some of them so.
+# The key includes the place of a tag, so a question reads only the tags that it needs. Tags without a place answer no
+# question and are not stored. Unknown publish times are requested again, because a wrong clock caused some of them.
 _VERSION_2 = (
-    # bytes: an estimate of what the repository takes, for the limits. digest: of the last list, to recognise it.
+    # bytes: estimated size of the repository, for the limits. digest: identifies the last list.
     "ALTER TABLE repository ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE repository ADD COLUMN digest BLOB",
     """CREATE TABLE release (
@@ -34,27 +34,27 @@ _VERSION_2 = (
     """UPDATE repository SET bytes = 200 + length(name) + coalesce((
         SELECT sum(40 + length(line) + length(rank) + length(release.name)) FROM release WHERE repository = id), 0)""",
 )
-# One list of statements per schema version, applied in order; `PRAGMA user_version` counts those that a file has seen.
+# Statements per schema version, applied in order. `PRAGMA user_version` counts the versions applied to a file.
 _MIGRATIONS = (_VERSION_1, _VERSION_2)
-# What a row takes in addition to its texts, roughly.
+# Approximate size of a row in addition to its texts.
 REPOSITORY_BYTES, RELEASE_BYTES = 200, 40
 
 
 class DamagedError(sqlite3.DatabaseError):
-    """The file holds what the exporter did not write."""
+    """The file has content that the exporter did not write."""
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Bring a database to the present schema, and check it.
+    """Migrate a database to the current schema and check it.
 
     Raises:
-        sqlite3.Error: it is damaged, or cannot be written.
+        sqlite3.Error: the database is damaged, or not writable.
     """
-    # The root file system of a pod is read-only.
+    # The root file system of the pod is read-only.
     db.execute("PRAGMA temp_store = MEMORY")
     db.execute("PRAGMA foreign_keys = ON")
     if (answer := db.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
-        raise DamagedError(f"its integrity check fails: {answer}")
+        raise DamagedError(f"integrity check failed: {answer}")
     _migrate(db)
     # The list that is being stored.
     db.execute(
@@ -66,7 +66,7 @@ def prepare(db: sqlite3.Connection) -> None:
 def _migrate(db: sqlite3.Connection) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if not 0 <= version <= len(_MIGRATIONS):
-        raise DamagedError(f"its schema version {version} is of a later release")
+        raise DamagedError(f"schema version {version} is from a later release")
     db.create_function("place_line", 1, _line, deterministic=True)
     db.create_function("place_rank", 1, _rank, deterministic=True)
     for number, statements in enumerate(_MIGRATIONS[version:], start=version + 1):

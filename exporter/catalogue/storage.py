@@ -1,8 +1,8 @@
-"""The database of the catalogue: in its folder as long as that can be written, otherwise in memory.
+"""The catalogue's database: in its directory if that is writable, otherwise in memory.
 
-Two faults must not stop the exporter. A damaged file is set aside, and an empty one takes its place. A folder that
-cannot be written (a full disk, a file system that became read-only) is left alone: what can be read is copied into
-memory, work goes on there, and the folder is tried again from time to time.
+Two faults must not stop the exporter. A damaged file is set aside and replaced with an empty one. If the directory is
+not writable (a full disk, a file system that became read-only), the readable content is copied into memory and used
+there. Writing to the directory is retried from time to time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 FILE = "catalogue.sqlite"
 RETRY_SECONDS = 60.0
-# https://www.sqlite.org/rescode.html: what the machine, and not the content of the file, is the cause of.
+# https://www.sqlite.org/rescode.html: errors caused by the machine, not by the content of the file.
 _UNAVAILABLE = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -39,26 +39,26 @@ _UNAVAILABLE = frozenset(
         sqlite3.SQLITE_NOLFS,
     }
 )
-# How sqlite3 reports a fault. It also decodes the messages of SQLite, which quote damaged text.
+# Exceptions of sqlite3. It also decodes SQLite's messages, which quote damaged text.
 FAULTS = (sqlite3.Error, UnicodeDecodeError)
 _ENDINGS = ("-wal", "-shm", "-journal", "")
 
 
 class CatalogueError(Exception):
-    """The catalogue cannot be opened or used; the message names the folder and says what to do."""
+    """The catalogue cannot be opened or used. The message names the directory and says what to do."""
 
 
 class Storage:
-    """A connection to the database, replaced where it has to be; used by one thread.
+    """A connection to the database, replaced if necessary. Used by one thread.
 
     Args:
-        directory: its folder; None keeps everything in memory.
-        clock: epoch seconds.
-        monotonic: seconds of a clock that nobody sets.
-        telemetry: where resets are counted, and whether the folder can be written.
+        directory: its directory; None keeps everything in memory.
+        clock: returns epoch seconds.
+        monotonic: returns seconds of a monotonic clock.
+        telemetry: counts resets and reports whether the directory is writable.
 
     Attributes:
-        generation: rises whenever another database takes the place of the former one.
+        generation: increments whenever another database replaces the current one.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Storage:
         self.generation = 0
 
     def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Do something in a transaction; it is done again if the database had to be replaced.
+        """Run a transaction. It runs again if the database had to be replaced.
 
         Raises:
-            CatalogueError: there is no folder, another process holds it, or nothing helps.
+            CatalogueError: the directory is missing or locked by another process, or recovery failed.
         """
         if not self._on_disk and self._monotonic() >= self._retry_at:
             self._return_to_disk()
-        # An error each of the folder, of what was read from it, and of an empty database; more than that is a defect.
+        # One error each of the directory, of its content, and of an empty database. More than that is a bug.
         for _ in range(3):
             try:
                 if self._db is None:
@@ -97,10 +97,10 @@ class Storage:
                     return work(self._db)
             except FAULTS as error:
                 self._recover(error)
-        raise CatalogueError(f"{self._file()}: the catalogue cannot be used, not even in memory; see the log")
+        raise CatalogueError(f"{self._file()}: cannot use the catalogue, not even in memory; see the log")
 
     def close(self) -> None:
-        """Close the file and release its folder."""
+        """Close the file and unlock its directory."""
         self._disconnect()
         if self._lock is not None:
             os.close(self._lock)
@@ -116,7 +116,7 @@ class Storage:
         if self._lock is None:
             self._lock = _hold(self._directory)
         if self._lock is None:
-            self._fall_back("its folder cannot be written")
+            self._fall_back("its directory is not writable")
             return
         db = _connect(self._file())
         try:
@@ -141,14 +141,14 @@ class Storage:
             self._disconnect()
             self._use(_in_memory())
             self._telemetry.catalogue_resets.inc()
-            _log.error("the catalogue in memory is damaged (%s); started again with an empty one", error)
+            _log.error("the catalogue in memory is damaged (%s); starting with an empty one", error)
         elif self._is_unavailable(error):
             self._fall_back(str(error))
         else:
             self._set_aside(error)
 
     def _is_unavailable(self, error: Exception) -> bool:
-        """Whether the folder is the cause of an error; otherwise it is the content of the file."""
+        """Whether an error is caused by the directory and not by the content of the file."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code == sqlite3.SQLITE_READONLY:
             # A header with an unknown version makes a file read-only, too.
@@ -160,7 +160,7 @@ class Storage:
         self._disconnect()
         aside = f"{self._file()}.damaged-{int(self._clock())}"
         try:
-            # One copy is enough to look into; damage that comes again must not fill the disk.
+            # Keep one copy for analysis, so that repeated damage does not fill the disk.
             for old in self._directory.glob(f"{FILE}.damaged-*"):
                 old.unlink()
             for ending in _ENDINGS:
@@ -170,10 +170,10 @@ class Storage:
             self._fall_back(f"it is damaged ({error}) and cannot be set aside: {problem.strerror}", read=False)
             return
         self._telemetry.catalogue_resets.inc()
-        _log.error("the catalogue is damaged (%s): set aside as %s, started again with an empty one", error, aside)
+        _log.error("the catalogue is damaged (%s); set aside as %s, starting with an empty one", error, aside)
 
     def _fall_back(self, why: str, *, read: bool = True) -> None:
-        """Go on in memory, with what can be read of the file."""
+        """Continue in memory, with the readable content of the file."""
         db = _in_memory()
         if read and not self._read_file(db):
             db.close()
@@ -184,18 +184,18 @@ class Storage:
         self._retry_at = self._monotonic() + RETRY_SECONDS
         self._telemetry.catalogue_writable.set(0)
         _log.error(
-            "%s: the catalogue cannot be written (%s) and is kept in memory: a restart loses what is learned from now "
-            "on. Free the disk, or make the folder writable; it is tried again every %.0f s",
+            "%s: cannot write the catalogue (%s). It is kept in memory, and a restart loses all later changes. "
+            "Free disk space, or make the directory writable; retrying every %.0f s",
             self._directory,
             why,
             RETRY_SECONDS,
         )
 
     def _read_file(self, memory: sqlite3.Connection) -> bool:
-        """Copy what the file holds; whether that succeeded."""
+        """Copy the content of the file. Return whether that succeeded."""
         if self._db is not None:
             return _copied(self._db, memory)
-        # The second works without locks and without the write-ahead log, which are files in a writable folder.
+        # The second works without locks and the write-ahead log, which need a writable directory.
         for address in (f"file:{quote(self._file())}?mode=rw", f"file:{quote(self._file())}?mode=ro&immutable=1"):
             try:
                 with contextlib.closing(_connect(address)) as source:
@@ -206,7 +206,7 @@ class Storage:
         return False
 
     def _return_to_disk(self) -> None:
-        """Write what is in memory to the folder, if that is possible again."""
+        """Write the content of the memory to the directory, if it is writable again."""
         assert self._directory is not None  # noqa: S101
         assert self._db is not None  # noqa: S101
         self._retry_at = self._monotonic() + RETRY_SECONDS
@@ -220,7 +220,7 @@ class Storage:
             self._db.backup(disk)
             prepare(disk)
         except (*FAULTS, CatalogueError) as error:
-            _log.debug("%s: cannot be written yet: %s", self._file(), error)
+            _log.debug("%s: still not writable: %s", self._file(), error)
             if disk is not None:
                 disk.close()
             if not isinstance(error, CatalogueError) and not self._is_unavailable(error):
@@ -230,15 +230,15 @@ class Storage:
         self._use(disk)
         self._on_disk = True
         self._telemetry.catalogue_writable.set(1)
-        _log.info("%s: the catalogue is written to its folder again", self._directory)
+        _log.info("%s: the catalogue is written to disk again", self._directory)
 
     def _remove(self) -> None:
-        """Make room for a file that is damaged and cannot be replaced; what it held is in memory."""
+        """Remove a damaged file that cannot be replaced. Its content is in memory."""
         try:
             for ending in _ENDINGS:
                 Path(self._file() + ending).unlink(missing_ok=True)
         except OSError as error:
-            _log.debug("%s: cannot be removed: %s", self._file(), error)
+            _log.debug("%s: cannot remove: %s", self._file(), error)
 
 
 def _in_memory() -> sqlite3.Connection:
@@ -252,7 +252,7 @@ def _copied(source: sqlite3.Connection, memory: sqlite3.Connection) -> bool:
         source.backup(memory)
         prepare(memory)
     except FAULTS as error:
-        _log.debug("cannot be copied: %s", error)
+        _log.debug("cannot copy the catalogue: %s", error)
         return False
     return True
 
@@ -260,8 +260,8 @@ def _copied(source: sqlite3.Connection, memory: sqlite3.Connection) -> bool:
 def _connect(file: str) -> sqlite3.Connection:
     db = sqlite3.connect(file, uri=file.startswith("file:"))
     try:
-        # The lock of the folder keeps others out. With this lock SQLite keeps its index of the write-ahead log in the
-        # process, and not in a mapped file that a full disk makes unusable.
+        # The directory's lock excludes other processes. With exclusive locking, SQLite keeps its index of the
+        # write-ahead log in the process instead of a mapped file, which a full disk would make unusable.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
@@ -272,19 +272,19 @@ def _connect(file: str) -> sqlite3.Connection:
 
 
 def _hold(directory: Path) -> int | None:
-    """Lock a folder for this process; the lock ends with the process, however that ends.
+    """Lock a directory for this process. The lock ends with the process, however it ends.
 
     Returns:
-        None if the folder exists and cannot be written.
+        None if the directory exists and is not writable.
 
     Raises:
-        CatalogueError: the folder does not exist and cannot be created, or another process holds it.
+        CatalogueError: the directory does not exist and cannot be created, or another process has locked it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogueError(
-            f"{directory}: cannot be created: {error.strerror}; name a writable folder with --state-dir"
+            f"{directory}: cannot create the directory: {error.strerror}; set a writable one with --state-dir"
         ) from error
     writable = True
     try:
@@ -303,7 +303,7 @@ def _hold(directory: Path) -> int | None:
         if error.errno != errno.EWOULDBLOCK:
             return None
         raise CatalogueError(
-            f"{directory}: another exporter holds this folder; give each its own --state-dir"
+            f"{directory}: another exporter uses this directory; set a different --state-dir for each"
         ) from error
     if not writable:
         os.close(lock)

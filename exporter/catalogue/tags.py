@@ -1,6 +1,6 @@
-"""Tags in the database: storing a list, making room for it, and reading what a question is about.
+"""Tags in the database: storing a list, making room for it, and reading the tags of a question.
 
-Nothing that is read is trusted: a bit that changed on the disk must neither raise in another part of the exporter nor
+Data read from the file is untrusted: a flipped bit on the disk must neither raise in another part of the exporter nor
 reach a label.
 """
 
@@ -20,23 +20,23 @@ from exporter.verdicts import Page, TagRecord, Verdict
 from exporter.versions import place
 from exporter.workloads import OPERATOR
 
-# One list without a tag may be a fault of the registry; two in a row mean that the tag was withdrawn.
+# One list without a tag may be a fault of the registry. Two in a row mean that the tag was withdrawn.
 _LISTS_UNTIL_WITHDRAWN = 2
 _IN_LIST = (
     "EXISTS (SELECT 1 FROM listed WHERE (listed.line, listed.rank, listed.name)"
     " = (release.line, release.rank, release.name))"
 )
 _LONGEST_ETAG = 1024
-# The year 5138: a number that is not below is not a time.
+# The year 5138. A number from here on is not a time.
 _LAST_SECOND = 1e11
 
 
 class IncompleteListError(Exception):
-    """A tag list that is not complete; nothing of it was stored."""
+    """A tag list is incomplete. Nothing of it was stored."""
 
 
 class TooLargeError(Exception):
-    """A tag list that exceeds a limit; nothing of it was stored."""
+    """A tag list exceeds a limit. Nothing of it was stored."""
 
     def __init__(self, message: str, limit: Limit) -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The result of taking in a tag list.
+    """Result of storing a tag list.
 
     Attributes:
         changed: whether any answer may differ from now on.
-        looked_up: epoch seconds of the lookup, as the catalogue keeps it.
+        looked_up: epoch seconds of the lookup, as stored.
     """
 
     changed: bool
@@ -57,12 +57,12 @@ class Stored:
 
 
 class Listed:
-    """A tag list, prepared for the database: a large one in parts, a small one as soon as it is needed.
+    """A tag list, prepared for the database: a large one in parts, a small one on first use.
 
     Args:
-        repository: where it comes from.
-        names: every tag once.
-        etag: the registry's validator, if it can be sent back.
+        repository: repository of the list.
+        names: each tag once.
+        etag: the registry's ETag, if it can be sent back.
     """
 
     def __init__(self, *, repository: Repository, names: Collection[str], etag: str | None) -> None:
@@ -73,19 +73,19 @@ class Listed:
         self._places: list[tuple[str, bytes, str]] | None = None
 
     def add_to_digest(self, part: Iterable[str]) -> None:
-        """Take a part of the names into the digest."""
+        """Add some of the names to the digest."""
         digests = (hashlib.blake2b(name.encode(), digest_size=16).digest() for name in part)
         self._sum = (self._sum or 0) + sum(int.from_bytes(digest, "big") for digest in digests)
 
     def add_places(self, part: Iterable[str]) -> None:
-        """Find the places of a part of the names."""
+        """Compute the places of some of the names."""
         if self._places is None:
             self._places = []
         self._places += ((*at, name) for name in part if (at := place(name)) is not None)
 
     @property
     def digest(self) -> bytes:
-        """The same for the same names in any order."""
+        """Digest of the names, whatever their order."""
         if self._sum is None:
             self.add_to_digest(self.names)
         return ((self._sum or 0) % 2**128).to_bytes(16, "big")
@@ -99,13 +99,13 @@ class Listed:
 
     @property
     def bytes(self) -> int:
-        """What it takes in the database, roughly."""
+        """Approximate size in the database."""
         own = REPOSITORY_BYTES + len(str(self.repository))
         return own + sum(RELEASE_BYTES + len(line) + len(rank) + len(name) for line, rank, name in self.places)
 
 
 def sendable(etag: object) -> str | None:
-    """An ETag that can be sent back in a header (RFC 9110, section 8.8.3: visible ASCII); otherwise None."""
+    """Return an ETag that can be sent back in a header (RFC 9110, section 8.8.3: visible ASCII); otherwise None."""
     if isinstance(etag, str) and len(etag) <= _LONGEST_ETAG and etag.isascii() and etag.isprintable():
         return etag
     return None
@@ -123,7 +123,7 @@ def has_digest(db: sqlite3.Connection, repository: Repository, listed: bytes) ->
 
 
 def lookups(db: sqlite3.Connection) -> dict[str, float]:
-    """When each repository was last looked up."""
+    """Return the time of each repository's last lookup."""
     found = {}
     for name, looked_up in db.execute("SELECT name, looked_up FROM repository"):
         if not isinstance(name, str):
@@ -133,7 +133,7 @@ def lookups(db: sqlite3.Connection) -> dict[str, float]:
 
 
 def etag(db: sqlite3.Connection, repository: Repository) -> str | None:
-    """The registry's validator of the last list, or None."""
+    """Return the ETag of the last list, or None."""
     row = db.execute("SELECT etag FROM repository WHERE name = ?", (str(repository),)).fetchone()
     return row and sendable(row[0])
 
@@ -153,7 +153,7 @@ def check_complete(
 
 
 def store(db: sqlite3.Connection, listed: Listed, *, now: float) -> Stored:
-    """Take in a list that was checked and has room."""
+    """Store a list that was checked and fits."""
     (identity,) = db.execute(
         "INSERT INTO repository (name, looked_up, etag, bytes, digest) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name)"
         " DO UPDATE SET looked_up = excluded.looked_up, etag = excluded.etag, bytes = excluded.bytes,"
@@ -177,7 +177,7 @@ def store(db: sqlite3.Connection, listed: Listed, *, now: float) -> Stored:
 
 
 def confirm(db: sqlite3.Connection, repository: Repository, *, now: float, etag: str | None = None) -> Stored:
-    """Take in that a list is the same as the last one; a new ETag of it is kept."""
+    """Record that a list is unchanged, with its new ETag if there is one."""
     row = db.execute(
         "UPDATE repository SET looked_up = ?, etag = coalesce(?, etag) WHERE name = ? RETURNING id",
         (now, sendable(etag), str(repository)),
@@ -189,20 +189,20 @@ def confirm(db: sqlite3.Connection, repository: Repository, *, now: float, etag:
 
 
 def make_room(db: sqlite3.Connection, listed: Listed, *, in_use: Mapping[str, Collection[str]], most: int) -> list[str]:
-    """Forget repositories until a list has room, and return their names.
+    """Forget repositories until a list fits, and return their names.
 
-    Repositories that are not in use go first, the one that was not looked up for longest before the others. Then the
-    largest one of the namespace that takes most, so that no namespace takes the room of the others. What the operator
-    names (`workloads.OPERATOR`) takes no part in this: a list of a thousand large repositories needs more.
+    Repositories that are not in use are forgotten first, starting with the one looked up longest ago. Then the largest
+    repository of the namespace that uses most space, so that no namespace crowds out the others. Repositories that the
+    operator names (`workloads.OPERATOR`) are exempt, because a list of a thousand large repositories needs more space.
 
     Args:
         db: the database.
-        listed: what is to be stored.
-        in_use: the namespaces that use a repository, by its name.
-        most: bytes of all repositories.
+        listed: the list to store.
+        in_use: namespaces that use a repository, by its name.
+        most: maximum bytes of all repositories.
 
     Raises:
-        TooLargeError: the list itself is what would have to go.
+        TooLargeError: the list itself would have to be forgotten.
     """
     own = str(listed.repository)
     sizes: dict[str, int] = {}
@@ -232,7 +232,7 @@ def make_room(db: sqlite3.Connection, listed: Listed, *, in_use: Mapping[str, Co
 
 
 def _largest(sizes: Mapping[str, int], in_use: Mapping[str, Collection[str]]) -> str:
-    """The largest repository of the namespace that takes most; what several use is shared among them."""
+    """Return the largest repository of the namespace that uses most space. Shared repositories count proportionally."""
     share: dict[str, float] = {}
     for name, size in sizes.items():
         for namespace in (users := in_use.get(name) or (OPERATOR,)):
@@ -243,14 +243,14 @@ def _largest(sizes: Mapping[str, int], in_use: Mapping[str, Collection[str]]) ->
 
 
 def read(db: sqlite3.Connection, repository: Repository, page: Page, *, now: float, opened: float) -> list[TagRecord]:
-    """The tags of a page.
+    """Read the tags of a page.
 
     Args:
         db: the database.
-        repository: whose tags.
-        page: which tags.
-        now: epoch seconds. A tag that was first seen later was seen while the clock was wrong.
-        opened: epoch seconds; what such a tag has instead.
+        repository: repository of the tags.
+        page: range of tags.
+        now: epoch seconds. A later `first_seen` was recorded while the clock was wrong.
+        opened: epoch seconds that replace such a `first_seen`.
     """
     line, low, high = page.span
     before = page.before or (high, "")
@@ -274,15 +274,15 @@ def _record(row: tuple[Any, ...], *, now: float, otherwise: float) -> TagRecord:
 
 
 def check_names(verdicts: Iterable[Verdict]) -> None:
-    """Raise `DamagedError` if an answer names what is not a tag: names end up in labels and commands."""
+    """Raise `DamagedError` if an answer names an invalid tag, because names end up in labels and commands."""
     for verdict in verdicts:
         for name in {verdict.latest, verdict.minor, verdict.major, verdict.undated or verdict.latest}:
             if not is_tag(name) or place(name) is None:
-                raise DamagedError("the name of a tag is not a tag")
+                raise DamagedError("the name of a tag is invalid")
 
 
 def record_published(db: sqlite3.Connection, repository: Repository, tag: str, published: float | None) -> None:
-    """Keep when a tag was published; the earliest date ever seen stays."""
+    """Record when a tag was published. The earliest date ever seen is kept."""
     if (at := place(tag)) is None:
         return
     db.execute(
@@ -313,7 +313,7 @@ def _withdraw(db: sqlite3.Connection, identity: int) -> bool:
 
 
 def epoch_seconds(value: object) -> float:
-    """A time of the database.
+    """Check a time of the database and return it.
 
     Raises:
         DamagedError: it is not a time.

@@ -1,6 +1,6 @@
-"""What runs in a cluster, kept in the inventory: one reflector for each kind and namespace.
+"""The workloads of a cluster, kept in the inventory by one reflector for each kind and namespace.
 
-Where the configuration names namespaces, each is listed by itself, so that rights within them are enough.
+If the configuration names namespaces, each is listed separately, so namespaced permissions are enough.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ __all__ = [
     "open_connection",
 ]
 
-# The names of the kinds that can be watched.
+# Names of the kinds that can be watched.
 KINDS = tuple(TABLE)
-# Specifications fetched at a time, over all kinds and namespaces.
+# Concurrent fetches of specifications, across all kinds and namespaces.
 FETCHES = 16
 
 
 class ClusterError(Exception):
-    """A cluster could not be listed once."""
+    """A one-off list of the cluster failed."""
 
 
 class Cluster:
-    """Keeps the inventory up to date while `run` runs; `list_once` is the same for a command that ends.
+    """Mirror of a cluster in the inventory. `run` keeps it up to date; `list_once` fills it once, for short commands.
 
     Args:
         connection: see `open_connection`.
-        inventory: where workloads and scopes are put.
-        telemetry: where restarts and missing rights are counted.
-        kinds: among `KINDS`, and each is required. What is left out is not judged; what it controls is not either,
-            unless the kind is optional. Without any: every kind, the optional ones where they are installed and we are
-            permitted to list them.
-        namespaces: the namespaces to list one by one; none: the whole cluster.
-        clock: the time of day.
-        exclude: whether a workload is not of interest; such workloads are not held.
-        silence: the seconds without an event or a bookmark after which a watch counts as broken.
-        watch_seconds: how long a watch lasts, chosen at random between two bounds.
-        recheck: the seconds after which a kind that was not installed is looked for again.
-        stale: the seconds without a working list or watch after which a kind no longer counts as followed.
+        inventory: receives workloads and scopes.
+        telemetry: counts watch restarts and missing permissions.
+        kinds: kinds to watch, from `KINDS`, all required. Kinds left out are not judged. Neither is what they control,
+            unless the kind is optional. If empty, every kind is watched. Optional kinds are then skipped if they are
+            not installed or we are not permitted to list them.
+        namespaces: namespaces to list separately. If empty, the whole cluster is listed.
+        clock: the wall clock, in epoch seconds.
+        exclude: whether to ignore a workload. Ignored workloads are not kept in memory.
+        silence: seconds without an event or bookmark after which a watch is considered broken.
+        watch_seconds: bounds of a watch's random duration.
+        recheck: seconds between checks for a kind that is not installed.
+        stale: seconds without a successful list or watch after which a kind is stale.
     """
 
     def __init__(
@@ -116,10 +116,10 @@ class Cluster:
                 group.create_task(reflector.run(), name=f"watch {reflector.kind.name} in {reflector.watched_namespace}")
 
     async def list_once(self) -> None:
-        """List everything once; the inventory's scopes show what is forbidden or not installed.
+        """List everything once. The inventory's scopes show what is forbidden or not installed.
 
         Raises:
-            ClusterError: something could not be listed for another reason.
+            ClusterError: a list failed for another reason.
         """
         outcomes = await asyncio.gather(
             *(reflector.list_once() for reflector in self._reflectors), return_exceptions=True

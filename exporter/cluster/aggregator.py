@@ -1,8 +1,8 @@
-"""Many objects, one workload: what each object contributes, and the sums.
+"""Workloads built from the contributions of many objects.
 
-The workload of a custom controller is the union over its pods; that of a Deployment is one object. What each object
-contributes is kept by object, so that an object that goes takes only its own part with it. Equal contributions are
-merged once, however many pods have them, and a workload once per batch of changes.
+The workload of a custom controller is the union of its pods. The workload of a Deployment is one object. Contributions
+are kept by object, so a deleted object removes only its own. Equal contributions are merged once, however many pods
+have them, and each workload once per batch of changes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from exporter.workloads import Workload, WorkloadKey
 
 log = logging.getLogger(__name__)
 
-# Workloads of a namespace that are shown although its containers are too many.
+# Workloads of a namespace that are still shown after its containers exceed the limit.
 SHOWN = 100
 
 
 class ObjectRef(NamedTuple):
-    """An object that counts for a workload."""
+    """An object that contributes to a workload."""
 
     kind: str
     namespace: str
@@ -32,12 +32,12 @@ class ObjectRef(NamedTuple):
 
 
 class WorkloadAggregator:
-    """What each object contributes; the inventory holds the sums after `publish`.
+    """The contributions of all objects. `publish` writes their sums to the inventory.
 
     Args:
-        inventory: where workloads are put.
-        telemetry: where refused workloads are counted.
-        most: the containers of a namespace.
+        inventory: receives the workloads.
+        telemetry: counts refused workloads.
+        most: limit on the containers of a namespace.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class WorkloadAggregator:
         self._telemetry = telemetry
         self._most = most
         self._objects: dict[ObjectRef, tuple[Workload, ...]] = {}
-        # How many objects contribute the same part.
+        # Number of objects with the same contribution.
         self._parts: dict[WorkloadKey, Counter[Workload]] = {}
-        # A dictionary keeps the order, so that the same workloads are refused after every start.
+        # A dictionary keeps the order, so every start refuses the same workloads.
         self._changed: dict[WorkloadKey, None] = {}
-        # The containers in the inventory by namespace, and how many each refused workload has.
+        # Containers in the inventory, and those of each refused workload, by namespace.
         self._containers: Counter[str] = Counter()
         self._refused: dict[str, dict[WorkloadKey, int]] = {}
 
     def put(self, ref: ObjectRef, parts: tuple[Workload, ...]) -> None:
-        """Set what an object contributes, at most one part for a workload; without any it is forgotten."""
+        """Set the contribution of an object, at most one part per workload. No parts removes the object."""
         before = self._objects.pop(ref, ())
         if parts:
             self._objects[ref] = parts
@@ -73,11 +73,11 @@ class WorkloadAggregator:
             self._changed[part.key] = None
 
     def get(self, ref: ObjectRef) -> tuple[Workload, ...]:
-        """What an object contributes."""
+        """Return the contribution of an object."""
         return self._objects.get(ref, ())
 
     def publish(self) -> None:
-        """Bring the inventory up to date with every change since the last call."""
+        """Apply all changes since the last call to the inventory."""
         changed, self._changed = self._changed, {}
         for key in changed:
             self._sum(key)
@@ -96,11 +96,11 @@ class WorkloadAggregator:
             refused = known is not None and known.limit_exceeded
             if workload.limit_exceeded and not refused and not any(part.limit_exceeded for part in parts):
                 self._telemetry.exceeded(Limit.CONTAINERS)
-                log.warning("%s is not judged: its objects together have too many containers", key)
+                log.warning("%s is not judged: its objects have too many containers in total", key)
             self._put(workload)
 
     def _put(self, workload: Workload) -> None:
-        """Put a workload into the inventory, or what stands for it while its namespace has too many containers."""
+        """Put a workload into the inventory, or a placeholder if its namespace has too many containers."""
         key, namespace = workload.key, workload.key.namespace
         known = self._inventory.workloads().get(key)
         refused = self._refused.get(namespace, {})
@@ -133,7 +133,7 @@ class WorkloadAggregator:
             del self._refused[key.namespace]
 
     def _admit(self, namespace: str) -> None:
-        """Judge workloads that were refused, where others have made room for them."""
+        """Judge refused workloads that fit now."""
         for key, containers in list(self._refused[namespace].items()):
             if self._containers[namespace] + containers <= self._most:
                 self._sum(key)

@@ -1,8 +1,8 @@
 """Requests to the API server with the configuration, credentials and transport of `kubernetes.aio`, without its models.
 
-Requests use the client's own aiohttp session, because the client's `request` limits a complete answer to 300 s and
-reads all of it, which does not work for a watch. The client's configuration still says which proxy, certificates and
-tokens to use, and a service account's token is read from its file again every minute.
+The client's `request` limits a response to 300 s and buffers it, which does not work for a watch. Requests therefore
+use the client's aiohttp session directly. Proxy, certificates and tokens still come from the client's configuration,
+and it reads a service account's token again every minute.
 """
 
 from __future__ import annotations
@@ -29,26 +29,25 @@ REQUEST_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 MOST_RETRY_AFTER = 30.0
 CLOSING_SECONDS = 0.05
-# Answers that are in memory at a time, over all kinds and namespaces.
+# Responses in memory at a time, across all kinds and namespaces.
 ANSWERS = 2
-# Seconds between two readings of credentials that did not help: a plugin may be slow, and a certificate is replaced
-# within minutes.
+# Backoff of reloading credentials that do not help: a plugin may be slow, and a certificate is replaced within minutes.
 REREAD_SECONDS = (1.0, 60.0)
 LONGEST_MESSAGE = 500
-# Lines of a watch that are handled before other tasks run.
+# Lines of a watch handled before yielding to other tasks.
 LINES_TOGETHER = 200
 
 
 class UnreachableError(Exception):
-    """The API server did not answer, or stopped in the middle of an answer."""
+    """The API server did not respond, or the connection broke before the end of the response."""
 
 
 class UntrustedError(UnreachableError):
-    """TLS failed: we do not trust the server's certificate, or it does not accept ours."""
+    """TLS failed: we do not trust the server's certificate, or it rejects ours."""
 
 
 class TooLargeError(MalformedError):
-    """An answer exceeds `Limit.ANSWER`."""
+    """A response exceeds `Limit.ANSWER`."""
 
 
 class ApiError(Exception):
@@ -56,7 +55,7 @@ class ApiError(Exception):
 
     Attributes:
         status: the HTTP status, or the code of a watch's ERROR event.
-        retry_after: the seconds to wait before the next request, if the server said so.
+        retry_after: seconds to wait before the next request, if the server sent `Retry-After`.
     """
 
     def __init__(self, status: int, message: str, *, retry_after: float | None = None) -> None:
@@ -67,7 +66,7 @@ class ApiError(Exception):
 
 @dataclass(slots=True, eq=False)
 class _Session:
-    """A client with the credentials read at one time, and how many requests it carries."""
+    """A client with one generation of credentials, and its number of active requests."""
 
     client: Any
     requests: int = 0
@@ -83,20 +82,20 @@ class Connection:
         self._session: _Session | None = None
         self._reading = asyncio.Lock()
         self._answers = asyncio.Semaphore(ANSWERS)
-        # When credentials may be read again after the server refused them, on the loop's clock, and the pause then.
+        # Earliest time of the next reload after the server rejected credentials (loop clock), and the current backoff.
         self._readable, self._pause = 0.0, 0.0
-        # Counts how often credentials were read, so that many reflectors refused at once read them once.
+        # Incremented by every reload, so that many reflectors that fail together reload once.
         self.credentials_generation = 0
 
     async def read_credentials(self, *, refused: int | None = None) -> None:
-        """Read configuration and credentials (again).
+        """Load, or reload, the configuration and credentials.
 
         Args:
-            refused: what `credentials_generation` was when the server refused them. Nothing is done if they are newer
-                by now, or were read a moment ago: the pause grows until the server accepts them.
+            refused: `credentials_generation` of the rejected credentials. Does nothing if newer ones are loaded
+                already, or during the backoff, which grows until the server accepts them.
 
         Raises:
-            ClusterConfigurationError: they cannot be read.
+            ClusterConfigurationError: they cannot be loaded.
         """
         async with self._reading:
             if refused is not None:
@@ -107,22 +106,22 @@ class Connection:
                 self._pause = min(max(first, self._pause * 2), most)
                 self._readable = now + self._pause
             configuration = await credentials.read(kubeconfig=self._kubeconfig, context=self._context)
-            configuration.connection_pool_maxsize = 0  # every watch keeps one open
+            configuration.connection_pool_maxsize = 0  # unlimited: every watch holds a connection
             try:
                 client = ApiClient(configuration)
             except (OSError, ValueError) as error:
-                raise ClusterConfigurationError(f"cannot read the cluster's configuration: {error}") from error
+                raise ClusterConfigurationError(f"cannot load the cluster configuration: {error}") from error
             before, self._session = self._session, _Session(client)
             self.credentials_generation += 1
             if before is not None:
                 await _retire(before)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         if self._session is not None:
             session, self._session = self._session, None
             await session.client.close()
-            # The session only begins to close its transports; a loop that ends right now would leave them open.
+            # aiohttp only starts closing its transports; without this delay, a loop that ends now leaves them open.
             await asyncio.sleep(CLOSING_SECONDS)
 
     @asynccontextmanager
@@ -134,23 +133,23 @@ class Connection:
         accept: str = "application/json",
         most: int = Limit.ANSWER.most,
     ) -> AsyncIterator[Message]:
-        """A complete answer, which the caller drops with the context: few of them are in memory at a time.
+        """Send a GET and return the complete response. Few responses are in memory at a time: leave the context soon.
 
         Raises:
-            ApiError: the server refused.
-            UnreachableError: there was no complete answer.
-            TooLargeError: the answer has more than `most` bytes.
+            ApiError: the server refused the request.
+            UnreachableError: there was no complete response.
+            TooLargeError: the response has more than `most` bytes.
         """
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
         async with AsyncExitStack() as held:
             async with self._request(path, params=params, accept=accept, timeout=timeout) as answer:
-                # Not before the server answers: one that hangs must not hold up the requests to another one.
+                # Only once the server responds: a server that hangs must not block requests to another one.
                 await held.enter_async_context(self._answers)
                 body = bytearray()
                 async for chunk in answer.content.iter_any():
                     body += chunk
                     if len(body) > most:
-                        raise TooLargeError(f"the answer has more than {most:,} bytes")
+                        raise TooLargeError(f"the response has more than {most:,} bytes")
             yield body
 
     async def call(
@@ -164,21 +163,21 @@ class Connection:
         seconds: float = REQUEST_SECONDS,
         most: int = Limit.ANSWER.most,
     ) -> bytes:
-        """One request of any method, and its complete answer.
+        """Send a request of any method and return the complete response.
 
         Args:
-            method: as HTTP has it.
-            path: of the resource.
-            body: what is sent; None sends nothing.
-            media: the media type of the body. It says what kind of patch it is.
-            params: of the request.
-            seconds: until there has to be a complete answer.
-            most: the bytes of the answer.
+            method: HTTP method.
+            path: path of the resource.
+            body: request body, or None.
+            media: media type of the body. It selects the type of a patch.
+            params: query parameters.
+            seconds: timeout of the complete response.
+            most: limit on the bytes of the response.
 
         Raises:
-            ApiError: the server refused. After 401 the credentials are read again, for the next request.
-            UnreachableError: there was no complete answer. The server may have done what was asked.
-            TooLargeError: the answer has more than `most` bytes.
+            ApiError: the server refused the request. After a 401, credentials are reloaded for the next request.
+            UnreachableError: there was no complete response. The server may have processed the request.
+            TooLargeError: the response has more than `most` bytes.
         """
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS))
         credentials = self.credentials_generation
@@ -196,7 +195,7 @@ class Connection:
                 async for chunk in answer.content.iter_any():
                     received += chunk
                     if len(received) > most:
-                        raise TooLargeError(f"the answer has more than {most:,} bytes")
+                        raise TooLargeError(f"the response has more than {most:,} bytes")
         except ApiError as error:
             if error.status == 401:
                 await self.read_credentials(refused=credentials)
@@ -213,17 +212,17 @@ class Connection:
         silence: float,
         most: int = Limit.ANSWER.most,
     ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
-        """The lines of a watch, as many at a time as arrived together, up to `LINES_TOGETHER`.
+        """Yield the lines of a watch in batches as they arrive, up to `LINES_TOGETHER` each.
 
         Args:
-            path: of the list to watch.
-            params: of the request.
-            accept: the media type.
-            silence: the seconds without a byte after which the connection counts as broken.
-            most: the bytes of a line.
+            path: path of the list to watch.
+            params: query parameters.
+            accept: media type.
+            silence: seconds without a byte after which the connection is considered broken.
+            most: limit on the bytes of a line.
 
         Raises:
-            ApiError: the server refused.
+            ApiError: the server refused the request.
             UnreachableError: the connection broke.
             TooLargeError: a line has more than `most` bytes.
         """
@@ -261,7 +260,7 @@ class Connection:
         session.requests += 1
         try:
             await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
-            # An API server redirects nobody. A proxy that does leads to a page for people.
+            # API servers do not redirect. A proxy that does leads to a login page.
             async with rest.pool_manager.request(
                 method,
                 client.configuration.host + path,
@@ -277,7 +276,7 @@ class Connection:
                 self._readable, self._pause = 0.0, 0.0
                 yield answer
         except config.ConfigException as error:
-            raise UnreachableError(f"cannot read the service account's token: {error}") from error
+            raise UnreachableError(f"cannot read the service account token: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             kind = UntrustedError if _is_of_tls(error) else UnreachableError
             raise kind(_described(error)[:LONGEST_MESSAGE]) from error
@@ -289,11 +288,11 @@ class Connection:
 
 @asynccontextmanager
 async def open_connection(*, kubeconfig: Path | None = None, context: str | None = None) -> AsyncIterator[Connection]:
-    """A connection: with a kubeconfig or its context if one is named, with the service account inside a pod, otherwise
-    with kubectl's default.
+    """Open a connection with the given kubeconfig or context, with the service account inside a pod, or with kubectl's
+    default.
 
     Raises:
-        ClusterConfigurationError: neither can be read.
+        ClusterConfigurationError: the configuration cannot be loaded.
     """
     connection = Connection(kubeconfig=kubeconfig, context=context)
     await connection.read_credentials()
@@ -304,7 +303,7 @@ async def open_connection(*, kubeconfig: Path | None = None, context: str | None
 
 
 async def _retire(session: _Session) -> None:
-    """Close a session once nothing uses it. If it is closed earlier, some of its requests never end."""
+    """Close a session after its last request. Closing it earlier leaves some requests hanging forever."""
     session.retired = True
     if session.requests == 0:
         await session.client.close()
@@ -323,12 +322,12 @@ async def _lines(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[list[
         unfinished = bytearray(others[-1])
         for begin in range(0, len(complete), LINES_TOGETHER):
             yield complete[begin : begin + LINES_TOGETHER]
-            # Where much has arrived, reading does not wait, and other tasks would not run.
+            # Reading does not block while data is buffered, so other tasks would starve.
             await asyncio.sleep(0)
 
 
 async def _refusal(answer: Any) -> ApiError:
-    """What the server says about a request that it refuses. The answer of a proxy may be anything."""
+    """Return the server's refusal as an error. A proxy may send anything."""
     try:
         message = decode_failure(await answer.content.read(65536)).message
     except (aiohttp.ClientError, TimeoutError, OSError):
@@ -339,11 +338,11 @@ async def _refusal(answer: Any) -> ApiError:
 
 
 def _described(error: Exception) -> str:
-    """What went wrong, and whether it is the proxy's fault, which aiohttp's own texts do not say."""
+    """Describe an error, and name the proxy if it is the cause: aiohttp's messages do not."""
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return f"cannot connect to the proxy {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy {error.request_info.real_url.host} answered with status {error.status}: {error.message}"
+        return f"the proxy {error.request_info.real_url.host} returned status {error.status}: {error.message}"
     return str(error) or type(error).__name__
 
 

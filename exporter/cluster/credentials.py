@@ -1,8 +1,8 @@
-"""How to reach the cluster: a kubeconfig, or the service account of a pod, read by `kubernetes.aio`.
+"""Cluster access with a kubeconfig or a pod's service account, loaded by `kubernetes.aio`.
 
-The client does not name a kubeconfig that is missing. Where a plugin of a kubeconfig fails (EKS, GKE and AKS have one),
-it goes on without credentials, so that the API server answers 401. It sends requests to this machine through a proxy of
-the environment. This module corrects these three.
+The client has three faults that this module corrects. It does not name a missing kubeconfig. If a credential plugin
+fails (EKS, GKE and AKS have one), it continues without credentials, and the API server returns 401. It sends requests
+to localhost through the proxy of the environment.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _FAILED = re.compile(r"exec: process returned (-?[0-9]+)(?:\. (b['\"].*))?", re.
 
 
 class ClusterConfigurationError(Exception):
-    """No cluster is configured: there is no kubeconfig, no such context, no service account, or no credentials."""
+    """No usable cluster configuration: no kubeconfig, context, service account or credentials."""
 
 
 async def read(*, kubeconfig: Path | None, context: str | None) -> Any:
-    """The client's configuration: with a kubeconfig or its context if one is named, with the service account inside a
-    pod, otherwise with kubectl's default.
+    """Return the client's configuration: from the given kubeconfig or context, the service account inside a pod, or
+    kubectl's default.
 
     Raises:
-        ClusterConfigurationError: neither can be read.
+        ClusterConfigurationError: the configuration cannot be loaded.
     """
     configuration = Configuration()
     try:
@@ -50,15 +50,15 @@ async def read(*, kubeconfig: Path | None, context: str | None) -> Any:
             if not (configuration.api_key or configuration.cert_file):
                 await _check_plugin(loader)
     except (config.ConfigException, OSError, ValueError) as error:
-        raise ClusterConfigurationError(f"cannot read the cluster's configuration: {error}") from error
+        raise ClusterConfigurationError(f"cannot load the cluster configuration: {error}") from error
     if is_loopback(configuration.host):
-        # As kubectl does. A `proxy-url` of the kubeconfig applies to every host.
+        # Like kubectl. A `proxy-url` of the kubeconfig applies to every host.
         configuration.client_session_kwargs = {"trust_env": False}
     return configuration
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL leads to this machine, by its address or by the name localhost."""
+    """Whether a URL points to this machine, by address or as localhost."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     try:
         return ip_address(host).is_loopback
@@ -67,24 +67,24 @@ def is_loopback(url: str) -> bool:
 
 
 def _look_for(kubeconfig: Path | None) -> None:
-    """Say which kubeconfig is missing; the client's own error does not."""
+    """Raise an error that names the missing kubeconfig. The client's own error does not."""
     if kubeconfig is not None:
         if not kubeconfig.is_file():
-            raise ClusterConfigurationError(f"there is no kubeconfig {kubeconfig}")
+            raise ClusterConfigurationError(f"kubeconfig {kubeconfig} does not exist")
         return
     named = os.environ.get("KUBECONFIG", "")
     files = [Path(part) for part in named.split(os.pathsep) if part] or [Path("~/.kube/config").expanduser()]
     if not any(file.is_file() for file in files):
         raise ClusterConfigurationError(
-            f"there is no kubeconfig ({', '.join(map(str, files))}) and this is not a pod; name one with --kubeconfig"
+            f"no kubeconfig found ({', '.join(map(str, files))}), and this is not a pod; set one with --kubeconfig"
         )
 
 
 async def _check_plugin(loader: Any) -> None:
-    """Run the plugin that gave no credentials again, to say why: the client only logs that.
+    """Run a plugin that returned no credentials again to report why. The client only logs the failure.
 
     Raises:
-        ClusterConfigurationError: it failed, or gave nothing again.
+        ClusterConfigurationError: it failed, or returned no credentials again.
     """
     user = loader._user  # noqa: SLF001 - the client has no other name for the user of the context
     if not user or "exec" not in user:
@@ -101,6 +101,6 @@ async def _check_plugin(loader: Any) -> None:
         if failed is None:
             raise ClusterConfigurationError(f"{plugin} failed: {shown(str(error))}") from error
         output = ast.literal_eval(failed[2]).decode(errors="replace") if failed[2] else ""
-        first = shown(next(iter(output.strip().splitlines()), "nothing on standard error"))
+        first = shown(next(iter(output.strip().splitlines()), "no output on standard error"))
         raise ClusterConfigurationError(f"{plugin} failed with exit status {failed[1]}: {first}") from error
-    raise ClusterConfigurationError(f"{plugin} gave neither a token nor a certificate")
+    raise ClusterConfigurationError(f"{plugin} returned neither a token nor a certificate")

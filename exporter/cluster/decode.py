@@ -1,10 +1,10 @@
-"""The few fields of Kubernetes objects that we read, decoded from bytes straight into structures.
+"""The fields of Kubernetes objects that we need, decoded from bytes straight into structs.
 
-One structure serves every kind: what a kind does not have keeps its default. Go writes an empty list or map as `null`
-or leaves it out, hence the many `| None`. Labels and annotations are structures too: the copies of complete manifests
-that `kubectl apply` leaves in annotations are skipped, not held.
+One struct serves every kind: fields that a kind does not have keep their defaults. Go writes an empty list or map as
+`null` or omits it, hence the many `| None`. Labels and annotations are structs too, so the complete manifests that
+`kubectl apply` stores in annotations are skipped.
 
-A page and an event hold their objects undecoded, so that one that cannot be read does not hide the others.
+Pages and events keep their objects undecoded, so an invalid object does not hide the others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from exporter.cluster.nesting import Message, shallow, tolerant
 
 
 class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
-    """Who made an object; at most one reference is the controller's."""
+    """An owner of an object. At most one owner is the controller."""
 
     kind: str
     name: str
@@ -28,7 +28,7 @@ class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """The labels that say who manages an object."""
+    """The labels that identify an object's manager."""
 
     argocd_instance: str | None = msgspec.field(default=None, name="argocd.argoproj.io/instance")
     helm_release: str | None = msgspec.field(default=None, name="helm.toolkit.fluxcd.io/name")
@@ -39,7 +39,7 @@ class Labels(msgspec.Struct, frozen=True):
 
 
 class Annotations(msgspec.Struct, frozen=True):
-    """The annotations that say who manages an object."""
+    """The annotations that identify an object's manager."""
 
     argocd_tracking: str | None = msgspec.field(default=None, name="argocd.argoproj.io/tracking-id")
     release: str | None = msgspec.field(default=None, name="meta.helm.sh/release-name")
@@ -47,7 +47,7 @@ class Annotations(msgspec.Struct, frozen=True):
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
-    """An object's metadata. A bookmark has nothing but a resourceVersion."""
+    """An object's metadata. A bookmark has only a resourceVersion."""
 
     name: str = ""
     namespace: str = ""
@@ -66,14 +66,14 @@ class TemplateMetadata(msgspec.Struct, frozen=True):
 
 
 class Container(msgspec.Struct, frozen=True):
-    """A container; some platforms fill an empty image in at admission."""
+    """A container. Some platforms fill in an empty image at admission."""
 
     name: str
     image: str = ""
 
 
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
-    """What a pod runs."""
+    """A pod's specification."""
 
     containers: tuple[Container, ...] | None = None
     init_containers: tuple[Container, ...] | None = None
@@ -87,19 +87,19 @@ class Template(msgspec.Struct, frozen=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True):
-    """A Job's specification inside of a CronJob's."""
+    """A CronJob's Job specification."""
 
     template: Template | None = None
 
 
 class JobTemplate(msgspec.Struct, frozen=True):
-    """What a CronJob makes Jobs from."""
+    """A CronJob's Job template."""
 
     spec: JobSpec | None = None
 
 
 class WorkloadRef(msgspec.Struct, frozen=True, rename="camel"):
-    """The object whose template a Rollout runs instead of one of its own (Argo Rollouts)."""
+    """The object whose template a Rollout runs instead of its own (Argo Rollouts)."""
 
     kind: str = ""
     name: str = ""
@@ -107,20 +107,20 @@ class WorkloadRef(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ImageChange(msgspec.Struct, frozen=True, rename="camel"):
-    """Which containers follow a tag of an image stream (OpenShift)."""
+    """The containers that follow a tag of an image stream (OpenShift)."""
 
     container_names: tuple[str, ...] | None = None
 
 
 class Trigger(msgspec.Struct, frozen=True, rename="camel"):
-    """What makes a DeploymentConfig roll out (OpenShift)."""
+    """A trigger of a DeploymentConfig's rollouts (OpenShift)."""
 
     type: str = ""
     image_change_params: ImageChange | None = None
 
 
 class Spec(PodSpec, frozen=True, rename="camel"):
-    """A specification: a pod's own containers, a template, a reference to one, or a CronJob's template of Jobs."""
+    """A specification: a pod's containers, a template, a reference to one, or a CronJob's Job template."""
 
     replicas: int | None = None
     template: Template | None = None
@@ -137,7 +137,7 @@ class Condition(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True, rename="camel"):
-    """How far a rollout is, and whether a Job or pod has finished. Argo Rollouts writes its generation as text."""
+    """Progress of a rollout, Job or pod. Argo Rollouts writes its generation as text."""
 
     observed_generation: int | str | None = None
     replicas: int = 0
@@ -151,7 +151,7 @@ class Status(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Object(msgspec.Struct, frozen=True):
-    """An object of any kind that we read; of `PartialObjectMetadata`, the metadata."""
+    """An object of any kind that we read. A `PartialObjectMetadata` has only the metadata."""
 
     metadata: Metadata
     spec: Spec | None = None
@@ -159,18 +159,18 @@ class Object(msgspec.Struct, frozen=True):
 
 
 class MetadataOnly(msgspec.Struct, frozen=True):
-    """An object's metadata, and nothing else of it."""
+    """An object's metadata alone."""
 
     metadata: Metadata
 
 
-# Resource versions are decimal numbers of 64 bits in practice; tokens hold the key of an object and its version.
+# In practice, resource versions are decimal 64-bit numbers. A token holds an object's key and its version.
 ResourceVersion = Annotated[str, msgspec.Meta(max_length=128)]
 Token = Annotated[str, msgspec.Meta(max_length=8192)]
 
 
 class IdentityMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    """The metadata of `Identity`. A bookmark has only a resource version."""
+    """The metadata of `Identity`. A bookmark has only a resourceVersion."""
 
     name: str = ""
     namespace: str = ""
@@ -178,19 +178,19 @@ class IdentityMetadata(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Which object it is, and at which version: what the API server itself writes."""
+    """An object's identity and version, both written by the API server itself."""
 
     metadata: IdentityMetadata
 
 
 class PodMetadata(msgspec.Struct, frozen=True):
-    """A pod's annotations, which are where a template's would be."""
+    """A pod's annotations, in place of those of a template."""
 
     metadata: TemplateMetadata
 
 
 class ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    """Where a list stands: its version, and the token of its next page."""
+    """A list's resourceVersion, and the continue token of its next page."""
 
     resource_version: Annotated[ResourceVersion, msgspec.Meta(min_length=1)]
     continue_: Token = msgspec.field(default="", name="continue")
@@ -204,14 +204,14 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A line of a watch; what the object is depends on the type."""
+    """An event of a watch. Its type determines what the object is."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
     object: msgspec.Raw
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A `Status`: the answer to a request that failed, and the object of an ERROR event."""
+    """A `Status`: the response to a failed request, and the object of an ERROR event."""
 
     code: int = 0
     reason: str = ""
@@ -219,7 +219,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class MalformedError(Exception):
-    """An answer that the Kubernetes API would not give: the server is broken, or a proxy answered."""
+    """A response that the Kubernetes API never sends: the server is broken, or a proxy responded."""
 
 
 T = TypeVar("T")
@@ -234,10 +234,10 @@ _decode_failure = tolerant(msgspec.json.Decoder(Failure).decode)
 
 
 async def decode_message(decode: Callable[[Message], T], message: Message) -> T:
-    """A page or an event, which may be large and nest deep.
+    """Decode a page or an event, which may be large and deeply nested.
 
     Raises:
-        MalformedError: it is neither.
+        MalformedError: the message is invalid.
     """
     try:
         try:
@@ -245,32 +245,32 @@ async def decode_message(decode: Callable[[Message], T], message: Message) -> T:
         except RecursionError:
             return decode(await asyncio.to_thread(shallow, message))
     except ValueError as error:  # of msgspec, and of text that is not UTF-8
-        raise MalformedError(f"the answer makes no sense: {error}") from error
+        raise MalformedError(f"cannot decode the response: {error}") from error
 
 
 def _with_room(decode: Callable[[Message], T], message: Message, frames: int = 30) -> T:
-    """Decode with less room for recursion than there is.
+    """Decode with less stack than is available.
 
-    What can be read here, with its objects undecoded, can then be read object by object too. Otherwise an author could
-    choose a depth that makes each object shallow on the event loop.
+    A page that decodes here, with its objects undecoded, then leaves enough stack for each object. Otherwise an author
+    could choose a depth that runs `shallow` for every object on the event loop.
     """
     return _with_room(decode, message, frames - 1) if frames else decode(message)
 
 
 def decode_identity(message: Message) -> IdentityMetadata:
-    """Which object it is.
+    """Decode an object's identity.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: the message is not an object.
     """
     try:
         return _decode_identity(message).metadata
     except ValueError as error:
-        raise MalformedError(f"the answer holds something that is not an object: {error}") from error
+        raise MalformedError(f"the response contains an invalid object: {error}") from error
 
 
 def decode_failure(message: Message) -> Failure:
-    """Why the server refused, as far as it can be read: proxies write anything."""
+    """Decode the server's reason as far as possible. A proxy may send anything."""
     try:
         return _decode_failure(message)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The documents of YAML and JSON files, with their lines and those of the images in them.
+"""Documents of YAML and JSON files, with line numbers of the documents and their images.
 
-Files may come from anybody, and a pipeline checks them before anybody has read them. Their size, their nesting, and
-what YAML's aliases repeat are bounded, so that a small file costs little time and memory.
+A pipeline checks files before anyone has reviewed them. Limits on file size, nesting and alias expansion keep a small
+file cheap in time and memory.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from exporter.logs import shown
 from exporter.yaml_numbers import NUMBERS, decimal_resolvers
 
 _ENDINGS = (".yaml", ".yml", ".json")
-# libyaml is some ten times faster on the thousands of lines of a rendered chart.
+# libyaml is about ten times faster on the thousands of lines of a rendered chart.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# A rendered chart has some 10 MiB.
+# A rendered chart has about 10 MiB.
 _LARGEST_FILE = 64 << 20
-# A value takes PyYAML about 1 KiB. The API server accepts objects of 1.5 MiB, which have some 100,000 values.
+# A value takes PyYAML about 1 KiB. The API server accepts objects of 1.5 MiB, which have about 100,000 values.
 _MOST_VALUES = 500_000
-# Manifests hardly use aliases, and then for a few labels.
+# Manifests rarely use aliases, and then for a few labels.
 _MOST_REPEATED = 100_000
-# Custom resource definitions, the deepest objects that exist, stay below 50. libyaml's recursion overflows the stack
-# at some 50,000.
+# Custom resource definitions are the deepest objects in use and stay below 50. libyaml's recursion overflows the stack
+# at about 50,000.
 _DEPTH = 500
-# A date is text to Kubernetes, and a lone `=`, which custom resource definitions contain, is nothing special.
+# Kubernetes treats a date as text. A lone `=`, which occurs in custom resource definitions, has no special meaning.
 _TAG = "tag:yaml.org,2002:"
 _TEXT = _TAG + "str"
 _PLAIN = (_TAG + "timestamp", _TAG + "value")
@@ -42,10 +42,9 @@ class Document(NamedTuple):
     """A document of a file.
 
     Attributes:
-        line: where it begins, from 1.
+        line: its first line, from 1.
         content: its value.
-        images: by the `id` of each mapping in it that has the key `image`, the line of that key's value. Empty for
-            JSON.
+        images: line of the `image` value of each mapping that has one, by `id` of the mapping. Empty for JSON.
     """
 
     line: int
@@ -54,14 +53,14 @@ class Document(NamedTuple):
 
 
 class _Loader(_SafeLoader):  # type: ignore[misc]
-    """Reads YAML as Kubernetes does, within bounds."""
+    """Loader that reads YAML like Kubernetes, within limits."""
 
     yaml_implicit_resolvers = decimal_resolvers(_SafeLoader, without=_PLAIN)
     _depth = 0
     _values = 0
 
     def get_document(self) -> yaml.Node:
-        """The next document, which is not constructed yet."""
+        """Return the next document without constructing it."""
         self._values = 0
         self.images: dict[int, int] = {}
         root: yaml.Node = self.get_node()
@@ -72,10 +71,10 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
         self._depth += 1
         self._values += 1
         if self._depth > _DEPTH:
-            raise _LimitError(f"it is nested more than {_DEPTH} deep", current_node)
+            raise _LimitError(f"nested more than {_DEPTH} levels deep", current_node)
         if self._values > _MOST_VALUES:
             raise _LimitError(
-                f"a document has more than {_MOST_VALUES:,} values; split it, or write JSON", current_node
+                f"the document has more than {_MOST_VALUES:,} values; split it, or use JSON", current_node
             )
         super().descend_resolver(current_node, current_index)
 
@@ -86,8 +85,8 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
     def flatten_mapping(self, node: Any) -> None:
         """Resolve merge keys (`<<`).
 
-        What they repeat is dropped at once, because each level of them would multiply it. Keys that are numbers become
-        text, as they do in Kubernetes: Python's hash of numbers is not secret, and keys can be made to collide.
+        Duplicates are dropped at once, because each level of merge keys would multiply them. Numeric keys become text,
+        as in Kubernetes. Python's hash of numbers is not secret, so an attacker could make them collide.
         """
         before = node.value
         super().flatten_mapping(node)
@@ -103,7 +102,7 @@ class _Loader(_SafeLoader):  # type: ignore[misc]
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
-    """Construct a mapping, and note the line of its image: nodes know their lines, and values do not."""
+    """Construct a mapping and record the line of its image. Nodes know their lines, values do not."""
     constructed: dict[Any, Any] = {}
     yield constructed
     constructed.update(loader.construct_mapping(node))
@@ -116,20 +115,20 @@ _Loader.add_constructor(_TAG + "map", _mapping)
 
 
 class _LimitError(yaml.MarkedYAMLError):
-    """YAML that is valid, but costs too much."""
+    """Valid YAML that exceeds a limit."""
 
     def __init__(self, problem: str, node: yaml.Node | None) -> None:
         super().__init__(problem=problem, problem_mark=None if node is None else node.start_mark)
 
 
 def _constructor(construct: Callable[[_Loader, yaml.Node], Any]) -> Callable[[_Loader, yaml.Node], Any]:
-    """A constructor that says what is wrong, and where: PyYAML's raise anything on a value of another type."""
+    """Wrap a constructor so that its errors name the problem and the line. PyYAML's raise arbitrary exceptions."""
 
     def constructed(loader: _Loader, node: yaml.Node) -> Any:
         try:
             if node.tag not in NUMBERS or ":" not in node.value:
                 return construct(loader, node)
-            problem = "a number in base 60"
+            problem = "a base 60 number"
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             problem = f"not of the type {node.tag.removeprefix(_TAG)}"
         raise yaml.MarkedYAMLError(problem=f"{shown(repr(node.value))} is {problem}", problem_mark=node.start_mark)
@@ -142,16 +141,16 @@ for _type in ("binary", "bool", "float", "int", "null", "timestamp"):
 
 
 def _refuse_repetition(root: yaml.Node, values: int) -> None:
-    """Refuse a document whose aliases repeat too much, or that contains itself.
+    """Refuse a document that contains itself or whose aliases expand too far.
 
     Args:
-        root: of the document.
-        values: how many nodes it has, each of which may be there several times.
+        root: root node of the document.
+        values: number of nodes, counting repeated ones once.
 
     Raises:
-        _LimitError: with the first node that is too large with everything that its aliases stand for.
+        _LimitError: names the first node that is too large with its aliases expanded.
     """
-    # For each collection that is finished: how many values it stands for, and how deep they are.
+    # Expanded size and depth of each finished collection.
     sizes: dict[yaml.Node, tuple[int, int]] = {}
     above: set[yaml.Node] = set()
     todo = [(root, False)]
@@ -169,10 +168,10 @@ def _refuse_repetition(root: yaml.Node, values: int) -> None:
             if count > values + _MOST_REPEATED:
                 raise _LimitError(f"aliases repeat more than {_MOST_REPEATED:,} values", node)
             if depth > _DEPTH:
-                raise _LimitError(f"with its aliases it is nested more than {_DEPTH} deep", node)
+                raise _LimitError(f"with aliases expanded, nested more than {_DEPTH} levels deep", node)
             sizes[node] = count, depth
         elif node in above:
-            raise _LimitError("an alias stands for a value that contains it", node)
+            raise _LimitError("an alias refers to a value that contains it", node)
         else:
             above.add(node)
             todo.append((node, True))
@@ -186,14 +185,14 @@ def _parts(node: yaml.Node) -> list[yaml.Node]:
 
 
 class ManifestError(Exception):
-    """A file that cannot be read as manifests; the message says where, and what to do."""
+    """A file is not a usable manifest. The message says where, and what to do."""
 
 
 def contents(name: str) -> Iterator[tuple[str, bytes]]:
-    """The files of a folder at any depth, a file, or standard input for `-`, each with its content.
+    """Yield the name and content of a file, of a folder's files at any depth, or of standard input for `-`.
 
     Raises:
-        ManifestError: one cannot be read or is too large, or the folder has none.
+        ManifestError: a file cannot be read or is too large, or the folder has none.
     """
     try:
         if name == "-":
@@ -203,7 +202,7 @@ def contents(name: str) -> Iterator[tuple[str, bytes]]:
         elif (folder := Path(name)).is_dir():
             files = sorted(file for file in folder.rglob("*") if file.suffix in _ENDINGS and file.is_file())
             if not files:
-                raise ManifestError(f"{name}: no file in it ends in {', '.join(_ENDINGS)}")
+                raise ManifestError(f"{name}: no files ending in {', '.join(_ENDINGS)}")
             for file in files:
                 yield str(file), _read_file(file)
         else:
@@ -225,23 +224,23 @@ def _read(name: str, opened: IO[bytes]) -> bytes:
 
 
 def place(where: str, document: int, line: int | None) -> str:
-    """Where something is wrong; the only document of a file needs no number."""
+    """Return a location for an error. The only document of a file has no number."""
     return where + (f", document {document}" if document > 1 else "") + (f", line {line}" if line is not None else "")
 
 
 def hint(content: bytes) -> str:
-    """What to do about a file that is wrong, if its content tells."""
-    return "; this is a chart's template: run `helm template` first" if b"{{" in content else ""
+    """Return advice for an invalid file, if its content suggests any."""
+    return "; this is a Helm template, run `helm template` first" if b"{{" in content else ""
 
 
 def documents(content: bytes, where: str) -> Iterator[Document]:
-    """The documents of a file.
+    """Yield the documents of a file.
 
     Raises:
-        ManifestError: it is neither YAML nor JSON, or costs too much.
+        ManifestError: the file is neither YAML nor JSON, or exceeds a limit.
     """
     if content.lstrip()[:1] == b"{":
-        # YAML accepts nearly all of JSON, but no tabs before a key, and no surrogates.
+        # YAML accepts almost all JSON, but no tabs before a key and no surrogates.
         document = _NOT_JSON
         with contextlib.suppress(ValueError, RecursionError):
             document = msgspec.json.decode(content)
@@ -261,12 +260,12 @@ def documents(content: bytes, where: str) -> Iterator[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark is not None else None
-        kind = "" if isinstance(error, _LimitError) else "this is not valid YAML: "
+        kind = "" if isinstance(error, _LimitError) else "invalid YAML: "
         raise ManifestError(
             f"{place(where, number, line)}: {kind}{error.problem or error.context}{hint(content)}"
         ) from error
     except RecursionError as error:
-        raise ManifestError(f"{place(where, number, None)}: keys or merge keys are nested too deep") from error
+        raise ManifestError(f"{place(where, number, None)}: keys or merge keys are nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:
         what = str(error).partition("\n")[0]
-        raise ManifestError(f"{place(where, number, None)}: this is not valid YAML: {what}") from error
+        raise ManifestError(f"{place(where, number, None)}: invalid YAML: {what}") from error

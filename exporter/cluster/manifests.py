@@ -1,9 +1,8 @@
-"""What `helm template` or a folder's YAML would run: manifests instead of a cluster.
+"""Workloads from manifests, such as the output of `helm template`, instead of a cluster.
 
-The same structures and rules as for a cluster's objects; only the way in differs. Of a custom resource every pod
-template counts, wherever it is. Documents of other kinds are passed over. What is not a usable manifest is an error
-with its file, document, line and what to do: a gate in a pipeline that skips what it does not understand passes
-everything.
+Structs and rules are those of cluster objects. Every pod template in a custom resource counts, wherever it is.
+Documents of other kinds are skipped. An unusable manifest is an error with its file, document, line and what to do,
+because a CI gate that skips invalid input passes everything.
 """
 
 from __future__ import annotations
@@ -31,19 +30,18 @@ _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "
 
 
 def read(names: Iterable[str], *, namespace: str = "default", places: Places | None = None) -> list[Workload]:
-    """The workloads of manifests, in the order in which they are there.
+    """Return the workloads of manifests, in file order.
 
-    What is there more than once (a base and its overlay, Jobs of one `generateName`) is one workload with the
-    containers of all, because nobody knows which of them will run.
+    Objects with the same name (a base and its overlay, Jobs of one `generateName`) become one workload with the
+    containers of all, because it is unknown which of them will run.
 
     Args:
-        names: files, folders (whose `.yaml`, `.yml` and `.json` files are read, at any depth), or `-` for standard
-            input.
-        namespace: of objects that name none.
-        places: is told where each container is.
+        names: files, folders (their `.yaml`, `.yml` and `.json` files at any depth), or `-` for standard input.
+        namespace: namespace of objects without one.
+        places: receives the location of each container.
 
     Raises:
-        ManifestError: one cannot be read, or is not a manifest.
+        ManifestError: a file cannot be read, or is not a manifest.
     """
     found: dict[WorkloadKey, list[Workload]] = {}
     for name in names:
@@ -55,14 +53,14 @@ def read(names: Iterable[str], *, namespace: str = "default", places: Places | N
                 if places is not None:
                     _note(places, "" if name == "-" else where, workload, spec, document)
             if not some:
-                _log.warning("%s: nothing in it runs containers", where)
+                _log.warning("%s: no workloads found", where)
     return [workload for parts in found.values() if (workload := _together(parts)).containers]
 
 
 def _together(parts: list[Workload]) -> Workload:
-    """One workload from all parts of one name.
+    """Merge the parts with one name into a workload.
 
-    Only annotations that all agree on hold, so that no `ignore` covers the containers of another part.
+    Only annotations common to all parts are kept, so an `ignore` never covers the containers of another part.
     """
     declared = [part for part in parts if part.declared] or parts
     running = [part for part in declared if part.containers] or declared[:1]
@@ -77,11 +75,11 @@ def _note(places: Places, file: str, workload: Workload, spec: Any, document: Do
 
 
 def _workloads(content: bytes, where: str, namespace: str) -> Iterator[tuple[Workload, Any, Document]]:
-    """The workloads of a file, each with the pod's specification as it is written, and its document."""
+    """Yield the workloads of a file, each with the pod specification as written, and its document."""
     for number, document in enumerate(documents(content, where), 1):
         at = place(where, number, document.line)
         if document.content is not None and not isinstance(document.content, dict):
-            raise ManifestError(f"{at}: this is not a YAML mapping, as Kubernetes objects are")
+            raise ManifestError(f"{at}: expected a mapping (a Kubernetes object)")
         for thing in _objects(document.content):
             name = thing.get("kind")
             if not isinstance(name, str):
@@ -90,25 +88,25 @@ def _workloads(content: bytes, where: str, namespace: str) -> Iterator[tuple[Wor
                 for workload, spec in _parts(name, thing, namespace):
                     yield workload, spec, document
             except (msgspec.ValidationError, TypeError, ValueError) as error:
-                raise ManifestError(f"{at}: {name} is not valid: {error}{hint(content)}") from error
+                raise ManifestError(f"{at}: invalid {name}: {error}{hint(content)}") from error
 
 
 def _parts(name: str, thing: dict[str, Any], namespace: str) -> Iterator[tuple[Workload, Any]]:
-    """What an object says about workloads; nothing if it runs nothing.
+    """Yield an object's contributions to workloads, if it runs any containers.
 
     Yields:
-        A workload, and the pod's specification as it is written; None if it has no containers.
+        A workload, and the pod specification as written; None if it has no containers.
 
     Raises:
-        ValueError: the API server would not accept it. TypeError, msgspec.ValidationError: likewise.
+        ValueError, TypeError, msgspec.ValidationError: the API server would reject the object.
     """
     version = thing.get("apiVersion")
     if version is None:
         if name in kinds.KINDS and "metadata" in thing:
-            raise ValueError("it has no apiVersion")
+            raise ValueError("apiVersion is missing")
         return
     metadata = dict(thing.get("metadata") or {})
-    # Names that the API server makes up are not known yet.
+    # The API server has not completed a generateName yet.
     metadata["name"] = metadata.get("name") or str(metadata.get("generateName") or "").rstrip("-.")
     metadata["namespace"] = metadata.get("namespace") or namespace
     if (kind := kinds.find(name, str(version))) is not None:
@@ -125,7 +123,7 @@ def _parts(name: str, thing: dict[str, Any], namespace: str) -> Iterator[tuple[W
 
 
 def _written_spec(part: dict[str, Any], kind: Kind) -> Any:
-    """The pod's specification, at the path that `to_workloads` read it from."""
+    """Return the pod specification, at the path that `to_workloads` reads."""
     found: Any = part
     for key in (*kind.template, "spec"):
         found = found[key]
@@ -133,13 +131,13 @@ def _written_spec(part: dict[str, Any], kind: Kind) -> Any:
 
 
 def _custom(name: str, version: str) -> Kind | None:
-    """A kind for custom resources of this name, with a template where most have theirs; None for built-in kinds."""
+    """Return a kind for custom resources of this name, with the usual template path; None for built-in kinds."""
     group = version.rpartition("/")[0]
     return Kind(name=f"{name}.{group}", group=group, plural="", patchable=False) if "." in group else None
 
 
 def _pod_templates(thing: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every pod template in a custom resource: what has containers with images, and the metadata next to it."""
+    """Yield every pod template in a custom resource: containers with images, and the metadata next to them."""
     waiting = [value for key, value in reversed(thing.items()) if key not in ("metadata", "status")]
     while waiting:
         value = waiting.pop()
@@ -163,7 +161,7 @@ def _is_pod_spec(value: Any) -> bool:
 
 
 def _check(workload: Workload) -> None:
-    """Refuse what the exporter would leave out, or could not judge, only because of its names."""
+    """Refuse names that the exporter would ignore or could not judge."""
     key = workload.key
     if not is_kind(key.kind):
         raise ValueError(f"{key.kind!r} is not a kind")
@@ -182,12 +180,12 @@ def _check(workload: Workload) -> None:
 
 
 def _objects(document: Any) -> Iterator[dict[str, Any]]:
-    """The object of a document, or those of a list (`kind: List`)."""
+    """Yield the object of a document, or those of a list (`kind: List`)."""
     if not isinstance(document, dict):
         return
     items = document.get("items")
     if str(document.get("kind", "")).endswith("List") and isinstance(items, list):
-        # The items of a typed list need not say what they are.
+        # Items of a typed list may omit apiVersion and kind.
         implied = {"apiVersion": document.get("apiVersion"), "kind": str(document["kind"]).removesuffix("List")}
         for item in items:
             if isinstance(item, dict):

@@ -1,8 +1,8 @@
-"""JSON that nests too deep for a recursive decoder, made shallow.
+"""Flattening of JSON that is nested too deeply for a recursive decoder.
 
-An author of custom resources may nest values thousands of levels deep where the definition does not say what is valid.
-The API server accepts 10,000 levels, and msgspec gives up at Python's recursion limit. One such object must not make
-the page of a list unreadable that it is on. Nothing that we read is below the tenth level.
+If a definition has no schema for a value, an author of custom resources may nest it thousands of levels deep. The API
+server accepts 10,000 levels, and msgspec fails at Python's recursion limit. One such object must not make its whole
+page unreadable. Every field that we read is within the first ten levels.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TypeVar
 
 LEVELS = 64
 
-# Brackets, and strings so that brackets inside of them do not count. A string that does not end runs to the end of the
-# message, so that the time stays linear; the decoder refuses it afterwards.
+# Brackets, and strings so that brackets inside them do not count. An unterminated string extends to the end of the
+# message, which keeps the time linear. The decoder rejects it afterwards.
 _TOKEN = re.compile(rb'[\[{\]}]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ Message = bytes | bytearray
 
 
 def shallow(message: Message, levels: int = LEVELS) -> bytes:
-    """The message with `null` in place of every array and object below a level."""
+    """Return the message with every array and object below a level replaced by `null`."""
     message = bytes(message)
     kept: list[bytes] = []
     depth, begin = 0, 0
@@ -42,7 +42,7 @@ def shallow(message: Message, levels: int = LEVELS) -> bytes:
 
 
 def tolerant(decode: Callable[[Message], T]) -> Callable[[Message], T]:
-    """A decoder for small messages that also reads deep ones."""
+    """Return a decoder for small messages that also accepts deeply nested ones."""
 
     def decoded(message: Message) -> T:
         try:

@@ -1,8 +1,8 @@
-"""A list of the API server, read in pages of bounded size.
+"""Pagination of the API server's lists with bounded page sizes.
 
-Objects of one kind have 1 KB or 1 MB each, so that a number of objects per page bounds no memory. The number follows
-the size of the pages before: about `PAGE_BYTES` each. A page that exceeds `Limit.ANSWER` is dropped while it arrives,
-and asked for again with fewer objects.
+Objects of a kind may have 1 KB or 1 MB, so a fixed number of objects per page does not bound memory. The number follows
+the size of the previous pages, aiming for `PAGE_BYTES` each. A page that exceeds `Limit.ANSWER` is dropped while it
+arrives and requested again with fewer objects.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from exporter.cluster.decode import MalformedError, decode_message, decode_page
 from exporter.limits import Limit
 from exporter.telemetry import Telemetry
 
-# The first page tells how large the objects are.
+# The first page shows how large the objects are.
 FIRST_ITEMS = 50
 PAGE_ITEMS = 500
 PAGE_BYTES = 2 * 2**20
-# The API server fills its pages, even where a selector matches few objects; more than this is a fault.
+# The API server fills its pages even if a selector matches few objects, so more empty pages are a fault.
 EMPTY_PAGES = 10
 
 
@@ -34,21 +34,21 @@ async def read_list(
     telemetry: Telemetry,
     most_pages: int = Limit.LIST_PAGES.most,
 ) -> str:
-    """Read a list and return its resource version.
+    """Read a list and return its resourceVersion.
 
     Args:
-        connection: to the API server.
-        path: of the list.
-        params: of the request, such as a selector.
-        accept: the media type.
+        connection: connection to the API server.
+        path: path of the list.
+        params: query parameters, such as a selector.
+        accept: media type.
         take: called with the objects of each page, which it must not keep.
-        telemetry: where an exceeded limit is counted.
-        most_pages: how many requests a list may take.
+        telemetry: counts an exceeded limit.
+        most_pages: limit on the requests for a list.
 
     Raises:
-        ApiError: the server refused.
-        UnreachableError: the server did not answer.
-        MalformedError: the answer makes no sense, or does not end.
+        ApiError: the server refused a request.
+        UnreachableError: the server did not respond.
+        MalformedError: a response is invalid, or pagination does not end.
     """
     limit, token, tokens, empty = min(FIRST_ITEMS, PAGE_ITEMS), "", set[int](), 0
     for _ in range(most_pages):
@@ -69,15 +69,15 @@ async def read_list(
             return page.metadata.resource_version
         empty = 0 if items else empty + 1
         if hash(token) in tokens or empty > EMPTY_PAGES:
-            raise MalformedError("the list does not end: a page is empty, or the same page comes again")
+            raise MalformedError("pagination does not end: too many empty pages, or a repeated continue token")
         tokens.add(hash(token))
         limit = _next_limit(limit, items=len(items), size=size)
         del page, items
     telemetry.exceeded(Limit.LIST_PAGES)
-    raise MalformedError(f"the list does not end: it has more than {most_pages:,} pages")
+    raise MalformedError(f"pagination does not end: more than {most_pages:,} pages")
 
 
 def _next_limit(limit: int, *, items: int, size: int) -> int:
-    """How many objects to ask for next: what fits into a page by the sizes of this one, and not many times as many."""
+    """Return the next page's number of objects, from their average size. It grows at most fourfold."""
     fitting = PAGE_BYTES * max(items, 1) // max(size, 1)
     return max(1, min(fitting, limit * 4, PAGE_ITEMS))

@@ -1,7 +1,7 @@
-"""From the objects of a list or a watch to what each contributes to workloads.
+"""Contributions to workloads, read from the objects of a list or a watch.
 
-One object that cannot be read does not hide the others. It keeps what it contributed before: a defect of ours, or an
-object that makes no sense, must not make an alert resolve. It is logged and counted, and read again with the next list.
+An unreadable object does not hide the others. It keeps its previous contribution, because neither a bug of ours nor an
+invalid object may resolve an alert. It is logged, counted, and read again by the next list.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from exporter.workloads import Workload, WorkloadKey
 
 log = logging.getLogger(__name__)
 
-# Bytes of objects that are decoded before other tasks run: about a millisecond.
+# Bytes of objects decoded before yielding to other tasks: about a millisecond.
 SLICE_BYTES = 2**18
-# Specifications that are asked for together; how many are fetched at a time is up to the semaphore `fetching`.
+# Specifications requested per batch. The semaphore `fetching` limits the concurrent requests.
 FETCHED_TOGETHER = 64
 
 
 class ObjectRevision(NamedTuple):
-    """Which object of a name, and which of its specifications: a new object begins with generation 1 again."""
+    """An object's uid and generation. A new object of the same name starts at generation 1 again."""
 
     uid: str
     generation: int
@@ -46,17 +46,17 @@ UNKNOWN = ObjectRevision("", 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where objects of a kind come from and go to.
+    """The context in which a kind's objects are read.
 
     Attributes:
-        kind: of the objects.
-        connection: for specifications that a list of metadata does not have.
-        aggregator: what each object contributed so far.
-        telemetry: where refused and unreadable objects are counted.
-        exclude: whether a workload is not of interest.
-        fetching: how many specifications are fetched at a time.
-        held: the revision of each object that contributes.
-        most: the containers of all objects in a namespace.
+        kind: kind of the objects.
+        connection: fetches specifications that a metadata list does not have.
+        aggregator: holds the previous contribution of each object.
+        telemetry: counts refused and unreadable objects.
+        exclude: whether to ignore a workload.
+        fetching: limits concurrent fetches of specifications.
+        held: revision of each object that contributes.
+        most: limit on the containers of all objects in a namespace.
     """
 
     kind: Kind
@@ -71,13 +71,13 @@ class Source:
 
 @dataclass(slots=True)
 class Reading:
-    """The objects of one list, or of events that arrived together.
+    """The objects of one list, or of one batch of events.
 
     Attributes:
-        source: of the objects.
-        weights: the containers of all objects by namespace, including those held before where events are read.
-        parts: what each object contributes; objects that contribute nothing are left out.
-        incomplete: objects were refused or could not be read.
+        source: context of the objects.
+        weights: containers of all objects by namespace, for events including those held before.
+        parts: contribution of each object. Objects without one are left out.
+        incomplete: whether objects were refused or could not be read.
     """
 
     source: Source
@@ -87,12 +87,12 @@ class Reading:
     _missing: list[ObjectRef] = field(default_factory=list)
 
     async def take(self, objects: Iterable[tuple[ObjectRef, msgspec.Raw]]) -> None:
-        """Read objects as they were listed."""
+        """Read listed objects."""
         size = 0
         for ref, raw in objects:
             try:
                 self._read(ref, raw)
-            except Exception as error:  # noqa: BLE001 - one object stays one object
+            except Exception as error:  # noqa: BLE001 - an invalid object must not affect the others
                 self._skip(ref, error)
             size += len(raw)
             if size >= SLICE_BYTES:
@@ -100,11 +100,11 @@ class Reading:
                 await asyncio.sleep(0)
 
     async def fetch(self) -> None:
-        """Fetch the specifications of objects that only their metadata was listed of.
+        """Fetch the specifications of objects that were listed by metadata only.
 
         Raises:
-            ApiError: the server refused.
-            UnreachableError: the server did not answer.
+            ApiError: the server refused a request.
+            UnreachableError: the server did not respond.
         """
         while self._missing:
             refs, self._missing = self._missing[:FETCHED_TOGETHER], self._missing[FETCHED_TOGETHER:]
@@ -129,10 +129,10 @@ class Reading:
             self._missing.append(ref)
 
     def _object(self, ref: ObjectRef, raw: msgspec.Raw) -> Object:
-        """An object of a watch or a list.
+        """Decode an object of a watch or a list.
 
-        A definition may accept anything in a custom resource: one that is not valid counts as one without a template,
-        and is judged by what it controls.
+        A definition may accept anything in a custom resource. An invalid one counts as one without a template, and is
+        judged by what it controls.
         """
         try:
             return decode_object(raw)
@@ -150,17 +150,17 @@ class Reading:
                 async with source.connection.get(f"{source.kind.path(ref.namespace)}/{ref.name}") as body:
                     try:
                         thing = await decode_message(decode_object, body)
-                        # A pod has no template: its own annotations count.
+                        # A pod has no template, so its own annotations count.
                         metadata = None if source.kind.template else decode_pod_metadata(body).metadata
                         annotations = metadata.annotations if metadata is not None else None
                         self._add(ref, _revision(thing), to_workloads(source.kind, thing, pod_annotations=annotations))
-                    except Exception as error:  # noqa: BLE001 - one object stays one object
+                    except Exception as error:  # noqa: BLE001 - an invalid object must not affect the others
                         self._skip(ref, error)
             except TooLargeError as error:
                 source.telemetry.exceeded(Limit.ANSWER)
                 self._skip(ref, error)
             except ApiError as error:
-                if error.status != 404:  # it was deleted in the meantime; the watch will say so too
+                if error.status != 404:  # deleted in the meantime; the watch will report it too
                     raise
 
     def _add(self, ref: ObjectRef, revision: ObjectRevision, workloads: tuple[Workload, ...]) -> None:
@@ -174,11 +174,11 @@ class Reading:
         if not known and self.weights[ref.namespace] + weight > source.most:
             source.telemetry.exceeded(Limit.NAMESPACE_OBJECTS)
             if not self.incomplete:
-                log.warning("%s %s/%s is left out: its namespace has too many objects of this kind", *ref)
+                log.warning("ignoring %s %s/%s: its namespace has too many objects of this kind", *ref)
             self.incomplete = True
             return
         self.weights[ref.namespace] += weight
-        # The same value, not an equal one, so that a list does not hold everything twice.
+        # Reuse the same value, so that a list does not hold everything twice.
         self.parts[ref] = revision, known if kept == known else kept
 
     def _bounded(self, workload: Workload, level: int) -> Workload:
@@ -186,11 +186,11 @@ class Reading:
         if limit is None:
             return workload
         self.source.telemetry.exceeded(limit)
-        log.log(level, "%s is not judged: a limit is exceeded (%s %s)", workload.key, f"{limit.most:,}", limit.unit)
+        log.log(level, "%s is not judged: it exceeds the limit of %s %s", workload.key, f"{limit.most:,}", limit.unit)
         return workload.refused()
 
     def _keep(self, ref: ObjectRef) -> None:
-        """Let an object contribute what it contributed before."""
+        """Keep the previous contribution of an object."""
         known = self.source.aggregator.get(ref)
         if known:
             self.weights[ref.namespace] += weigh(known)
@@ -198,15 +198,15 @@ class Reading:
 
     def _skip(self, ref: ObjectRef, error: Exception) -> None:
         self.source.telemetry.unexpected_errors.labels("cluster").inc()
-        # One traceback is enough where all objects of a list have the same fault.
+        # One traceback is enough if all objects of a list have the same fault.
         level = logging.DEBUG if self.incomplete else logging.ERROR
-        log.log(level, "cannot read %s %s/%s; what is known about it is kept", *ref, exc_info=error)
+        log.log(level, "cannot read %s %s/%s; keeping its last known state", *ref, exc_info=error)
         self.incomplete = True
         self._keep(ref)
 
 
 def weigh(workloads: tuple[Workload, ...]) -> int:
-    """What an object counts towards `Limit.NAMESPACE_OBJECTS`: its containers, at least 1."""
+    """Return an object's weight towards `Limit.NAMESPACE_OBJECTS`: its containers, at least 1."""
     return sum(max(1, len(workload.containers)) for workload in workloads)
 
 

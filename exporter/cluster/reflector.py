@@ -1,11 +1,11 @@
-"""One kind in one namespace (or all): listed, then watched, for ever.
+"""Reflector of one kind in one namespace (or all): lists it, then watches it, forever.
 
-What is held changes only by what the API server said: nothing vanishes while it is unreachable, and a new list replaces
-the old one after all of its pages have arrived.
+The state changes only when the API server reports a change. Nothing disappears while the server is unreachable, and a
+new list replaces the old one only after all of its pages have arrived.
 
-etcd restored from a backup is the hard case: the API server answers a resourceVersion from the future with 200 and
-silence. So a watch that ended without an event or a bookmark proves nothing and is followed by a list, and after any
-interruption the server first has to show that it has not gone back.
+The hard case is etcd restored from a backup: the API server answers a watch from a future resourceVersion with 200 and
+then stays silent. A watch that ends without an event or a bookmark therefore proves nothing and is followed by a list.
+After any interruption, the server first has to prove that it has not gone back.
 """
 
 from __future__ import annotations
@@ -49,28 +49,28 @@ from exporter.workloads import WorkloadKey
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = (240, 300)
-# Bookmarks come about every minute; a connection that is silent for longer than this is dead.
+# Bookmarks arrive about every minute, so a connection that is silent for longer than this is dead.
 SILENCE_SECONDS = 150.0
-# A watch that lasted this long ended for no fault.
+# A watch that lasted this long did not end because of a fault.
 LIVELY_SECONDS = 30.0
-# How soon a kind that was not installed is looked for again: somebody may install it at any time.
+# Interval of checks for a kind that was not installed. It may be installed at any time.
 RECHECK_SECONDS = 180.0
-# An API server that restarts or moves is back within this time, as a rule.
+# An API server that restarts or moves is usually back within this time.
 STALE_SECONDS = 300.0
-# Several lists may expire in the middle of their pages while etcd is compacted; more than this is another fault.
+# Several lists may expire between pages while etcd is compacted. More than this is another fault.
 LIST_ATTEMPTS = 3
-# Objects of a list that are put before other tasks run.
+# Objects of a list processed before yielding to other tasks.
 PUT_TOGETHER = 200
 
 _METADATA_ACCEPT = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 
-# Why a kind cannot be listed, however often we ask: somebody has to give rights, or install it.
+# Reasons that retries do not fix: someone has to grant permissions, or install the kind.
 UNLISTED = frozenset({Reason.FORBIDDEN, Reason.NOT_INSTALLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchContext:
-    """What the reflectors of a cluster share."""
+    """Context that the reflectors of a cluster share."""
 
     connection: Connection
     inventory: Inventory
@@ -89,13 +89,13 @@ class WatchContext:
 
 
 class Reflector:
-    """One kind in one watched namespace, `*` for all.
+    """Reflector of one kind in one watched namespace, `*` for all.
 
     Args:
-        kind: what to list and watch.
-        watched_namespace: where.
-        required: whether `mojaloop_exporter_synced` has to wait for it, although the kind is optional.
-        context: what it shares with the others.
+        kind: kind to list and watch.
+        watched_namespace: namespace to list and watch.
+        required: whether `mojaloop_exporter_synced` has to wait for an optional kind.
+        context: context shared with the other reflectors.
     """
 
     def __init__(self, *, kind: Kind, watched_namespace: str, required: bool = True, context: WatchContext) -> None:
@@ -104,9 +104,9 @@ class Reflector:
         self._required = required or not kind.optional
         self._context = context
         self._path = kind.path(watched_namespace)
-        # The uid and generation of what we hold: a change of status alone does not need the specification again.
+        # uid and generation of held objects: a status change does not need the specification again.
         self._held: dict[ObjectRef, ObjectRevision] = {}
-        # The containers that we hold, by namespace.
+        # Held containers by namespace.
         self._weights: Counter[str] = Counter()
         self._source = Source(
             kind=kind,
@@ -121,10 +121,10 @@ class Reflector:
         self._version: str | None = None
         # Whether objects were refused or unreadable since the last list.
         self._incomplete = False
-        # Whether the API server was unreachable since `_version` was right: it may have come back with an older etcd,
+        # Whether the API server was unreachable since `_version` was valid. It may have come back with an older etcd,
         # or still be starting.
         self._doubtful = False
-        # When a list or a watch last worked, on the loop's clock.
+        # Time of the last successful list or watch, on the loop's clock.
         self._worked = asyncio.get_running_loop().time()
         self._retries = Retries()
         self._unlisted: Reason | None = None
@@ -133,7 +133,7 @@ class Reflector:
         self._say(ScopeState.PENDING)
 
     async def run(self) -> NoReturn:
-        """List and watch until cancelled; only a defect of the exporter raises an exception."""
+        """List and watch until cancelled. Only a bug in the exporter raises an exception."""
         while True:
             credentials = self._context.connection.credentials_generation
             try:
@@ -148,7 +148,7 @@ class Reflector:
                     self._retries.clear()
                 if self._incomplete:
                     self._version = None
-                # A server (or a proxy) that ends every watch at once must not be asked without pause.
+                # Back off from a server or proxy that ends every watch at once.
                 delay = self._retries.delay(reason)
             except (ApiError, UnreachableError, MalformedError) as error:
                 reason = reason_of(error, custom=self.kind.custom)
@@ -158,10 +158,10 @@ class Reflector:
             await self._context.sleep(delay)
 
     async def _fail(self, reason: Reason, error: Exception, credentials: int) -> float:
-        """Do what a failure asks for, and return the seconds to wait.
+        """Handle a failure and return the seconds to wait.
 
         Args:
-            reason: of the failure.
+            reason: reason of the failure.
             error: the failure.
             credentials: `credentials_generation` of the connection before the request.
         """
@@ -182,9 +182,9 @@ class Reflector:
         """Read the complete list.
 
         Raises:
-            ApiError: the server refused.
-            UnreachableError: the server did not answer.
-            MalformedError: its answer makes no sense.
+            ApiError: the server refused a request.
+            UnreachableError: the server did not respond.
+            MalformedError: a response is invalid.
         """
         for attempt in range(1, LIST_ATTEMPTS + 1):
             reading = Reading(self._source, Counter())
@@ -196,7 +196,7 @@ class Reflector:
             else:
                 break
         aggregator = self._context.aggregator
-        # What is new comes first: between the steps a workload never has fewer containers than before and after.
+        # Add new objects first, so a workload never has fewer containers in between than before and after.
         for number, (ref, (revision, workloads)) in enumerate(reading.parts.items(), 1):
             aggregator.put(ref, workloads)
             self._held[ref] = revision
@@ -212,10 +212,10 @@ class Reflector:
         self._say(ScopeState.SYNCED)
 
     def unlist(self, reason: Reason, error: Exception) -> None:
-        """Note, and log once, that the kind cannot be listed: `reason` is one of `UNLISTED`.
+        """Record, and log once, that the kind cannot be listed. `reason` is one of `UNLISTED`.
 
-        What is known about a required kind stays, because missing rights say nothing about what runs. An optional kind
-        is no longer watched, and what it controls is judged instead.
+        A required kind keeps its state, because missing permissions say nothing about what runs. An optional kind is no
+        longer watched, and what it controls is judged instead.
         """
         if self._unlisted is reason:
             return
@@ -232,11 +232,11 @@ class Reflector:
             self._say(ScopeState.FORBIDDEN if forbidden else ScopeState.NOT_INSTALLED)
             return
         if forbidden:
-            log.info("%s in namespace %s is not watched, we are not permitted to: %s", *place, error)
+            log.info("not watching %s in namespace %s: not permitted: %s", *place, error)
         else:
             watched = self._context.inventory.scopes().get(place) is ScopeState.SYNCED
             level = logging.INFO if watched else logging.DEBUG
-            log.log(level, "%s in namespace %s is not watched, it is not installed", *place)
+            log.log(level, "not watching %s in namespace %s: not installed", *place)
         self._forget(set(self._held))
         self._weights.clear()
         self._context.inventory.drop_scope(*place)
@@ -265,10 +265,10 @@ class Reflector:
         self._context.aggregator.publish()
 
     async def _check(self, version: str) -> None:
-        """Ask whether the API server is at our version or a later one: etcd may have been restored from a backup.
+        """Check that the API server is not behind our resourceVersion: etcd may have been restored from a backup.
 
         Raises:
-            ApiError: 410 if it is at an earlier version, or its versions cannot be compared.
+            ApiError: 410 if the server is at an earlier version, or the versions are not comparable.
         """
         params = {"limit": "1", **self._selector()}
         async with self._context.connection.get(self._path, params=params, accept=self._accept(many=True)) as body:
@@ -277,8 +277,8 @@ class Reflector:
             raise _gone_back(newest, version)
 
     async def _watch(self) -> Reason:
-        """Follow the changes until the watch ends and return how; `_version` is None where a list has to follow."""
-        # At random, so that not all reflectors come back at once.
+        """Watch until the watch ends and return the reason. `_version` is None if a list has to follow."""
+        # Jitter, so that reflectors do not reconnect at the same time.
         seconds = int(random.uniform(*self._context.watch_seconds))  # noqa: S311
         began = asyncio.get_running_loop().time()
         stood = self._version or ""
@@ -292,7 +292,7 @@ class Reflector:
         async with self._context.connection.stream(
             self._path, params=params, accept=self._accept(many=False), silence=self._context.silence
         ) as batches:
-            # Until this watch has said something, nothing shows that the server knows our version.
+            # Until the first event or bookmark, nothing proves that the server knows our version.
             self._version = None
             try:
                 async for lines in batches:
@@ -305,12 +305,12 @@ class Reflector:
             except TooLargeError:
                 self._context.telemetry.exceeded(Limit.ANSWER)
                 raise
-        # A server that shuts down ends its watches early, and behind its address another may answer next.
+        # A server that shuts down ends its watches early, and another server may respond at its address next.
         self._doubtful = asyncio.get_running_loop().time() - began < seconds - 1
         return Reason.SILENT if self._version is None else Reason.ENDED
 
     async def _take(self, lines: Sequence[bytes]) -> str:
-        """Apply the events that arrived together, the last of each object, and return the version of the last one."""
+        """Apply the last event of each object in a batch and return the batch's last resourceVersion."""
         version = ""
         last: dict[ObjectRef, msgspec.Raw | None] = {}
         for line in lines:
@@ -350,31 +350,31 @@ class Reflector:
         return _METADATA_ACCEPT.format("List" if many else "")
 
     async def _note(self, reason: Reason, error: Exception, credentials: int) -> None:
-        """Log a failure, and read credentials and certificates again where they may be the cause."""
+        """Log a failure, and reload credentials and certificates if they may be the cause."""
         if reason in (Reason.UNAUTHORIZED, Reason.UNTRUSTED):
             level = logging.WARNING if self._retries.is_first(reason) else logging.DEBUG
-            what = "TLS with the API server fails" if reason is Reason.UNTRUSTED else "the API server refused us"
-            log.log(level, "%s, reading credentials and certificates again: %s", what, error)
+            what = "TLS with the API server failed" if reason is Reason.UNTRUSTED else "our credentials were rejected"
+            log.log(level, "%s; reloading credentials and certificates: %s", what, error)
             try:
                 await self._context.connection.read_credentials(refused=credentials)
-            except ClusterConfigurationError as unreadable:  # a plugin may fail, a file may be written at this moment
+            except ClusterConfigurationError as unreadable:  # a plugin may fail, or a file may be half written
                 log.warning("%s", unreadable)
         elif reason is Reason.EXPIRED:
-            log.info("%s in namespace %s are listed again: %s", self.kind.name, self.watched_namespace, error)
+            log.info("relisting %s in namespace %s: %s", self.kind.name, self.watched_namespace, error)
         else:
             level = logging.WARNING if self._retries.is_first(reason) else logging.DEBUG
-            log.log(level, "the watch of %s in namespace %s broke: %s", self.kind.name, self.watched_namespace, error)
+            log.log(level, "watch of %s in namespace %s failed: %s", self.kind.name, self.watched_namespace, error)
 
     def _find_stale(self, error: Exception) -> None:
-        """Say that a kind is no longer followed if nothing has worked for minutes; the next list ends that.
+        """Mark a kind as stale if nothing has worked for minutes. The next successful list ends that.
 
-        What is known about it stays. The rules hold alerts while a kind is not synced.
+        Its state stays. The rules hold alerts while a kind is not synced.
         """
         seconds = asyncio.get_running_loop().time() - self._worked
         place = (self.kind.name, self.watched_namespace)
         if seconds < self._context.stale or self._context.inventory.scopes().get(place) is not ScopeState.SYNCED:
             return
-        log.warning("%s in namespace %s: no list or watch has worked for %.0f s: %s", *place, seconds, error)
+        log.warning("%s in namespace %s: no successful list or watch for %.0f s: %s", *place, seconds, error)
         self._version = None
         self._say(ScopeState.STALE)
 
@@ -385,10 +385,10 @@ class Reflector:
 
 
 def _is_before(version: str, other: str) -> bool | None:
-    """Whether a resource version is older than another, None where they do not compare.
+    """Whether a resourceVersion is older than another, or None if they are not comparable.
 
-    They are decimal numbers that compare ("Resource versions", Kubernetes API concepts, 1.35), and were etcd's
-    revisions before. Both have at most 64 bits.
+    They are comparable decimal numbers ("Resource versions", Kubernetes API concepts, 1.35), and were etcd revisions
+    before. Both have at most 64 bits.
     """
     numbers = [int(text) for text in (version, other) if text.isascii() and text.isdecimal() and len(text) <= 20]
     return numbers[0] < numbers[1] if len(numbers) == 2 else None

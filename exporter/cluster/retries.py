@@ -1,4 +1,4 @@
-"""When a watch that broke is tried again, and whether from where it stood."""
+"""Backoff of failed watches, and whether a retry resumes or lists again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from enum import StrEnum
 
 from exporter.cluster.connection import ApiError, UnreachableError, UntrustedError
 
-# How many failures in a row, of those that an API server shows while it starts, count as its start.
+# Consecutive failures that are attributed to a starting API server.
 STARTING_ATTEMPTS = 3
 
 
 class Reason(StrEnum):
-    """Why a watch was started again."""
+    """Why a watch was restarted."""
 
     ENDED = "ended"
     SILENT = "silent"
@@ -27,49 +27,48 @@ class Reason(StrEnum):
     SERVER_ERROR = "server_error"
 
 
-# Seconds before the first attempt, and the most before any further one. A refused connection costs little, and an API
-# server that is back should be seen within seconds; one that answers with errors is busy. Missing rights are given by
-# people.
+# Initial and maximum backoff in seconds. A refused connection is cheap, and an API server that is back should be
+# noticed within seconds. One that returns errors is busy. Missing permissions are granted by people.
 BACKOFF = {Reason.UNREACHABLE: (0.2, 3.0), Reason.UNTRUSTED: (0.5, 10.0), Reason.FORBIDDEN: (1.0, 60.0)}
 BACKOFF_ELSE = (0.5, 30.0)
 
 
 class Retries:
-    """How often a reflector failed since it last worked.
+    """Number of failures of a reflector since it last worked.
 
-    Counted by reason: after a long outage, an API server that answers 410 is listed at once.
+    Failures are counted by reason, so a 410 after a long outage is followed by a list at once.
     """
 
     def __init__(self) -> None:
         self._attempts: Counter[Reason] = Counter()
 
     def clear(self) -> None:
-        """The reflector works."""
+        """Reset the counts after a success."""
         self._attempts.clear()
 
     def is_first(self, reason: Reason) -> bool:
-        """Whether this has happened once."""
+        """Whether this has happened exactly once."""
         return self._attempts[reason] == 1
 
     def is_fleeting(self, reason: Reason, *, starting: bool) -> bool:
-        """Whether a watch that could not begin is retried from where it was.
+        """Whether a failed watch resumes from its resourceVersion.
 
         A new list would cost too much on an API server that has just come back.
 
         Args:
-            reason: of this failure, which is not counted yet.
+            reason: reason of this failure, which is not counted yet.
             starting: whether the API server was unreachable just before.
         """
         if reason in (Reason.FORBIDDEN, Reason.NOT_INSTALLED):
-            # For a moment after its start, an API server has not read the roles and resource definitions yet, and
-            # refuses what it will permit later.
+            # Just after its start, an API server has not loaded roles and resource definitions yet, and denies requests
+            # that it will allow later.
             return starting and self._attempts[reason] < STARTING_ATTEMPTS
         if reason is Reason.SERVER_ERROR:
             return self._attempts[reason] < STARTING_ATTEMPTS
         return reason in (Reason.UNREACHABLE, Reason.UNTRUSTED, Reason.UNAUTHORIZED)
 
     def delay(self, reason: Reason, error: Exception | None = None) -> float:
-        """Count a failure and return the seconds to wait: longer each time, with jitter, and what the server asks."""
+        """Count a failure and return the backoff in seconds: exponential, with jitter, and at least `Retry-After`."""
         first, most = BACKOFF.get(reason, BACKOFF_ELSE)
         longest = min(most, first * 2.0 ** min(self._attempts[reason], 16))
         delay = longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
@@ -80,7 +79,7 @@ class Retries:
 
 
 def reason_of(error: Exception, *, custom: bool = False) -> Reason:
-    """The reason of a failed list or watch; only a kind that is a custom resource can be missing."""
+    """Return the reason of a failed list or watch. Only custom resources can be not installed."""
     if isinstance(error, UntrustedError):
         return Reason.UNTRUSTED
     if isinstance(error, UnreachableError):

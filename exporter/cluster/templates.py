@@ -1,10 +1,10 @@
-"""From an object to the workloads that it counts for: pure rules over what was decoded.
+"""Rules that map a decoded object to the workloads that it contributes to.
 
-A template covers the pods made from it, so that pods and ReplicaSets matter only where no template is read: bare ones,
-and those of an owner whose kind we do not read. Kinds that every cluster has are never judged by what they control:
-the configuration leaves a kind out on purpose, and one that we are not permitted to list is reported as forbidden. An
-optional kind is judged by its template where we read it, and otherwise by what it controls, as every foreign kind is.
-Whether we read it may change at any time. So both parts are always held, and `merge` chooses.
+A template covers the pods made from it. Pods and ReplicaSets therefore matter only if we read no template for them:
+bare ones, and those of an owner of an unknown kind. Built-in kinds are never judged by what they control: a kind is
+left out of the configuration on purpose, and a kind that we are not permitted to list is reported as forbidden. An
+optional kind is judged by its template if we read it, otherwise by what it controls, like every foreign kind. Whether
+we read it may change at any time, so both parts are always kept, and `merge` chooses.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from exporter.kinds import Kind, Progress
 from exporter.limits import Limit
 from exporter.workloads import Container, ContainerType, Manager, Workload, WorkloadKey, source
 
-# Characters that are kept of a container's name (at most 253 are valid) and its reference (520, with tag and digest).
+# Characters kept of a container's name (at most 253 are valid) and its reference (520, with tag and digest).
 _LONGEST_NAME = 300
 _LONGEST_REFERENCE = 600
 
 
 def controller(metadata: Metadata) -> OwnerReference | None:
-    """The owner that controls an object."""
+    """Return the owner that controls an object."""
     return next((owner for owner in metadata.owner_references or () if owner.controller), None)
 
 
 def is_covered(kind: Kind, metadata: Metadata) -> bool:
-    """Whether the template of an owner that every cluster knows covers this pod, ReplicaSet or Job."""
+    """Whether a built-in owner's template covers this pod, ReplicaSet or Job."""
     owner = controller(metadata)
     if owner is None or not kind.owned:
         return False
@@ -43,14 +43,14 @@ def is_covered(kind: Kind, metadata: Metadata) -> bool:
 
 
 def workload_keys(kind: Kind, metadata: Metadata) -> tuple[WorkloadKey, ...]:
-    """The workloads that an object concerns; the first is the one that its containers count for.
+    """Return the workloads that an object concerns. Its containers count for the first.
 
-    That is the object itself, or the controller of one that is owned. Of an optional kind it also concerns the object:
-    its own template covers what it controls.
+    That is the object itself, or its controller if it has one. An object of an optional kind also concerns itself,
+    because its own template covers what it controls.
     """
     own = WorkloadKey(metadata.namespace, kind.name, metadata.name)
     owner = controller(metadata)
-    # The kubelet shows the static pods of its node as pods that the node controls: mirror pods.
+    # The kubelet shows a node's static pods as mirror pods, with the node as their controller.
     if owner is None or not kind.owned or (owner.kind == "Node" and owner.api_version == "v1"):
         return (own,)
     try:
@@ -61,16 +61,16 @@ def workload_keys(kind: Kind, metadata: Metadata) -> tuple[WorkloadKey, ...]:
 
 
 def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] | None = None) -> tuple[Workload, ...]:
-    """What an object says about workloads; nothing if it is covered by a template or finished.
+    """Return an object's contributions to workloads; none if it is covered by a template or finished.
 
     Args:
-        kind: of the object.
-        thing: the whole object, not its metadata alone.
-        pod_annotations: those of a pod, which has no template.
+        kind: kind of the object.
+        thing: the complete object, not only its metadata.
+        pod_annotations: annotations of a pod, which has no template.
 
     Returns:
-        Parts for `merge`. One without containers only says that what the object controls is covered, or how its
-        rollout is.
+        Parts for `merge`. A part without containers only says that what the object controls is covered, or whether its
+        rollout is complete.
     """
     if is_covered(kind, thing.metadata):
         return ()
@@ -78,7 +78,7 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
     key, *covering = workload_keys(kind, thing.metadata)
     covers = tuple(Workload(key=own, containers=()) for own in covering)
     if _is_over(kind, thing):
-        # The pods of a ReplicationController end a little later than its count of replicas says.
+        # The pods of a ReplicationController outlive its replica count by a little.
         return covers or ((Workload(key=key, containers=()),) if kind.optional else ())
     if spec.workload_ref is not None:
         return _by_reference(kind, thing, key)
@@ -94,7 +94,7 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
         key=key,
         containers=containers,
         annotations=tuple(sorted(item for item in (annotations or {}).items() if item[0].startswith(PREFIX))),
-        # What a foreign kind controls has labels of its own, which say nothing about who manages the owner.
+        # The labels of what a foreign kind controls say nothing about who manages the owner.
         manager=_manager(thing.metadata) if declared else None,
         rollout_incomplete=_rollout_incomplete(kind, thing),
         declared=declared,
@@ -105,15 +105,15 @@ def to_workloads(kind: Kind, thing: Object, *, pod_annotations: dict[str, str] |
 
 
 def _by_reference(kind: Kind, thing: Object, key: WorkloadKey) -> tuple[Workload, ...]:
-    """A Rollout that runs the template of a Deployment, which Argo scales to zero.
+    """Return the parts of a Rollout that runs the template of a Deployment, which Argo scales to zero.
 
-    The Deployment is what a patch has to change. So it is published, with the Rollout's progress, and what the Rollout
+    A patch has to change the Deployment. It is therefore published, with the Rollout's progress. What the Rollout
     controls is not counted again.
     """
     ref = thing.spec.workload_ref if thing.spec is not None else None
     target = kinds.find(ref.kind, ref.api_version) if ref is not None else None
-    # Argo Rollouts also takes the template of a ReplicaSet or a PodTemplate, which we do not judge when nothing runs
-    # from it.
+    # Argo Rollouts also accepts the template of a ReplicaSet or a PodTemplate. We do not judge those if nothing runs
+    # from them.
     if ref is None or target is None or target.owned or target.optional:
         return ()
     progress = Workload(
@@ -126,10 +126,10 @@ def _by_reference(kind: Kind, thing: Object, key: WorkloadKey) -> tuple[Workload
 
 
 def merge(parts: Iterable[Workload]) -> Workload:
-    """One workload from the parts that count for it, at least one.
+    """Merge one or more parts into a workload.
 
-    A workload's own template takes precedence over what it controls. Without one it is the union of their containers:
-    in the middle of a rollout a container has several images. What exceeds a limit is refused.
+    A workload's own template takes precedence over what it controls. Without a template, the workload is the union of
+    its parts' containers: during a rollout a container has several images. A workload that exceeds a limit is refused.
     """
     parts = tuple(parts)
     chosen = [part for part in parts if part.declared] or [part for part in parts if part.containers] or parts
@@ -148,7 +148,7 @@ def merge(parts: Iterable[Workload]) -> Workload:
 
 
 def _order(part: Workload) -> tuple[Any, ...]:
-    """Which part the annotations come from where several could: whichever came first, the outcome is the same."""
+    """Order of the parts that annotations could come from, so the result does not depend on their arrival."""
     manager = (part.manager.name, part.manager.source) if part.manager is not None else ()
     containers = tuple((container.name, container.image) for container in part.containers)
     return part.annotations, part.image_triggers, manager, part.rollout_incomplete, containers
@@ -164,12 +164,12 @@ def _is_over(kind: Kind, thing: Object) -> bool:
         return any(c.type in ("Complete", "Failed") and c.status == "True" for c in status.conditions or ())
     if kind.name == "Pod":
         return status.phase in ("Succeeded", "Failed")
-    # Old revisions are kept for a rollback, and run nothing. Templates scaled to zero stay: they are what will run.
+    # Old revisions are kept for a rollback and run nothing. Templates scaled to zero stay, because they will run.
     return kind.revision and thing.spec is not None and thing.spec.replicas == 0
 
 
 def _template(kind: Kind, thing: Object) -> Template | Object | None:
-    """What `kind.template` leads to: a template, the object itself for a pod, or None where a key is missing."""
+    """Return the value at `kind.template`: a template, the object itself for a pod, or None if a key is missing."""
     found: Any = thing
     for attribute in _attributes(kind.template):
         found = getattr(found, attribute)
@@ -180,7 +180,7 @@ def _template(kind: Kind, thing: Object) -> Template | Object | None:
 
 @cache
 def _attributes(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """The attributes of the decoded structures for keys of JSON: `jobTemplate` is `job_template`."""
+    """Return the struct attributes for JSON keys: `jobTemplate` is `job_template`."""
     return tuple(re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", key) for key in keys)
 
 
@@ -188,17 +188,17 @@ def _containers(spec: PodSpec | None) -> tuple[Container, ...]:
     if spec is None:
         return ()
     lists = ((ContainerType.INIT_CONTAINER, spec.init_containers), (ContainerType.CONTAINER, spec.containers))
-    # One more than the limit is enough to see that it is exceeded.
+    # One more than the limit is enough to detect that it is exceeded.
     found = ((type_, *item) for type_, containers in lists for item in enumerate(containers or ()))
     return tuple(
-        # What is longer is neither a name nor a reference, and need not be held to know that.
+        # A longer text is neither a name nor a reference. A prefix is enough to detect that.
         Container(container.name[:_LONGEST_NAME], type_, container.image[:_LONGEST_REFERENCE], position)
         for type_, position, container in islice(found, Limit.CONTAINERS.most + 1)
     )
 
 
 def _manager(metadata: Metadata) -> Manager | None:
-    """Who would undo a patch, the quickest first: a controller does it at once, Helm at its next release."""
+    """Return who would undo a patch, the quickest first: a controller does it at once, Helm at its next release."""
     owner = controller(metadata)
     if owner is not None:
         return Manager("operator", source(owner.name, prefix=f"{_published(owner)}/")) if owner.kind != "Node" else None
@@ -228,7 +228,7 @@ def _published(owner: OwnerReference) -> str:
 
 
 def _image_triggers(spec: Spec, containers: tuple[Container, ...]) -> tuple[str, ...]:
-    """The containers that an ImageChange trigger of a DeploymentConfig names, each once, sorted.
+    """Return the containers named by a DeploymentConfig's ImageChange triggers, unique and sorted.
 
     A trigger that is not `automatic` counts too: `oc rollout latest` obeys it.
     """
@@ -242,7 +242,7 @@ def _image_triggers(spec: Spec, containers: tuple[Container, ...]) -> tuple[str,
 
 
 def _rollout_incomplete(kind: Kind, thing: Object) -> bool:
-    """Whether pods of an older template still run, or the controller has not looked at the newest template yet."""
+    """Whether pods of an older template still run, or the controller has not observed the newest template yet."""
     status = thing.status
     if status is None or kind.progress is None:
         return False
@@ -259,6 +259,6 @@ def _rollout_incomplete(kind: Kind, thing: Object) -> bool:
 
 def _is_unseen(observed: int | str | None, generation: int) -> bool:
     if isinstance(observed, str):
-        # Argo Rollouts before 0.10 put a hash there.
+        # Argo Rollouts before 0.10 wrote a hash.
         observed = int(observed) if observed.isascii() and observed.isdecimal() and len(observed) < 20 else None
     return observed is not None and observed < generation

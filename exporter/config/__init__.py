@@ -1,8 +1,8 @@
-"""The configuration: one YAML file and the environment, whose values are YAML too and override the file.
+"""Configuration from one YAML file and the environment, whose values are YAML too and override the file.
 
-`document` reads YAML with line numbers, `parsers`, `globs` and `watch` turn its nodes into values, `schema` and
-`registries` declare every key once, and `loading` puts them together. An error says where, what was found and what is
-expected; nothing is guessed or ignored.
+`document` reads YAML with line numbers. `parsers`, `globs` and `watch` turn its nodes into values. `schema` and
+`registries` declare each key once, and `loading` combines everything. An error names its place, what was found and what
+is expected. Nothing is guessed or ignored.
 """
 
 from __future__ import annotations

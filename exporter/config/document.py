@@ -1,7 +1,7 @@
-"""A YAML document whose values know their line, so that every error says where the mistake is.
+"""A YAML document with the line of every value, so every error can name the place of the mistake.
 
-Only what a configuration needs is accepted: mappings with string keys, lists and plain values, one document, at most 1
-MiB and 50 levels deep. Aliases, merge keys and tags are refused; with aliases a small file can expand to gigabytes.
+Only what a configuration needs is accepted: mappings with string keys, lists and plain values, in one document of at
+most 1 MiB and 50 levels. Aliases, merge keys and tags are refused: with aliases a small file can expand to gigabytes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from exporter.cron import DEFAULT_ZONE
 from exporter.yaml_numbers import decimal_resolvers
 
 _LARGEST_FILE = 1 << 20
-# The deepest key, a list within an entry of `registries`, is at 4.
+# The deepest key, a list in an entry of `registries`, is at level 4.
 _DEEPEST = 50
 _LONGEST_SHOWN = 60
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class ConfigurationError(Exception):
-    """An invalid configuration. The message says where, what was found and what is expected.
+    """An invalid configuration. The message names the place, what was found and what is expected.
 
     Attributes:
-        line: of the file, from 1; 0 where there is none.
+        line: line of the file, from 1; 0 if there is none.
     """
 
     def __init__(self, message: str, *, line: int = 0) -> None:
@@ -42,11 +42,11 @@ class Node:
 
     Attributes:
         value: a plain value; a dict from (key, line), read by `entries`; or a list of (value, line), read by `items`.
-        where: the file, the environment variable or the option.
-        line: from 1; None where the source has no lines.
-        path: of the key, such as `registries.ghcr.io.allow`; empty at the top.
-        files: whether a file that the value names has to exist.
-        zone: of local times without a zone of their own: the key `timezone`.
+        where: the file, environment variable or option.
+        line: from 1; None if the source has no lines.
+        path: path of the key, such as `registries.ghcr.io.allow`; empty at the top level.
+        files: whether files named by the value must exist.
+        zone: time zone of local times without one: the key `timezone`.
     """
 
     value: Any
@@ -57,24 +57,25 @@ class Node:
     zone: ZoneInfo = DEFAULT_ZONE
 
     def wrong(self, expected: str, *, found: str | None = None) -> NoReturn:
-        """Refuse the value.
+        """Reject the value.
 
         Args:
-            expected: what would be right.
-            found: what is there instead, where the value itself must not be shown.
+            expected: description of a valid value.
+            found: description of the value, if the value itself must not be shown.
 
         Raises:
+            ConfigurationError: always.
             ConfigurationError: always.
         """
         self.refuse(f"found {found or _shown(self.value)}, expected {expected}")
 
     def refuse(self, problem: str) -> NoReturn:
-        """Raise a `ConfigurationError` that starts with the place of this value."""
+        """Raise a `ConfigurationError` that starts with the place of the value."""
         place = self.where if self.line is None else f"{self.where}, line {self.line}"
         raise ConfigurationError(f"{place}: {self.path or 'top level'}: {problem}", line=self.line or 0)
 
     def entries(self) -> Iterator[tuple[str, Node]]:
-        """The entries of a mapping."""
+        """Yield the entries of a mapping."""
         if not isinstance(self.value, dict):
             self.wrong("a mapping")
         for (name, line), value in self.value.items():
@@ -83,7 +84,7 @@ class Node:
             yield name, replace(self, value=value, line=line, path=path)
 
     def items(self) -> Iterator[Node]:
-        """The items of a list."""
+        """Yield the items of a list."""
         if not isinstance(self.value, list):
             self.wrong("a list")
         for number, (value, line) in enumerate(self.value):
@@ -91,7 +92,7 @@ class Node:
 
 
 def _shown(value: Any) -> str:
-    """A value as errors show it. A long one is only counted: it may be a secret that was pasted in the wrong place."""
+    """Format a value for an error. Only the length of a long one is shown: it may be a secret in the wrong place."""
     if isinstance(value, (dict, list)):
         kind = "mapping" if isinstance(value, dict) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
@@ -107,16 +108,16 @@ def _shown(value: Any) -> str:
 
 
 def printable(name: str) -> str:
-    """A key as errors show it: on one line, and shortened."""
+    """Format a key for an error: on one line, and shortened."""
     text = name if name.isprintable() else repr(name)[1:-1]
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def content_of(path: Path) -> bytes:
-    """What a file holds.
+    """Return the content of a file.
 
     Raises:
-        ConfigurationError: it cannot be read, or is too large.
+        ConfigurationError: the file cannot be read, or is too large.
     """
     try:
         with path.open("rb") as opened:
@@ -129,7 +130,7 @@ def content_of(path: Path) -> bytes:
 
 
 def read_content(content: bytes, path: Path) -> Node:
-    """The document that a file holds.
+    """Parse the content of a file.
 
     Raises:
         ConfigurationError: it is not valid YAML.
@@ -143,11 +144,11 @@ def read_content(content: bytes, path: Path) -> Node:
 
 
 def read(text: str, where: str) -> Node:
-    """The document of a text; its value is None where there is none.
+    """Parse a YAML text. The value of an empty one is None.
 
     Args:
         text: YAML.
-        where: what errors call its source.
+        where: name of its source in errors.
 
     Raises:
         ConfigurationError: it is not valid YAML.
@@ -206,7 +207,7 @@ def _scalar(loader: yaml.SafeLoader, node: yaml.Node) -> Any:
 
 
 def _plain(loader: yaml.SafeLoader, node: yaml.Node, where: str) -> Any:
-    """Python values, where keys of mappings and items of lists keep their lines (see `Node.value`)."""
+    """Return the Python value of a node. Keys of mappings and items of lists keep their lines (see `Node.value`)."""
     if isinstance(node, yaml.SequenceNode):
         return [(_plain(loader, item, where), item.start_mark.line + 1) for item in node.value]
     if not isinstance(node, yaml.MappingNode):

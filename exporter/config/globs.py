@@ -1,6 +1,6 @@
-"""Which namespaces, workloads and images are judged: shell patterns.
+"""Glob patterns that select namespaces, workloads and images.
 
-A pattern that can never match is refused: what it should include or exclude would silently not be.
+A pattern that can never match is refused. Otherwise it would silently include or exclude nothing.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from exporter.config.parsers import Parser, list_of, text
 from exporter.images import InvalidReferenceError, parse_repository
 from exporter.workloads import is_object_name
 
-# `fnmatch` reads an unclosed bracket literally; in a configuration it is a mistake.
+# `fnmatch` reads an unclosed bracket literally. In a configuration it is a mistake.
 _GLOB = re.compile(r"(?:[^\[\]]|\[!?[^\[\]]+\])+")
 _MAGIC = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Globs:
-    """What is included and what is excluded, by shell patterns; `exclude` overrides `include`."""
+    """Include and exclude globs. `exclude` overrides `include`."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     def takes(self, name: str) -> bool:
-        """Whether a name is included; without `include`, every name is."""
+        """Whether a name is included. Without `include`, every name is."""
         return (not self.include or any(fnmatchcase(name, glob) for glob in self.include)) and not any(
             fnmatchcase(name, glob) for glob in self.exclude
         )
 
     @property
     def exact(self) -> tuple[str, ...]:
-        """The included names, if all of them are exact; empty if one is a pattern or all names are included."""
+        """Return the included names if all are exact; empty if one is a pattern, or all names are included."""
         if any(_MAGIC & set(glob) for glob in self.include):
             return ()
-        # An excluded name needs no rights. If all are excluded, empty would wrongly mean every name.
+        # An excluded name needs no permissions. If all are excluded, an empty result would wrongly mean every name.
         return tuple(name for name in self.include if self.takes(name)) or self.include
 
 

@@ -1,6 +1,6 @@
-"""A key of the configuration: how it is named, parsed, documented, and what its default is.
+"""A configuration key: its name, parser, documentation and default.
 
-The text of a default is rendered from its value, so that the documentation cannot differ from the code.
+The text of a default is rendered from its value, so the documentation cannot differ from the code.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
 
 
 def show(value: Any) -> str:
-    """A value as YAML would have it; a list without its brackets."""
+    """Format a value as YAML, a list without its brackets."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def default_of(model: type, field: str) -> Any:
-    """The default of a dataclass's field.
+    """Return the default of a dataclass field.
 
     Raises:
         LookupError: there is no such field.
@@ -37,17 +37,17 @@ def default_of(model: type, field: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A key of the configuration.
+    """A configuration key.
 
     Attributes:
-        name: dotted, as errors name it.
-        field: of the dataclass that holds the value.
-        value: the default; None and an empty tuple mean that the key is not set.
+        name: dotted name, as in errors.
+        field: field of the dataclass that holds the value.
+        value: default; None and an empty tuple mean that the key is not set.
         help: one or two sentences, in Markdown.
-        parse: from what was written to the value.
-        unset: what happens if the key is not set, in the column of defaults.
-        show: from the value to what `parse` parses to it.
-        live: whether a change of the file applies while the exporter runs; otherwise it needs a restart.
+        parse: converts a node to the value.
+        unset: effect of leaving the key unset, for the column of defaults.
+        show: inverse of `parse`.
+        live: whether a change of the file applies without a restart.
     """
 
     name: str
@@ -60,15 +60,15 @@ class Key:
     live: bool = False
 
     def of(self, model: Any) -> Any:
-        """What a configuration, or an entry of a registry, has as the value of this key."""
+        """Return the value of this key in a configuration or a registry entry."""
         value = getattr(model, self.field)
-        # One field holds the patterns of two keys.
+        # One field holds the globs of two keys.
         last = self.name.rpartition(".")[2]
         return getattr(value, last) if last in ("include", "exclude") else value
 
     @property
     def default(self) -> str:
-        """The default as docs/configuration.md shows it."""
+        """The default as shown in docs/configuration.md."""
         return self.unset if self.value in (None, ()) else self.show(self.value)
 
     @property

@@ -1,7 +1,7 @@
-"""From a file, environment variables and command-line options to a `Configuration`.
+"""Loading of a `Configuration` from a file, environment variables and command-line options.
 
-A variable overrides the file, and its value is YAML too. All of it is checked, also what is overridden, and the first
-error by line is reported.
+A variable overrides the file, and its value is YAML too. Everything is checked, including overridden values. The error
+with the lowest line number is reported.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def load(
     unread: Collection[str] = (),
     content: bytes | None = None,
 ) -> Configuration:
-    """The configuration of a file and the environment.
+    """Load the configuration from a file and the environment.
 
     Args:
-        path: of the file; None if there is none.
+        path: path of the file; None if there is none.
         environment: variables by name.
-        files: whether the files that it names have to exist.
-        unread: keys whose files this process does not read, so that they need not exist.
-        content: of the file, if it was read already (`document.content_of`).
+        files: whether files named by the configuration must exist.
+        unread: keys whose files this process never reads, so they need not exist.
+        content: content of the file, if it was read already (`document.content_of`).
 
     Raises:
         ConfigurationError: something in it is wrong.
@@ -68,7 +68,7 @@ def load(
     if not errors:
         _check_together(values, nodes)
     if errors:
-        # Errors of the file come before those of the environment, which have no line.
+        # Errors in the file precede those in the environment, which have no line.
         raise min(errors, key=lambda error: error.line or math.inf)
     if "state_dir" not in values:
         values["state_dir"] = _default_state_dir(environment)
@@ -79,32 +79,32 @@ def load(
 
 
 def _check_together(values: Mapping[str, Any], nodes: Mapping[str, Node]) -> None:
-    """Refuse keys that need or exclude each other."""
+    """Reject combinations of keys that need or exclude each other."""
     if values.get("kubernetes") is False and not values.get("watch"):
         nodes["kubernetes"].wrong(
-            "at least one image under watch, or kubernetes.enabled: true, so that there is anything to do"
+            "at least one image under watch, or kubernetes.enabled: true; otherwise there is nothing to watch"
         )
     if "interval" in nodes and "schedule" in nodes:
-        nodes["interval"].refuse("schedule is set too, and replaces it; remove one of the two")
+        nodes["interval"].refuse("conflicts with schedule, which replaces it; remove one of the two")
 
 
 def differing(before: Configuration, after: Configuration) -> tuple[Key, ...]:
-    """The keys whose values differ."""
+    """Return the keys whose values differ."""
     return tuple(key for key in KEYS if key.of(before) != key.of(after))
 
 
 def parse_option(name: str, text: str, *, option: str | None = None) -> Any:
-    """A key's value from a command-line option, by default that of its name.
+    """Parse a key's value from a command-line option, by default the option of the key's name.
 
     Raises:
-        ConfigurationError: it is wrong.
+        ConfigurationError: the value is invalid.
     """
     named = option or f"--{name.replace('_', '-')}"
     return _KEYS[tuple(name.split("."))].parse(Node(text, named, None, name))
 
 
 def _zone(written: Iterable[tuple[tuple[str, ...], Node]]) -> ZoneInfo:
-    """The zone of local times, which other keys are read with; an error in it is reported with all others."""
+    """Return the time zone for parsing the other keys. An error in it is reported together with all others."""
     zone = DEFAULT_ZONE
     for parts, node in written:
         if parts == ("timezone",) and node.value is not None:
@@ -120,12 +120,12 @@ def _default_state_dir(environment: Mapping[str, str]) -> Path:
         try:
             state = (home if home.is_absolute() else Path("~").expanduser()) / ".local" / "state"
         except RuntimeError as error:
-            raise ConfigurationError("state_dir: there is no home directory for its default; set a path") from error
+            raise ConfigurationError("state_dir: no home directory for its default; set a path") from error
     return state / STATE_FOLDER
 
 
 def _key(parts: tuple[str, ...], node: Node) -> Key | None:
-    """The key of that name; None for a group without keys."""
+    """Return the key of that name; None for an empty group."""
     if parts in _KEYS:
         return _KEYS[parts]
     if any(parts == known[:-1] for known in _KEYS):
@@ -152,7 +152,7 @@ def _from_file(path: Path, content: bytes | None) -> Iterator[tuple[tuple[str, .
 
 def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], Node]]:
     known = {key.variable: key.name for key in KEYS}
-    # Kubernetes sets variables with the address of every Service of the namespace; one may be called `image-patch`.
+    # Kubernetes sets variables with the address of every Service in the namespace, and one may be named `image-patch`.
     services = [variable.removesuffix("SERVICE_HOST") for variable in environment if variable.endswith("_SERVICE_HOST")]
     foreign = tuple(service + suffix for service in services for suffix in ("SERVICE_", "PORT"))
     for variable in sorted(environment):

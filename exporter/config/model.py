@@ -1,4 +1,4 @@
-"""The configuration as the exporter uses it. Defaults are set here only; docs/configuration.md shows them."""
+"""The configuration as the exporter uses it. Defaults are only set here; docs/configuration.md shows them."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from exporter.watchlist import WatchedImage
 from exporter.windows import Calendar, Freeze, Window
 from exporter.workloads import WorkloadKey
 
-# The checker has defaults of its own, for whoever uses it without a configuration.
+# The checker has its own defaults, for use without a configuration.
 _CHECKER = Settings()
 _ALL = Globs()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What the exporter does; `schema.KEYS` says which key sets which field.
+    """The exporter's configuration. `schema.KEYS` maps keys to fields.
 
     Attributes:
         listen: a host (empty: all addresses) and a port.
-        api_listen: likewise for the HTTP API; None answers it at `listen`.
-        api_token_file: holds the token without which the API answers nobody; None answers everybody.
-        state_dir: where the known tags are kept over a restart; None keeps them in memory. `load` has a default for it.
-        watch: images to watch in addition to what runs in the cluster; no filter applies to them.
-        strategy: of containers whose annotations name none.
-        interval: seconds between two lookups of a repository, if there is no schedule.
-        schedule: when repositories are looked up.
-        timezone: of the schedule, of windows and of freezes, as far as they name none.
-        windows: when workloads may be patched.
-        freezes: when none may.
-        proxy: the URL of an HTTP proxy for registries.
-        ca_file: further trusted certificates (PEM), which `load` puts into entries without a `ca_file` of their own.
-        kubernetes: whether a cluster is watched; without one, `watch` names at least one image.
-        kubeconfig, context: how to reach the cluster; None is what kubectl would use.
-        kinds: kinds to watch, each required; none: every kind, the optional ones where they are installed.
-        namespaces, workloads, images: what is judged.
-        registries: what may be done with each registry.
-        page_enabled: whether `/` is the page of the findings.
-        approve_commands: whether findings have a command that approves a patch.
-        patching: whether the patcher may begin new rollouts.
-        patcher_soak, patcher_deadline, patcher_reserve, patcher_expiry: seconds, as in the keys `patcher.soak` etc.;
+        api_listen: likewise for the HTTP API; None serves it at `listen`.
+        api_token_file: file with the API's bearer token; None disables authentication.
+        state_dir: directory that persists the known tags; None keeps them in memory. `load` sets a default.
+        watch: images to watch in addition to the cluster; no filter applies to them.
+        strategy: strategy of containers without an annotation for it.
+        interval: seconds between lookups of a repository, if there is no schedule.
+        schedule: times at which repositories are looked up.
+        timezone: default time zone of the schedule, windows and freezes.
+        windows: times at which workloads may be patched.
+        freezes: times at which none may be patched.
+        proxy: URL of an HTTP proxy for registries.
+        ca_file: additional trusted CA certificates (PEM); `load` copies it to entries without a `ca_file`.
+        kubernetes: whether to watch a cluster; otherwise `watch` has at least one image.
+        kubeconfig, context: cluster access; None uses kubectl's default.
+        kinds: kinds to watch, all required; if empty, every kind, and optional ones only if they are installed.
+        namespaces, workloads, images: filters of what is judged.
+        registries: settings of each registry.
+        page_enabled: whether `/` serves the findings page.
+        approve_commands: whether findings include a command that approves a patch.
+        patching: whether the patcher may start new rollouts.
+        patcher_soak, patcher_deadline, patcher_reserve, patcher_expiry: seconds, see the keys `patcher.soak` etc.;
             without a reserve it is computed for each workload.
-        patcher_on_failure, patcher_statefulset_recovery: as the keys.
-        patcher_lease_namespace, patcher_lease_name: of the Lease; without a namespace, that of the pod.
+        patcher_on_failure, patcher_statefulset_recovery: see the keys.
+        patcher_lease_namespace, patcher_lease_name: the Lease; its default namespace is that of the pod.
         patcher_own_release: the patcher's own Helm release, NAMESPACE/NAME.
-        patcher_verified_approvers: whether the API server checks who approves.
-        log_level, log_format: as the keys `log.level` and `log.format`.
+        patcher_verified_approvers: whether the API server verifies approvers.
+        log_level, log_format: see the keys `log.level` and `log.format`.
     """
 
     listen: tuple[str, int] = ("0.0.0.0", 9877)
@@ -94,19 +94,19 @@ class Configuration:
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:
-        """The namespaces to list one by one, if all included ones are named exactly; empty is the whole cluster."""
+        """Return the namespaces to list separately; empty (the whole cluster) unless all included names are exact."""
         return self.namespaces.exact
 
     def selects(self, key: WorkloadKey) -> bool:
-        """Whether a workload is judged; what the watch list or the command line names always is."""
+        """Whether a workload is judged. Images of the watch list or the command line always are."""
         return not key.namespace or (self.namespaces.takes(key.namespace) and self.workloads.takes(str(key)))
 
     def approvable(self, key: WorkloadKey) -> bool:
-        """Whether a command that approves a patch of a workload is shown: without a window nothing would follow."""
+        """Whether to show the command that approves a patch of a workload: without a window it would have no effect."""
         return self.approve_commands and any(window.covers(key) for window in self.windows)
 
     def settings(self) -> Settings:
-        """What the checker needs to know."""
+        """Return the checker's settings."""
         return Settings(
             strategy=self.strategy,
             interval=self.interval,
@@ -117,5 +117,5 @@ class Configuration:
         )
 
     def calendar(self) -> Calendar:
-        """When workloads may be patched."""
+        """Return the windows and freezes of workloads."""
         return Calendar(self.windows, self.freezes)

@@ -1,6 +1,6 @@
-"""Parsers: from a node of the document to a value, or a `ConfigurationError` that says what is expected.
+"""Parsers that turn a document's node into a value, or raise a `ConfigurationError` that says what is expected.
 
-Every parser is total: it accepts whatever YAML can hold and raises nothing else.
+Every parser accepts any YAML value and raises no other exception.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from exporter.versions import STRATEGY_NAMES, Strategy
 
 Parser = Callable[[Node], Any]
 
-# Registries limit requests, and no patch release is so urgent that a minute matters.
+# Registries have rate limits, and no patch release is urgent enough for a minute to matter.
 _SHORTEST_INTERVAL = 60.0
-# No name of a zone is longer, and longer texts take long to compare.
+# No zone name is longer, and comparing long texts is slow.
 _LONGEST_ZONE = 40
-# Durations as Prometheus writes them, with the units that make sense here.
+# Durations in Prometheus syntax, with the units that make sense here.
 _DURATION = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,8})s)?", re.ASCII)
 
 
 def text(node: Node) -> str:
-    """A string that is not blank and has no control characters."""
+    """Parse a string that is not blank and has no control characters."""
     if not isinstance(node.value, str) or not node.value.strip():
         node.wrong("a string")
     if not node.value.isprintable():  # line breaks, NUL, lone surrogates: never part of a name, path or URL
@@ -45,7 +45,7 @@ def text(node: Node) -> str:
 
 
 def path(node: Node) -> Path:
-    """A path; `~` is the home directory."""
+    """Parse a path; `~` is the home directory."""
     try:
         return Path(text(node)).expanduser()
     except RuntimeError:
@@ -53,19 +53,19 @@ def path(node: Node) -> Path:
 
 
 def file(node: Node) -> Path:
-    """A path to a file that can be read."""
+    """Parse a path to a readable file."""
     named = path(node)
     if node.files:
         try:
             with named.open("rb") as opened:
                 opened.read(1)
         except OSError as error:
-            node.wrong("a file that can be read", found=f"{str(named)!r} ({error.strerror})")
+            node.wrong("a readable file", found=f"{str(named)!r} ({error.strerror})")
     return named
 
 
 def token_file(node: Node) -> Path:
-    """A path to a file with a bearer token."""
+    """Parse a path to a file with a bearer token."""
     named = file(node)
     if node.files:
         try:
@@ -76,30 +76,30 @@ def token_file(node: Node) -> Path:
 
 
 def certificates(node: Node) -> Path:
-    """A path to a file with certificates (PEM)."""
+    """Parse a path to a file with certificates (PEM)."""
     named = file(node)
     if node.files:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=named)
         except ssl.SSLError:
-            node.wrong("a file with certificates (PEM)", found=f"{str(named)!r} without any that is valid")
+            node.wrong("a file with certificates (PEM)", found=f"{str(named)!r} without any valid certificate")
     return named
 
 
 def optional_path(node: Node) -> Path | None:
-    """A path, or None for an empty string."""
+    """Parse a path, or an empty string to None."""
     return None if node.value in ("", None) else path(node)
 
 
 def flag(node: Node) -> bool:
-    """A boolean."""
+    """Parse a boolean."""
     if not isinstance(node.value, bool):
         node.wrong("true or false")
     return bool(node.value)
 
 
 def one_of(*words: str) -> Callable[[Node], str]:
-    """A parser of one of several words."""
+    """Return a parser of one of several words."""
 
     def parse(node: Node) -> str:
         if node.value not in words or not isinstance(node.value, str):
@@ -110,17 +110,17 @@ def one_of(*words: str) -> Callable[[Node], str]:
 
 
 def list_of(parse: Parser) -> Parser:
-    """A parser of a list of what another one parses."""
+    """Return a parser of a list of items."""
     return lambda node: tuple(parse(item) for item in node.items())
 
 
 def strategy(node: Node) -> Strategy:
-    """A strategy by its name or alias."""
+    """Parse the name or alias of a strategy."""
     return STRATEGY_NAMES[one_of(*STRATEGY_NAMES)(node)]
 
 
 def kinds(node: Node) -> tuple[str, ...]:
-    """Kinds of workloads, at least one."""
+    """Parse a list of at least one workload kind."""
     found: tuple[str, ...] = list_of(one_of(*KINDS))(node)
     if not found:
         node.wrong(f"at least one of {', '.join(KINDS)}")
@@ -128,7 +128,7 @@ def kinds(node: Node) -> tuple[str, ...]:
 
 
 def listen(node: Node) -> tuple[str, int]:
-    """A host (empty: all addresses) and a port."""
+    """Parse a host (empty: all addresses) and a port."""
     host, colon, port = node.value.rpartition(":") if isinstance(node.value, str) else ("", "", "")
     plain = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     known = not host or (is_host(host) and (plain != host or ":" not in host))
@@ -138,13 +138,13 @@ def listen(node: Node) -> tuple[str, int]:
 
 
 def show_listen(address: tuple[str, int]) -> str:
-    """What `listen` parses to this address."""
+    """Format an address as `listen` parses it."""
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def duration(node: Node) -> float:
-    """A duration in seconds."""
+    """Parse a duration in seconds."""
     match = _DURATION.fullmatch(node.value) if isinstance(node.value, str) and node.value else None
     if match is None:
         node.wrong("a duration, such as 30m, 1h or 1h30m")
@@ -153,28 +153,28 @@ def duration(node: Node) -> float:
 
 
 def interval(node: Node) -> float:
-    """A duration in seconds, at least a minute."""
+    """Parse a duration in seconds, at least a minute."""
     seconds = duration(node)
     if seconds < _SHORTEST_INTERVAL:
-        node.wrong("at least 1m: registries limit requests")
+        node.wrong("at least 1m, because registries have rate limits")
     return seconds
 
 
 def show_duration(seconds: float) -> str:
-    """What `duration` parses to these seconds (whole ones)."""
+    """Format whole seconds as `duration` parses them."""
     days, rest = divmod(int(seconds), 86400)
     return (f"{days}d" if days else "") + show_interval(rest) or "0s"
 
 
 def show_interval(seconds: float) -> str:
-    """What `interval` parses to these seconds (whole ones)."""
+    """Format whole seconds as `interval` parses them."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return "".join(f"{count}{unit}" for count, unit in ((hours, "h"), (minutes, "m"), (rest, "s")) if count)
 
 
 def timezone(node: Node) -> ZoneInfo:
-    """A time zone by its name."""
+    """Parse the name of a time zone."""
     written, known = text(node), _zones()
     if written not in known:
         near = difflib.get_close_matches(written[:_LONGEST_ZONE], known, n=1)
@@ -185,12 +185,12 @@ def timezone(node: Node) -> ZoneInfo:
 
 @cache
 def _zones() -> frozenset[str]:
-    """The names of all time zones; to list them takes longer than everything else in a configuration."""
+    """Return the names of all time zones. Listing them takes longer than loading the rest of a configuration."""
     return frozenset(available_timezones())
 
 
 def schedule(node: Node) -> Cron:
-    """Five fields of cron, in the zone of the node."""
+    """Parse five fields of cron, in the node's zone."""
     try:
         return Cron(text(node), node.zone)
     except CronError as error:
@@ -198,7 +198,7 @@ def schedule(node: Node) -> Cron:
 
 
 def url(node: Node) -> str:
-    """An http or https URL without query and fragment. It is not shown in errors: it may hold a password."""
+    """Parse an http or https URL without query and fragment. Errors do not show it: it may hold a password."""
     written = node.value if isinstance(node.value, str) else ""
     parsed = urls.parse(written) or httpx.URL()
     host = urls.host(parsed)
@@ -213,7 +213,7 @@ def url(node: Node) -> str:
 
 
 def endpoint(node: Node) -> str:
-    """A URL without credentials."""
+    """Parse a URL without credentials."""
     written = url(node)
     if httpx.URL(written).userinfo:
         node.wrong("a URL without them; use username_file and password_file", found="credentials")
@@ -221,7 +221,7 @@ def endpoint(node: Node) -> str:
 
 
 def networks(node: Node) -> tuple[IPv4Network | IPv6Network, ...]:
-    """A list of networks."""
+    """Parse a list of networks."""
 
     def parse(item: Node) -> IPv4Network | IPv6Network:
         try:
@@ -233,7 +233,7 @@ def networks(node: Node) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def hosts(node: Node) -> tuple[str, ...]:
-    """A list of hosts, with or without a port."""
+    """Parse a list of hosts, with or without a port."""
 
     def parse(item: Node) -> str:
         host = text(item).lower()
@@ -245,7 +245,7 @@ def hosts(node: Node) -> tuple[str, ...]:
 
 
 def host_globs(node: Node) -> tuple[str, ...]:
-    """A list of hosts and patterns of hosts."""
+    """Parse a list of hosts and host globs."""
 
     def parse(item: Node) -> str:
         if not is_host(text(item).replace("*", "x").replace("?", "x")):
@@ -256,7 +256,7 @@ def host_globs(node: Node) -> tuple[str, ...]:
 
 
 def registry_name(node: Node) -> str:
-    """A registry, or a path prefix in one, as `RegistryEntry.name` has it."""
+    """Parse a registry, or a path prefix in one, in the form of `RegistryEntry.name`."""
     written = text(node)
     host, slash, rest = written.partition("/")
     try:

@@ -1,4 +1,4 @@
-"""The key `registries`: an entry for each registry, merged into the default one of the same name."""
+"""The key `registries`: one entry per registry, merged into the default entry of the same name."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ def _key(name: str, parse: Callable[[Node], Any], help_: str, *, unset: str = "n
 
 
 REGISTRY_KEYS = (
-    _key("allow", parsers.flag, "Whether the registry may be contacted; `false` disables a default entry."),
+    _key("allow", parsers.flag, "Whether to allow requests to the registry. `false` disables a default registry."),
     _key("insecure", parsers.flag, "Use plain HTTP."),
     _key(
         "ca_file",
         parsers.certificates,
-        "A file with certificates (PEM) to trust in addition to public certificate authorities.",
+        "File with additional trusted CA certificates (PEM).",
     ),
     _key(
         "username_file",
         parsers.file,
-        "A file with the user name. It is read again for every use. Credentials apply to every repository under the "
-        "entry's name, whoever's workload names it. To confine them, name the entry after a path prefix, such as "
-        "`ghcr.io/mojaloop`; other repositories of the registry are then looked up without them.",
+        "File with the user name, read again for every use. Credentials apply to every repository under the entry's "
+        "name, whichever workload uses it. To restrict them, name the entry after a path prefix, such as "
+        "`ghcr.io/mojaloop`. Other repositories of the registry are then looked up without credentials.",
     ),
-    _key("password_file", parsers.file, "A file with the password or access token. It is read again for every use."),
+    _key("password_file", parsers.file, "File with the password or access token, read again for every use."),
     _key(
         "docker_config_file",
         parsers.file,
-        "Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`. Credentials apply as those "
-        "of `username_file`.",
+        "Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`. Its credentials apply like "
+        "those of `username_file`.",
     ),
     _key(
         "allow_annotations",
         parsers.flag,
-        "Whether the annotation `image` may lead to repositories of this entry although it has credentials. With "
-        "`true`, whoever writes a workload can learn the newest tags of every repository that the credentials read. "
-        "Without credentials annotations always may.",
+        "Whether the annotation `image` may refer to repositories of this entry although it has credentials. With "
+        "`true`, anyone who can write a workload can learn the newest tags of every repository that the credentials "
+        "can read. Without credentials, annotations are always allowed.",
     ),
     _key(
         "expose_tags",
         parsers.flag,
-        "Whether the [HTTP API](api.md) names tags of this entry although it has credentials and `api.token_file` "
+        "Whether the [HTTP API](api.md) returns tags of this entry although it has credentials and `api.token_file` "
         "is not set. Without credentials it always does.",
     ),
     _key(
@@ -61,31 +61,31 @@ REGISTRY_KEYS = (
     _key(
         "token_hosts",
         parsers.hosts,
-        "Hosts of token services that may be asked for tokens, in addition to the registry itself.",
+        "Additional hosts of token services that may receive token requests. The registry's own host always may.",
     ),
     _key(
         "mirror_of",
         parsers.registry_name,
         "The registry that it mirrors, or a path prefix in one. Tags are looked up there.",
     ),
-    _key("allow_private", parsers.networks, "Private networks (CIDR) in which the registry may be contacted."),
+    _key("allow_private", parsers.networks, "Private networks (CIDR) in which requests to the registry are allowed."),
     _key(
         "redirect_hosts",
         parsers.host_globs,
-        "Hosts (globs) that it may redirect to. Blobs may come from any public host.",
+        "Hosts (globs) that it may redirect to. Redirects of blobs may go to any public host.",
     ),
     _key(
         "endpoint",
         parsers.endpoint,
-        "The URL to send requests to instead, such as that of a pull-through cache.",
+        "URL to send requests to instead, such as that of a pull-through cache.",
         unset="https://HOST",
     ),
-    _key("hub_endpoint", parsers.endpoint, "The URL of Docker Hub's own API."),
+    _key("hub_endpoint", parsers.endpoint, "URL of Docker Hub's own API."),
 )
 
 
 def parse_registries(node: Node) -> tuple[RegistryEntry, ...]:
-    """The default entries with what is configured merged in."""
+    """Parse the key and merge it into the default entries."""
     entries = {entry.name: entry for entry in DEFAULT_ENTRIES}
     known = {key.name: key.parse for key in REGISTRY_KEYS}
     seen: set[str] = set()
@@ -109,9 +109,9 @@ def parse_registries(node: Node) -> tuple[RegistryEntry, ...]:
 
 
 def _new(place: str) -> RegistryEntry:
-    """The entry that the keys of a place are merged into: for a path prefix, what the default entry of its host says.
+    """Return the entry that a place's keys are merged into: for a path prefix, its host's default entry.
 
-    Mirrors differ: there the path prefix is part of what is mirrored.
+    A mirror is not such a default, because the path prefix is part of what it mirrors.
     """
     host = place.partition("/")[0]
     default = next((entry for entry in DEFAULT_ENTRIES if entry.name == host and entry.mirror_of is None), None)

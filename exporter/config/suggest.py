@@ -1,4 +1,4 @@
-"""What was probably meant by an unknown name."""
+"""Suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterable
 
 _LONGEST_NAME = 60
-# Characters of a list that somebody reads to the end.
+# Length of a list that people still read to the end.
 _LONGEST_LIST = 300
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the known one that is most like it, or where all are."""
+    """Return the end of an error about an unknown name: the most similar known name, or where to find them all."""
     near = difflib.get_close_matches(name[:_LONGEST_NAME], sorted(known), n=1)
     if near:
         return f"; did you mean {near[0]}?"

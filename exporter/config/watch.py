@@ -1,8 +1,8 @@
 """The key `watch`: images to watch, with or without a cluster.
 
-An entry is a reference, or a mapping with `reference`, `name` and `strategy`. A reference with a tag is judged, and its
-name is what metrics call it. A reference without a tag names a repository, whose tags are looked up and nothing else.
-There a name or a strategy would have no effect, so both are refused.
+An entry is a reference, or a mapping with `reference`, `name` and `strategy`. A reference with a tag is judged, and
+metrics use its name. A reference without a tag is a repository, and only its tags are looked up. A name or a strategy
+would have no effect there, so both are refused.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from exporter.watchlist import WatchedImage
 from exporter.workloads import is_object_name
 
 _EXAMPLE = "mojaloop/central-ledger:v19.13.1"
-# Of a host, a path, a tag and a digest together; a longer text is not an image reference, and is not shown.
+# A host, a path, a tag and a digest together. A longer text is not an image reference and is not shown.
 _LONGEST_REFERENCE = 600
 
 
 def parse_watch(node: Node) -> tuple[WatchedImage, ...]:
-    """A list of images, each under a name of its own."""
+    """Parse a list of images, each with a unique name."""
     images: list[WatchedImage] = []
     seen: dict[tuple[str, str], Node] = {}
     for item in node.items():
@@ -54,8 +54,8 @@ def _image(item: Node) -> WatchedImage:
         for key in known[1:]:
             if key in given:
                 given[key].refuse(
-                    f"{reference.written} has no tag: its repository is looked up and nothing is judged, so that a "
-                    f"{key} has no effect; add a tag to the reference, or remove {key}"
+                    f"{reference.written} has no tag, so it is only looked up and not judged, and {key} has no effect; "
+                    f"add a tag to the reference, or remove {key}"
                 )
     name, strategy = given.get("name"), given.get("strategy")
     return _named(item, reference, name, None if strategy is None else parsers.strategy(strategy))
@@ -70,7 +70,7 @@ def _reference(node: Node) -> Reference:
     except InvalidReferenceError as error:
         node.refuse(f"{error}; expected {expected}")
     if reference.tag is None and reference.digest is not None:
-        node.refuse(f"found a digest without a tag ({node.value!r}): it says nothing of versions; add the tag")
+        node.refuse(f"found a digest without a tag ({node.value!r}), which does not tell the version; add the tag")
     return reference
 
 
@@ -81,8 +81,8 @@ def _named(item: Node, reference: Reference, name: Node | None, strategy: Strate
         own = reference.repository.path.rpartition("/")[2]
         if not is_object_name(own):
             item.refuse(
-                f"{own!r}, the last part of the repository, cannot be its name (lower case letters, digits, '-', '.'); "
-                f"give it one: {{reference: {reference.written}, name: {own.replace('_', '-')[:40]}}}"
+                f"cannot use {own!r}, the last part of the repository, as its name (lower case letters, digits, '-', "
+                f"'.'); name it: {{reference: {reference.written}, name: {own.replace('_', '-')[:40]}}}"
             )
         return WatchedImage(reference=reference, name=own, strategy=strategy)
     written = parsers.text(name)
@@ -95,7 +95,7 @@ def _refuse_second(item: Node, image: WatchedImage, first: Node) -> NoReturn:
     where = first.path if first.line is None else f"{first.path} on line {first.line}"
     if image.name:
         item.refuse(
-            f"its name {image.name} is taken by {where}; give one of the two another name: "
+            f"its name {image.name} is used by {where} already; give one of the two another name: "
             f"{{reference: {image.reference.written}, name: ...}}"
         )
     item.refuse(f"the repository {image.reference.repository} is listed twice, first as {where}; remove one of the two")

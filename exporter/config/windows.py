@@ -1,7 +1,6 @@
-"""The keys `windows` and `freezes`: when workloads may be patched.
+"""The keys `windows` and `freezes`: times at which workloads may be patched.
 
-A mistake here is refused rather than guessed at: a window that is open at another time than was meant patches a payment
-hub in the middle of the day.
+Mistakes are rejected, never guessed at: a window at an unintended time patches a payment hub in the middle of the day.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ class EntryKey:
     """A key of an entry.
 
     Attributes:
-        name: as it is written.
-        parse: from the node to the value.
+        name: name as written.
+        parse: converts a node to the value.
         help: one or two sentences, in Markdown.
-        default: what happens without it, or `required`.
+        default: effect of leaving it out, or `required`.
     """
 
     name: str
@@ -59,14 +58,14 @@ def _patterns(parse: Parser) -> Parser:
     def some(node: Node) -> tuple[str, ...]:
         found: tuple[str, ...] = parse(node)
         if not found:
-            node.wrong("at least one pattern; without the key, the window is for all")
+            node.wrong("at least one pattern; remove the key to select everything")
         return found
 
     return some
 
 
 def _moment(node: Node) -> date:
-    """A time with its zone, or a date; YAML reads both without quotes."""
+    """Parse a time with its zone, or a date. YAML reads both without quotes."""
     value: Any = node.value
     if isinstance(value, str):
         try:
@@ -85,37 +84,37 @@ def _moment(node: Node) -> date:
 
 
 WINDOW_KEYS = (
-    EntryKey("name", _name, "What metrics and messages call it. No two windows have the same name."),
-    EntryKey("schedule", parsers.schedule, "When it opens: five fields of cron."),
-    EntryKey("duration", _duration, "How long it is open, from `1m` to `7d`: real time, also where clocks change."),
-    EntryKey("timezone", parsers.timezone, "The time zone (IANA) of `schedule`.", "the key `timezone`"),
-    EntryKey("namespaces", _patterns(globs.namespaces), "The namespaces (globs) that it is for.", "all"),
+    EntryKey("name", _name, "Unique name, used in metrics and messages."),
+    EntryKey("schedule", parsers.schedule, "Times at which it opens: five fields of cron."),
+    EntryKey("duration", _duration, "How long it stays open, from `1m` to `7d`: real time, also across clock changes."),
+    EntryKey("timezone", parsers.timezone, "Time zone (IANA) of `schedule`.", "the key `timezone`"),
+    EntryKey("namespaces", _patterns(globs.namespaces), "Namespaces (globs) that it applies to.", "all"),
     EntryKey(
         "workloads",
         _patterns(globs.workloads),
-        "The workloads that it is for, as globs over `NAMESPACE/KIND/NAME`. With `namespaces`, both have to match.",
+        "Workloads that it applies to, as globs over `NAMESPACE/KIND/NAME`. With `namespaces`, both have to match.",
         "all",
     ),
 )
 FREEZE_KEYS = (
-    EntryKey("name", _name, "What messages call it.", "none"),
+    EntryKey("name", _name, "Name in messages.", "none"),
     EntryKey(
         "from",
         _moment,
-        "When it begins: a time with its zone (RFC 3339), such as `2026-12-24T18:00:00+03:00`, or a date.",
+        "Start: a time with its zone (RFC 3339), such as `2026-12-24T18:00:00+03:00`, or a date.",
     ),
-    EntryKey("to", _moment, "When it ends. A date is part of the freeze."),
-    EntryKey("timezone", parsers.timezone, "The time zone (IANA) of dates.", "the key `timezone`"),
+    EntryKey("to", _moment, "End, in the same form. A date is included in the freeze."),
+    EntryKey("timezone", parsers.timezone, "Time zone (IANA) of dates.", "the key `timezone`"),
 )
 
 
 def parse_windows(node: Node) -> tuple[Window, ...]:
-    """A list of windows, each with a name of its own."""
+    """Parse a list of windows with unique names."""
     return _entries(node, WINDOW_KEYS, _window)
 
 
 def parse_freezes(node: Node) -> tuple[Freeze, ...]:
-    """A list of freezes."""
+    """Parse a list of freezes."""
     return _entries(node, FREEZE_KEYS, _freeze)
 
 
@@ -132,11 +131,11 @@ def _entries(node: Node, keys: tuple[EntryKey, ...], make: Callable[[Node, dict[
                 given[name] = value
         for key in keys:
             if key.default == "required" and key.name not in given:
-                item.refuse(f"the key {key.name} is missing")
+                item.refuse(f"missing key {key.name}")
         zone = parsers.timezone(given["timezone"]) if "timezone" in given else node.zone
         values = {name: known[name].parse(replace(value, zone=zone)) for name, value in given.items()}
         if (named := values.get("name")) in names:
-            item.refuse(f"the name {named} is that of {names[named].path} too; give one of them another name")
+            item.refuse(f"the name {named} is used by {names[named].path} already; give one of them another name")
         if named is not None:
             names[named] = item
         made.append(make(replace(item, zone=zone), values))
@@ -163,7 +162,7 @@ def _freeze(item: Node, values: dict[str, Any]) -> Freeze:
 
 
 def _epoch(moment: date, item: Node) -> float:
-    """Epoch seconds of a time, or of the beginning of a date."""
+    """Return the epoch seconds of a time, or of the start of a date."""
     if not isinstance(moment, datetime):
         moment = first_moment(datetime.combine(moment, time()), item.zone)
     return moment.astimezone(UTC).timestamp()

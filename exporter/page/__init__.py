@@ -1,13 +1,13 @@
-"""The findings as a page for people, at `/`, with its script and its style sheet.
+"""The findings page at `/`, with its script and style sheet.
 
-The page is HTML that the server renders: it can be read, filtered, sorted and paged without a script. The script gets
-the same page again with `If-None-Match`, and replaces what changed.
+The server renders the HTML, so the page can be read, filtered, sorted and paged without a script. The script polls the
+page with `If-None-Match` and replaces what changed.
 
-Nothing is imported, read or kept for the page until it is requested: most hubs never open it, and every hub pays for
-the exporter's memory. What takes long runs in a thread, so that scrapes do not wait for it.
+Nothing is imported, loaded or cached for the page until it is requested: most hubs never open it, and every hub pays
+for the exporter's memory. Slow work runs in a thread, so that it does not delay scrapes.
 
-Anybody who can create a pod writes names and references that are shown here. The template escapes all of them, and the
-Content-Security-Policy permits no script or style but our own, and nothing from other hosts.
+Anyone who can create a pod controls names and references shown here. The template escapes all of them. The
+Content-Security-Policy permits only our own scripts and styles, and nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from exporter.page.rendering import Renderer
 
 REFRESH_SECONDS = 15.0
-# What the alert MojaloopImageLookupStale calls stale.
+# The threshold of the alert MojaloopImageLookupStale.
 STALE_SECONDS = 6 * 3600.0
 _FILES = files(__name__) / "files"
 _MEDIA = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -43,9 +43,9 @@ _SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# Browsers ask again each time; the entity tag makes that cheap. No shared cache keeps what may need a token.
+# Browsers revalidate every time, and the ETag makes that cheap. Shared caches must not store responses behind a token.
 _PAGE = {**_SECURITY, "Cache-Control": "private, no-cache"}
-# The addresses of files change with their content.
+# The URLs of files change with their content.
 _FILE = {**_SECURITY, "Cache-Control": "private, max-age=31536000, immutable"}
 
 
@@ -55,7 +55,7 @@ _LOG_IN = "Log in with any user name, and the API's token as the password.\n"
 
 
 class Source(Protocol):
-    """What has the newest snapshot, such as the publisher of `app`."""
+    """The provider of the newest snapshot, such as the publisher of `app`."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -71,16 +71,16 @@ def routes(
     refresh_seconds: float = REFRESH_SECONDS,
     clock: Callable[[], float] = time.time,
 ) -> list[Route]:
-    """The routes of the page.
+    """Return the routes of the page.
 
     Args:
-        source: has the snapshot to show.
-        may_read: whether a request with these headers may read the page; a browser sends the API's token as the
-            password of HTTP's Basic authentication, which becomes a bearer token here. None: everybody may.
-        links: other paths of the same server, and what each of them has.
-        stale_seconds: the age from which the page calls the tags of a repository old.
-        refresh_seconds: how often an open page asks for changes.
-        clock: epoch seconds.
+        source: provides the snapshot to show.
+        may_read: whether a request with these headers may read the page. A browser sends the API's token as the
+            password of Basic authentication, which is converted to a bearer token here. None: everyone may.
+        links: other paths of the same server, with a description of each.
+        stale_seconds: age from which the page calls the tags of a repository old.
+        refresh_seconds: polling interval of an open page.
+        clock: returns epoch seconds.
     """
     settings = {"links": dict(links or {}), "stale_seconds": stale_seconds, "refresh_seconds": refresh_seconds}
     page = _Page(source, may_read=may_read, settings=settings, clock=clock)
@@ -88,7 +88,7 @@ def routes(
 
 
 class Rendered(NamedTuple):
-    """An answer: its status, its body and its entity tag."""
+    """A response: its status, body and ETag."""
 
     status: int
     body: bytes
@@ -103,7 +103,7 @@ class _Page:
         self._may_read = may_read
         self._settings = settings
         self._clock = clock
-        # One, so that what is rendered needs no lock. It starts with the first request.
+        # One thread, so that rendering needs no lock. It starts with the first request.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="page")
         self._renderer: Renderer | None = None
         self._pending: dict[tuple[int, str, str], asyncio.Future[Rendered]] = {}
@@ -112,7 +112,7 @@ class _Page:
         if self._may_read is not None and not self._may_read(with_bearer(request.headers.raw)):
             return PlainTextResponse(_LOG_IN, status_code=401, headers={**_PAGE, "WWW-Authenticate": CHALLENGE})
         snapshot, known = self._source.snapshot, request.headers.get("if-none-match", "")
-        # Equal requests of one moment share an answer.
+        # Concurrent equal requests share a response.
         key = id(snapshot), request.url.query, known
         pending = self._pending.get(key)
         if pending is None:
@@ -126,7 +126,7 @@ class _Page:
         return Response(rendered.body, status_code=rendered.status, headers=headers, media_type="text/html")
 
     def _render(self, snapshot: Snapshot, parameters: Mapping[str, str], known: str) -> Rendered:
-        """In the thread."""
+        """Render a page; runs in the thread."""
         if self._renderer is None:
             from exporter.page.rendering import Renderer  # noqa: PLC0415 - jinja2 is imported for the first request
 
@@ -135,12 +135,12 @@ class _Page:
 
 
 def asset_versions() -> dict[str, str]:
-    """For each file of the page a text that changes with its content."""
+    """Return a text for each file of the page that changes with its content."""
     return {name: sha256((_FILES / name).read_bytes()).hexdigest()[:12] for name in _MEDIA}
 
 
 def template() -> str:
-    """The text of the page's template."""
+    """Return the text of the page's template."""
     return (_FILES / "page.html").read_text("utf-8")
 
 

@@ -1,7 +1,7 @@
-"""The API's token as a browser sends it.
+"""The API's token, sent by a browser.
 
-A browser cannot be told to send `Authorization: Bearer`, but it asks for a name and a password (RFC 7617). The password
-is the token. A proxy that sends the bearer token itself needs none of this.
+A browser cannot send `Authorization: Bearer`, but it prompts for a name and a password (RFC 7617). The password is the
+token. A proxy that sends the bearer token itself needs none of this.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CHALLENGE = 'Basic realm="mojaloop-image-patch-exporter", charset="UTF-8"'
 
 
 def with_bearer(headers: Headers) -> Headers:
-    """The headers of a request, with the password of Basic authentication as a bearer token (RFC 6750)."""
+    """Return a request's headers, with the password of Basic authentication as a bearer token (RFC 6750)."""
     return [(name, _bearer(value) if name == b"authorization" else value) for name, value in headers]
 
 

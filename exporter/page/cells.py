@@ -1,4 +1,4 @@
-"""A row of the page as texts: what runs, what it misses, and what to do."""
+"""The texts of a row: what runs, which patch is missing, and what to do."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from exporter.words import State
 from exporter.workloads import ContainerType
 
 FEW = 3
-"""How many names of several are shown."""
-# Longer commands are rare: one of a workload with three containers has some 500 characters.
+"""Maximum number of names shown."""
+# Longer commands are rare: that of a workload with three containers has about 500 characters.
 _COMMAND_CHARACTERS = 20_000
 _MANAGERS = {"argocd": "Argo CD", "flux": "Flux", "helm": "Helm", "operator": "Operator"}
 
 
 class Command(NamedTuple):
-    """A command to copy: what its button says, its name, what it is for, and its text."""
+    """A command to copy: button text, name, purpose, and the command itself."""
 
     title: str
     name: str
@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A release of a newer line: its tag, which number of the version is greater, and a link to what changed."""
+    """A release of a newer line: its tag, the part of the version that is greater, and a link to its changes."""
 
     tag: str
     strategy: str
@@ -38,21 +38,21 @@ class Line(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """A row as it is shown; empty where there is nothing to say.
+    """The texts of a row; empty if there is nothing to show.
 
     Attributes:
-        id: the same as long as the row is about the same; a part of HTML ids.
-        state: its value, for the style, and in words.
+        id: identifies the subject of the row across pages; part of HTML ids.
+        state, words: its state, as a value for the style and in words.
         name, place: the workload, and its namespace and kind.
         containers: their names.
         registry, image: the repository in two parts; or the reference as written in `image`.
         tag, latest: the running tag (or digest), and the newest patch.
-        behind, age, since: how many releases, how long in words, and since when (RFC 3339).
+        behind, age, since: number of releases, age in words, and start of the age (RFC 3339).
         lines: newer lines.
-        manager, source: who owns the workload.
-        changes: a link to what changed in the patches.
-        commands: to copy.
-        advice: sentences: what to do, and why.
+        manager, source: owner of the workload.
+        changes: link to the changes of the patches.
+        commands: commands to copy.
+        advice: sentences that say what to do, and why.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Cells(NamedTuple):
 
 
 def make_cells(row: Row, now: float) -> Cells:
-    """A row as it is shown at a time, in epoch seconds."""
+    """Return the texts of a row at a time, in epoch seconds."""
     first, patch = row.findings[0], row.patch
     registry, image = _image(first)
     latest = patch.latest_tag if patch is not None else ""
@@ -123,7 +123,7 @@ def _place(finding: Finding) -> str:
 
 
 def _containers(findings: Sequence[Finding]) -> str:
-    """The names of containers, where they say more than the workload's own name; only a few of many."""
+    """Return the names of containers if they add to the workload's name, limited to a few."""
     names = [
         f"{found.container} (init)" if found.container_type is ContainerType.INIT_CONTAINER else found.container
         for found in findings
@@ -149,7 +149,7 @@ def _lines(row: Row) -> list[Line]:
 
 
 def commands_of(row: Row) -> list[Command]:
-    """What can be copied."""
+    """Return the commands to copy."""
     if row.patch is None:
         return []
     commands = (
@@ -181,15 +181,15 @@ def _advice(row: Row) -> list[str]:
 
 
 def since_words(since: float, now: float) -> str:
-    """How long ago something was, in words."""
+    """Return in words how long ago a time was."""
     return words.age(max(0.0, now - since))
 
 
 def capital(text: str) -> str:
-    """A text that begins with a capital letter."""
+    """Return a text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 
 def rfc3339(at: float) -> str:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

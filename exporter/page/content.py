@@ -1,6 +1,6 @@
-"""What the page says: rows and totals as the texts that the template arranges.
+"""The content of the page: rows and totals as texts for the template.
 
-Everything here is a plain value. Two pages with equal values are equal, which is what the page's ETag is made of.
+Everything here is a plain value. The page's ETag is derived from them: pages with equal values are equal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from exporter.page.rows import Row, Table, select
 from exporter.words import State
 
 ROWS = 100
-"""How many rows a page shows at most."""
-# Of commands. A page stays below 500 kB.
+"""Maximum number of rows on a page."""
+# Total length of the commands. A page stays below 500 kB.
 _PAGE_CHARACTERS = 100_000
 _SORTS = {
     Sort.URGENCY: "State",
@@ -31,7 +31,7 @@ _SORTS = {
 
 
 class Total(NamedTuple):
-    """A number on top: its title as on the dashboard, its text, a link to its rows, and since when it counts."""
+    """A number at the top: its title as on the dashboard, text, link to its rows, and start of its age."""
 
     title: str
     text: str
@@ -88,17 +88,17 @@ class Content(NamedTuple):
 
 
 def make_content(snapshot: Snapshot, table: Table, view: View, *, now: float, stale_seconds: float) -> Content:
-    """What a view of a snapshot shows.
+    """Return the content of a view of a snapshot.
 
     Args:
-        snapshot: what to show.
-        table: of the snapshot.
+        snapshot: snapshot to show.
+        table: table of the snapshot.
         view: which rows, in which order.
         now: epoch seconds, for ages.
-        stale_seconds: the age from which the tags of a repository count as old.
+        stale_seconds: age from which the tags of a repository count as old.
     """
     selected = select(table, view)
-    # Rows that went away leave the last page.
+    # If rows are gone, show the last page.
     start = view.start if view.start < len(selected) else max(0, len(selected) - 1) // ROWS * ROWS
     shown = _page(selected[start : start + ROWS])
     end = start + len(shown)
@@ -128,7 +128,7 @@ def make_content(snapshot: Snapshot, table: Table, view: View, *, now: float, st
 
 
 def _page(rows: Sequence[Row]) -> Sequence[Row]:
-    """The first rows, at least one, whose commands are not too long for a page."""
+    """Return the first rows, at least one, whose commands fit into a page."""
     room = _PAGE_CHARACTERS
     for number, row in enumerate(rows):
         room -= sum(len(command.text) for command in commands_of(row))
@@ -138,7 +138,7 @@ def _page(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def _notices(snapshot: Snapshot, now: float, stale_seconds: float) -> list[str]:
-    """Why the list may be incomplete or old."""
+    """Return warnings that the list may be incomplete or old."""
     notices = []
     missing = [namespace for namespace, synced in sorted(snapshot.synced.items()) if not synced]
     if not snapshot.listed:
@@ -146,8 +146,8 @@ def _notices(snapshot: Snapshot, now: float, stale_seconds: float) -> list[str]:
     elif missing:
         where = "in the cluster" if missing == ["*"] else f"in {_names(missing)}"
         notices.append(
-            f"The list is incomplete: something that is watched {where} cannot be listed or followed. "
-            "The exporter's log says what."
+            f"The list is incomplete: some watched resources {where} cannot be listed or followed. "
+            "See the exporter's log for details."
         )
     old = sorted((at, str(repository)) for repository, at in snapshot.lookups.items() if now - at > stale_seconds)
     if old:
@@ -184,7 +184,7 @@ def _columns(view: View) -> list[Column]:
         title = _SORTS[sort]
         if view.sort is not sort:
             return Column(title, view.url(sort=sort, reverse=False))
-        # Behind and age begin with the greatest.
+        # Behind and age start with the greatest.
         falls = view.reverse is not (sort in (Sort.BEHIND, Sort.AGE))
         return Column(title, view.url(reverse=not view.reverse), "descending" if falls else "ascending")
 

@@ -1,7 +1,7 @@
-"""What the page is asked for: the parameters of its address, parsed and written.
+"""The query parameters of the page's URL.
 
-The address holds the complete view (filter, order, place), so that a link to it shows the same, and the page works
-without a script. A parameter with its default is left out.
+The URL holds the complete view (filter, order, position), so a link to it shows the same, and the page works without a
+script. Parameters with their default are left out.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 from exporter.words import State
 
 NO_NAMESPACE = "-"
-"""The value of `namespace` for what has none: watched images. It is not a valid name of a namespace."""
+"""The value of `namespace` for watched images, which have none. It is not a valid namespace name."""
 LONGEST_TEXT = 200
 _MOST_DIGITS = 9
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 class Sort(StrEnum):
-    """What the rows are sorted by."""
+    """Sort order of the rows."""
 
     URGENCY = "urgency"
     WORKLOAD = "workload"
@@ -33,7 +33,7 @@ class Sort(StrEnum):
 
 
 class QueryError(ValueError):
-    """A parameter has a value that it cannot have; the message says which, and what is expected."""
+    """A parameter has an invalid value. The message names it and says what is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,11 @@ class View:
 
     Attributes:
         namespace: only this one; empty for all, `NO_NAMESPACE` for rows without one.
-        text: words that a row must contain, without regard to case; empty for all.
+        text: words that a row must contain, case-insensitive; empty for all.
         state: only this one; None for all.
-        sort: what the rows are sorted by.
-        reverse: whether the last row comes first.
-        start: how many rows come before the first one shown.
+        sort: sort order.
+        reverse: whether to reverse the order.
+        start: number of rows before the first one shown.
     """
 
     namespace: str = ""
@@ -58,10 +58,10 @@ class View:
 
     @classmethod
     def of(cls, parameters: Mapping[str, str]) -> View:
-        """The view that an address asks for. Parameters of other names are ignored.
+        """Parse the view from query parameters. Unknown parameters are ignored.
 
         Raises:
-            QueryError: a value is not one of those that are expected.
+            QueryError: a parameter has an invalid value.
         """
         text = parameters.get("q", "")
         if len(text) > LONGEST_TEXT:
@@ -83,7 +83,7 @@ class View:
         )
 
     def url(self, **changes: Any) -> str:
-        """The relative address of this view with some attributes changed; any change but of `start` starts again."""
+        """Return the relative URL of this view with changes. Any change but of `start` goes back to the first page."""
         view = replace(self, **{"start": 0, **changes})
         values = {
             "namespace": view.namespace,
@@ -93,12 +93,12 @@ class View:
             "order": "reverse" if view.reverse else "",
             "from": view.start or "",
         }
-        # An empty address would be that of the page with its present parameters.
+        # An empty URL would keep the page's current parameters.
         return f"?{urlencode(given)}" if (given := {name: value for name, value in values.items() if value}) else "./"
 
     @property
     def filtered(self) -> bool:
-        """Whether rows may be left out."""
+        """Whether a filter applies."""
         return bool(self.namespace or self.text or self.state)
 
 

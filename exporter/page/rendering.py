@@ -1,6 +1,6 @@
-"""The page as HTML: rows and texts put into the template.
+"""The page as HTML: rows and texts in the template.
 
-jinja2 is imported with this module, and the template compiled once, for the first request.
+The first request imports this module, and with it jinja2, and compiles the template once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from exporter.page.rows import Tables
 
 
 class Renderer:
-    """Renders pages; it keeps the template, and the rows of the newest snapshot that it rendered.
+    """Renderer of pages. It caches the template, and the rows of the newest snapshot that it rendered.
 
     Args:
-        assets: the version of each file that the page loads.
-        links: other paths of the server, and what each of them has.
-        stale_seconds: the age from which the tags of a repository count as old.
-        refresh_seconds: how often an open page asks for changes.
+        assets: version of each file that the page loads.
+        links: other paths of the server, with a description of each.
+        stale_seconds: age from which the tags of a repository count as old.
+        refresh_seconds: polling interval of an open page.
     """
 
     def __init__(
@@ -43,12 +43,12 @@ class Renderer:
         self._tables = Tables()
 
     def render(self, snapshot: Snapshot, parameters: Mapping[str, str], *, known: str, now: float) -> Rendered:
-        """The answer to a request.
+        """Render the response to a request.
 
         Args:
-            snapshot: what to show.
-            parameters: of the address.
-            known: the entity tag of the page that the client has; an equal one is not rendered again.
+            snapshot: snapshot to show.
+            parameters: query parameters.
+            known: ETag of the client's copy. An equal page is not rendered again.
             now: epoch seconds.
         """
         try:
@@ -57,7 +57,7 @@ class Renderer:
             return Rendered(400, f"{error}\n".encode())
         table = self._tables.of(snapshot)
         content = make_content(snapshot, table, view, now=now, stale_seconds=self._stale_seconds())
-        # Proxies that compress answers make tags weak.
+        # Proxies that compress responses make ETags weak.
         if known.removeprefix("W/") == content.etag:
             return Rendered(304, b"", content.etag)
         at = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

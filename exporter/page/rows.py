@@ -1,8 +1,8 @@
-"""From a snapshot to the rows and totals of the page, without any markup.
+"""Rows and totals of the page from a snapshot, without markup.
 
-A row is what the containers of a workload have in common that run one image and tag and are in the same state: they
-are patched by one command. Making the rows of ten thousand containers takes tens of milliseconds, so they are kept as
-long as their snapshot lives, and only once somebody asked for them.
+A row groups the containers of a workload that run the same image and tag and are in the same state, because one command
+patches them. Building the rows of ten thousand containers takes tens of milliseconds, so they are built on first use
+and cached with their snapshot.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ _URGENCY = {which: number for number, which in enumerate(State)}
 
 
 class Row(NamedTuple):
-    """Containers of one workload with one image and tag, in one state.
+    """Containers of one workload with the same image, tag and state.
 
     Attributes:
-        state: of all of them.
+        state: state of all of them.
         findings: at least one, in the order of the snapshot.
-        patch: what they miss; None unless a patch is missing.
-        since: epoch seconds when the first missed patch was published, or first seen; None likewise, or unknown.
-        manager: who owns the workload.
+        patch: their missing patch; None unless one is missing.
+        since: epoch seconds when the first missing patch was published, or first seen; None if unknown or none is
+            missing.
+        manager: owner of the workload.
     """
 
     state: State
@@ -42,7 +43,7 @@ class Row(NamedTuple):
 
     @property
     def workload(self) -> WorkloadKey:
-        """Whose containers they are."""
+        """The workload of the containers."""
         return self.findings[0].workload
 
 
@@ -52,8 +53,8 @@ class Totals:
 
     Attributes:
         workloads: workloads that miss a patch.
-        worst, median: of the patches that workloads miss, since when the oldest and the median one has been out, in
-            epoch seconds; None if none is missing.
+        worst, median: epoch seconds since when the oldest and the median missing patch of workloads has been out; None
+            if none is missing.
         superseded: images that run on a line for which a newer minor release exists, by namespace.
         unknown: containers that cannot be judged.
         watched: containers whose image is known.
@@ -69,7 +70,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All rows of a snapshot, the most urgent first, with the totals and the namespaces that there are."""
+    """All rows of a snapshot, the most urgent first, with its totals and namespaces."""
 
     rows: tuple[Row, ...]
     totals: Totals
@@ -77,14 +78,14 @@ class Table:
 
 
 class Tables:
-    """The table of the newest snapshot that was asked for; it is dropped with its snapshot."""
+    """Cache of the last requested snapshot's table. The table is dropped with its snapshot."""
 
     def __init__(self) -> None:
         self._snapshot: Callable[[], Snapshot | None] = lambda: None
         self._table: Table | None = None
 
     def of(self, snapshot: Snapshot) -> Table:
-        """The table of a snapshot, made once."""
+        """Return the table of a snapshot, built once."""
         table = self._table
         if table is None or self._snapshot() is not snapshot:
             table = make_table(snapshot)
@@ -97,7 +98,7 @@ class Tables:
 
 
 def make_table(snapshot: Snapshot) -> Table:
-    """The rows and totals of a snapshot."""
+    """Build the rows and totals of a snapshot."""
     patches = {(patch.workload, patch.image, patch.tag): patch for patch in snapshot.patches}
     rows: list[Row] = []
     for key, findings in groupby(snapshot.findings, operator.attrgetter("workload")):
@@ -112,7 +113,7 @@ def make_table(snapshot: Snapshot) -> Table:
 
 
 def select(table: Table, view: View) -> Sequence[Row]:
-    """The rows that a view shows, on all its pages, in its order."""
+    """Return the rows of a view on all its pages, in order."""
     rows: Iterable[Row] = table.rows
     if view.state is not None:
         rows = (row for row in rows if row.state is view.state)
@@ -122,7 +123,7 @@ def select(table: Table, view: View) -> Sequence[Row]:
     if view.text:
         words = view.text.casefold().split()
         rows = (row for row in rows if _contains(row, words))
-    # What is equal by the column stays in the order of urgency.
+    # The sort is stable, so equal rows stay in the order of urgency.
     chosen = list(rows) if view.sort is Sort.URGENCY else sorted(rows, key=_ORDERS[view.sort])
     if view.reverse:
         chosen.reverse()
@@ -130,7 +131,7 @@ def select(table: Table, view: View) -> Sequence[Row]:
 
 
 def _together(finding: Finding) -> tuple[Any, ...]:
-    """What the findings of a row share."""
+    """Return the key that the findings of a row share."""
     if (which := state(finding)) is State.PATCH:
         return which, finding.image, finding.tag
     reference = "" if finding.image else finding.reference
@@ -178,7 +179,7 @@ def _contains(row: Row, words: Sequence[str]) -> bool:
 
 
 def _oldest_first(row: Row) -> float:
-    # An unknown age comes after every known one.
+    # An unknown age sorts last.
     return row.since if row.since is not None else float("inf")
 
 
@@ -191,7 +192,7 @@ _ORDERS: dict[Sort, Callable[[Row], Any]] = {
     Sort.IMAGE: lambda row: (row.findings[0].image or row.findings[0].reference, row.findings[0].tag),
     Sort.BEHIND: lambda row: -row.patch.releases_behind if row.patch is not None else 0,
     Sort.AGE: _oldest_first,
-    # What nobody owns comes last.
+    # Rows without an owner sort last.
     Sort.OWNER: lambda row: (row.manager is None, row.manager.name if row.manager else "",
                              row.manager.source if row.manager else ""),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Registries: what they are asked (`client`), what may be done with each (`entries`), and how they fail (`errors`)."""
+"""Registries: requests to them (`client`), the settings of each (`entries`), and failures (`errors`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which network addresses are public: the others belong to the cluster, the node or its network.
+"""Public network addresses. All others belong to the cluster, the node or its network.
 
 `ipaddress.is_global` differs between Python versions: on 3.11 it holds for `64:ff9b:1::/48`, `fec0::/10` and `::a00:1`.
-The blocks are therefore written down here, from the IANA special-purpose address registries of IPv4 (RFC 6890) and
-IPv6. Of IPv6 only `2000::/3` is allocated to global unicast (RFC 4291, section 2.4); nothing else is contacted.
+The blocks are therefore listed here, from the IANA special-purpose address registries of IPv4 (RFC 6890) and IPv6. In
+IPv6, only `2000::/3` is allocated to global unicast (RFC 4291, section 2.4); no other address is contacted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOT_PUBLIC_4 = tuple(
             "10.0.0.0/8",  # private
             "100.64.0.0/10",  # shared address space of providers, also used by clusters
             "127.0.0.0/8",  # loopback
-            "169.254.0.0/16",  # link-local, metadata services of clouds
+            "169.254.0.0/16",  # link-local, cloud metadata services
             "172.16.0.0/12",  # private
             "192.0.0.0/24",  # IETF protocol assignments
             "192.0.2.0/24",  # documentation
@@ -53,7 +53,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def unwrapped(address: Address) -> Address:
-    """The IPv4 address within a mapped, 6to4 or NAT64 address; any other address as it is."""
+    """Return the IPv4 address embedded in a mapped, 6to4 or NAT64 address; any other address unchanged."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in _NAT64:
@@ -63,7 +63,7 @@ def unwrapped(address: Address) -> Address:
 
 
 def may_be_contacted(address: Address, *, allowed: Iterable[Network] = ()) -> bool:
-    """Whether an address is public, or within what the registry's entry allows."""
+    """Whether an address is public, or in an allowed network."""
     inner = unwrapped(address)
     if any(each in network for network in allowed for each in (address, inner) if network.version == each.version):
         return True
@@ -73,9 +73,9 @@ def may_be_contacted(address: Address, *, allowed: Iterable[Network] = ()) -> bo
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is, in any spelling that resolvers accept (`127.1`, `0x7f000001`, `localhost`).
+    """Return the address if a host is one, in any spelling that resolvers accept (`127.1`, `0x7f000001`, `localhost`).
 
-    None if the host is a name.
+    Return None if the host is a name.
     """
     plain = host.strip("[]").partition("%")[0].rstrip(".").lower()
     if plain == "localhost" or plain.endswith(".localhost"):  # RFC 6761, section 6.3
@@ -89,6 +89,6 @@ def literal(host: str) -> Address | None:
 
 
 def is_private_literal(host: str, *, allowed: Iterable[Network] = ()) -> bool:
-    """Whether a host is an address that may not be contacted; names are checked when they are resolved."""
+    """Whether a host is an address that must not be contacted. Names are checked after they are resolved."""
     address = literal(host)
     return address is not None and not may_be_contacted(address, allowed=allowed)

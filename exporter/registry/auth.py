@@ -1,8 +1,8 @@
-"""Authentication at a registry: Basic, or distribution's token authentication.
+"""Registry authentication: Basic, or distribution's token authentication.
 
-There a 401 names a token service (`realm`). The token that it issues is sent with the next request, and again for the
-same scope until it expires. A hostile challenge may name any service: only the registry's own host and the entry's
-`token_hosts` are ever asked, with or without credentials.
+In the latter, a 401 names a token service (`realm`). The token that it issues is sent with the next request, and reused
+for the same scope until it expires. A hostile challenge may name any service, so only the registry's own host and the
+entry's `token_hosts` ever receive token requests, with or without credentials.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from exporter.registry.errors import RegistryError, bad_answer
 
 # Distribution's token specification: without `expires_in` a token is valid for 60 s.
 _DEFAULT_TOKEN_SECONDS = 60.0
-# Services that issue longer ones exist, and nothing depends on keeping a token for longer.
+# Some services issue longer ones, but nothing depends on keeping a token for longer.
 _LONGEST_TOKEN_SECONDS = 3600.0
-# A token is dropped before it expires, because the request that carries it takes time.
+# A token is dropped before it expires, because its last request takes time.
 _MARGIN_SECONDS = 10.0
 _LARGEST_FILE = 1 << 20
-# Docker keeps Docker Hub's credentials under the URL of its first API.
+# Docker stores Docker Hub's credentials under the URL of its first API.
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name and a password, or an identity token of Docker; never shown."""
+    """A user name and password, or a Docker identity token. Its repr hides them."""
 
     username: str
     password: str
@@ -65,7 +65,7 @@ class _Token(msgspec.Struct):
 
 
 def read_credentials(entry: RegistryEntry) -> Credentials | None:
-    """The credentials of an entry, read from their files; None is anonymous.
+    """Read the credentials of an entry from their files; None is anonymous.
 
     Raises:
         RegistryError: `unauthorized`, a file cannot be read or is invalid. The message never quotes its content.
@@ -78,7 +78,7 @@ def read_credentials(entry: RegistryEntry) -> Credentials | None:
         config = msgspec.json.decode(_text(entry.docker_config_file), type=_DockerConfig)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         # The error may quote the file's content.
-        raise _unauthorized(f"{entry.docker_config_file} is not a config.json of Docker") from error
+        raise _unauthorized(f"{entry.docker_config_file} is not a Docker config.json") from error
     host = entry.host
     for key in (entry.name, host, *(f"https://{host}{end}" for end in ("", "/", "/v1/", "/v2/"))) + (
         _HUB_KEYS if host == DOCKER_HUB else ()
@@ -112,27 +112,27 @@ def _unauthorized(message: str) -> RegistryError:
 
 
 class RegistryAuth(httpx.Auth):
-    """The authentication of one entry, and its tokens.
+    """Authentication of one entry, with a cache of tokens.
 
-    A request has the scope that it needs in its extension `scope`. A request to another address than the entry's own
-    (a redirect, Docker Hub's API) is sent without credentials.
+    The extension `scope` of a request is the scope that it needs. Requests to other hosts than the entry's own
+    (redirects, Docker Hub's API) are sent without credentials.
     """
 
     def __init__(self, entry: RegistryEntry, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._entry = entry
         self._clock = clock
-        # By scope, the latest last: the value of the header, and when it expires.
+        # Header value and expiry by scope, the most recent last.
         self._known: dict[str, tuple[str, float]] = {}
 
     def __len__(self) -> int:
-        """How many tokens are kept."""
+        """Return the number of cached tokens."""
         return len(self._known)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Send a request; after a challenge, get the credentials or token that it asks for and send the request again.
+        """Send a request. After a challenge, send it again with credentials or a token.
 
         Raises:
-            RegistryError: `unauthorized`, the token service is not allowed or refused; or how the token service failed.
+            RegistryError: `unauthorized`, the token service is not allowed or refused; or the token service failed.
         """
         if not urls.same_origin(request.url, self._entry.base):
             yield request
@@ -176,7 +176,7 @@ class RegistryAuth(httpx.Auth):
     def _token_request(self, challenge: dict[str, str], scope: str, request: httpx.Request) -> httpx.Request:
         realm = urls.parse(challenge["realm"])
         if realm is None:
-            raise _unauthorized("the challenge has no valid address of a token service")
+            raise _unauthorized("the challenge has no valid token service URL")
         if not self._entry.may_send_token_requests_to(realm):
             raise _unauthorized(
                 f"the registry refers to the token service {urls.host(realm)!r}; add it to token_hosts to allow it"
@@ -197,7 +197,7 @@ class RegistryAuth(httpx.Auth):
             return httpx.Request("POST", realm, data=form, headers=accept, extensions=extensions)
         if credentials is not None:
             accept["Authorization"] = _basic_header(credentials)
-        # The scope that we need, not the one of the challenge: a registry must not decide what our token is for.
+        # The scope that we need, not that of the challenge: a registry must not choose what our token permits.
         asked = realm.copy_merge_params({**service, "scope": scope})
         return httpx.Request("GET", asked, headers=accept, extensions=extensions)
 
@@ -208,12 +208,12 @@ class RegistryAuth(httpx.Auth):
                 reason = Reason.UNREACHABLE
             wait = headers.retry_after(answer.headers, now=time.time())
             raise RegistryError(
-                f"the token service answered with status {answer.status_code}", reason=reason, retry_after=wait
+                f"the token service returned status {answer.status_code}", reason=reason, retry_after=wait
             )
         try:
             token = body.decode(answer.content, _Token)
         except RegistryError as error:
-            raise bad_answer("the answer of the token service is not a token") from error
+            raise bad_answer("the response of the token service is not a token") from error
         value = token.token or token.access_token
         if not value.isascii() or not value.isprintable() or not value or " " in value:
             raise bad_answer("the token service issued an invalid token")

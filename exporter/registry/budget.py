@@ -1,8 +1,8 @@
-"""How much of the answers of registries is in memory at a time.
+"""Memory budget of registry responses.
 
-Every registry has a few turns, and most lists of tags are small. A list near the limits takes some 50 MiB until it is
-stored, so large ones wait for each other: one of each registry, so that a slow registry holds one place at most, and
-few over all registries.
+Every registry has a few concurrent lookups, and most tag lists are small. A list near the limits takes about 50 MiB
+until it is stored, so large lookups wait for each other: one per registry, so that a slow registry holds at most one
+place, and a few across all registries.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from contextlib import AsyncExitStack
 from exporter.limits import Limit
 from exporter.registry.errors import bad_answer
 
-# Some 6,000 tags; with short names 20,000. `Limit.LARGE_LOOKUPS` names this number.
+# About 6,000 tags, or 20,000 with short names. `Limit.LARGE_LOOKUPS` names this number.
 SMALL_BYTES = 128 * 2**10
 
 
 class Budget:
-    """The bytes that one lookup may receive.
+    """Budget of the bytes that one lookup may receive.
 
     Args:
-        places: what a large lookup has to hold, in this order.
-        held: where it holds them, until the answer is stored.
-        most: bytes of all answers together, decoded.
-        exceeded: called when the lookup gives up before it has its places.
+        places: semaphores that a large lookup has to acquire, in this order.
+        held: holds them until the responses are stored.
+        most: maximum decoded bytes of all responses together.
+        exceeded: called when the lookup is cancelled while it waits for a place.
 
     Attributes:
         taken: bytes so far.
-        deadline: the time limit of the request whose answer is being received.
+        deadline: timeout of the request in progress.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class Budget:
         self.deadline: asyncio.Timeout | None = None
 
     async def take(self, count: int) -> None:
-        """Account for bytes before they are kept; wait for a place if they make the lookup a large one.
+        """Account for bytes before they are kept. Wait for a place if they make the lookup a large one.
 
         Raises:
-            RegistryError: `bad_answer`, it is larger than any lookup may be.
+            RegistryError: `bad_answer`, the lookup exceeds its maximum.
         """
         self.taken += count
         if self.taken > self._most:
-            raise bad_answer(f"the answers have more than {self._most} bytes in all", limit=Limit.LOOKUP_BYTES)
+            raise bad_answer(f"the responses have more than {self._most} bytes in total", limit=Limit.LOOKUP_BYTES)
         while self._places and self.taken > SMALL_BYTES:
             await self._wait(self._places[0])
             self._places.pop(0)
 
     async def _wait(self, place: asyncio.Semaphore) -> None:
-        # Waiting for other lookups is not the fault of this registry: its request has as much time left afterwards.
+        # Pause the request's timeout: waiting for other lookups is not the registry's fault.
         loop, deadline = asyncio.get_running_loop(), self.deadline
         end = None if deadline is None else deadline.when()
         began = loop.time()

@@ -1,8 +1,8 @@
-"""Questions to registries: which tags a repository has, and when one of them was published.
+"""Lookups in registries: the tags of a repository, and the publish time of one of them.
 
-How a registry is asked depends on its kind (`kinds`). Here a question gets its turn, its budget of bytes and its time
-limit, and a failure is counted. This is one of the two boundaries where any error is caught: a defect that one
-repository's answers run into must not end the lookups of all others.
+The requests depend on the kind of registry (`kinds`). This module gives each lookup its turn, byte budget and timeout,
+and counts failures. This is one of the two places that catch any exception: a bug that the responses for one repository
+trigger must not stop the lookups of all others.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from exporter.telemetry import Telemetry
 _log = logging.getLogger(__name__)
 
 _USER_AGENT = f"mojaloop-image-patch-exporter/{__version__}"
-# So many names are checked within some 2 ms; more of them in a thread.
+# Checking this many names takes about 2 ms. More are checked in a thread.
 _MANY = 10_000
-# Anybody who can create a workload can name any number of registries.
+# Anyone who can create a workload can name any number of registries.
 _MOST_REFUSED = 100
 
 
 @dataclass(slots=True)
 class _Generation:
-    """What holds from one `configure` to the next. Questions that began before it ends go on with what they began with.
+    """The state between two calls of `configure`. Lookups that started before keep the previous one.
 
     Attributes:
-        entries: the entries, one for each registry.
-        registries: by the entry's name.
-        http: the connections of all of them.
-        users: how many questions use it.
+        entries: one entry per registry.
+        registries: state of each registry, by the entry's name.
+        http: connections to all registries.
+        users: number of lookups in progress.
     """
 
     entries: RegistryEntries
@@ -63,7 +63,7 @@ class _Generation:
 
 @dataclass(frozen=True, slots=True)
 class _Registry:
-    """What is kept of one entry from question to question."""
+    """State of one entry, kept across lookups."""
 
     kind: RegistryKind
     auth: RegistryAuth
@@ -73,15 +73,15 @@ class _Registry:
 
 
 class RegistryClient:
-    """Asks registries, as far as their entries allow; used as an async context manager.
+    """Client of registries, within the limits of their entries. Use it as an async context manager.
 
     Args:
-        entries: the entries, one for each registry.
-        telemetry: where requests and failures are counted.
-        limits: on the requests to one registry and on its answers.
-        proxy: the URL of an HTTP proxy, trusted to refuse private addresses; None connects directly.
-        clock: epoch seconds.
-        resolve: how host names are resolved; None is by the system, in threads of each registry.
+        entries: one entry per registry.
+        telemetry: counts requests and failures.
+        limits: limits on the requests to one registry and on its responses.
+        proxy: URL of an HTTP proxy, trusted to refuse private addresses; None connects directly.
+        clock: returns epoch seconds.
+        resolve: resolves host names; None uses the system's resolver, in threads of each registry.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class RegistryClient:
         self._limits = limits or Limits()
         self._clock = clock
         self._resolve = resolve
-        # What was logged; the evaluations of workloads ask, in one thread.
+        # Registries whose refusal was logged. Workloads are evaluated in one thread.
         self._refused: set[str] = set()
         self._large = asyncio.Semaphore(Limit.LARGE_LOOKUPS.most)
         self._generation = self._begin(entries, proxy)
@@ -128,12 +128,12 @@ class RegistryClient:
         return _Generation(allowed, registries, http)
 
     async def configure(self, entries: Iterable[RegistryEntry], *, proxy: str | None = None) -> None:
-        """Ask by other entries from now on; the arguments are those of the class.
+        """Use other entries from now on. The arguments are those of the class.
 
-        Questions that are being asked, or that wait for their turn, end as they began.
+        Lookups in progress, or waiting for their turn, end as they began.
         """
         before, self._generation = self._generation, self._begin(entries, proxy)
-        # A registry that is refused now is logged again, with what to add.
+        # Log refused registries again, with what to add.
         self._refused = set()
         if not before.users:
             await before.http.aclose()
@@ -148,19 +148,19 @@ class RegistryClient:
 
     @property
     def entries(self) -> RegistryEntries:
-        """The entries that are in force."""
+        """The current entries."""
         return self._generation.entries
 
     def lookup_repository(self, repository: Repository, instead: Repository | None = None) -> Repository:
-        """The repository whose tags are looked up: another one for a mirror.
+        """Return the repository whose tags are looked up. For a mirror, that is the mirrored one.
 
         Args:
-            repository: of a container's image.
-            instead: what the annotation `image` of its workload names, if it has one.
+            repository: repository of a container's image.
+            instead: repository in the workload's annotation `image`, if there is one.
 
         Raises:
             RegistryError: `registry_not_allowed`; or `private_address`, the host is a private address. What to add to
-                the configuration is logged once for each registry.
+                the configuration is logged once per registry.
         """
         try:
             return self._lookup_repository(repository, instead)
@@ -182,33 +182,33 @@ class RegistryClient:
             )
         if instead is not None and entry.has_credentials and not entry.allow_annotations:
             raise RegistryError(
-                f"the annotation image leads to {found}, whose registry has credentials;"
-                " add allow_annotations to its entry to permit it",
+                f"the annotation image refers to {found}, whose registry has credentials;"
+                " set allow_annotations in its entry to permit it",
                 reason=Reason.REGISTRY_NOT_ALLOWED,
             )
         return found
 
     async def tags(self, repository: Repository, *, etag: str | None = None) -> TagList:
-        """Every tag of a repository, as `listing` has it, for callers that keep it.
+        """Return every tag of a repository, like `listing`, for callers that keep the list.
 
         Raises:
-            RegistryError: there was no complete and valid answer.
+            RegistryError: there was no complete and valid response.
         """
         async with self.listing(repository, etag=etag) as found:
             return found
 
     @asynccontextmanager
     async def listing(self, repository: Repository, *, etag: str | None = None) -> AsyncIterator[TagList]:
-        """Every tag of a repository, for the time that the context is open: large lists wait for each other meanwhile.
+        """Yield every tag of a repository. Other large lists wait until the context is closed.
 
-        Names that are not valid tags are left out: names end up in labels and commands.
+        Names that are not valid tags are dropped, because names end up in labels and commands.
 
         Args:
-            repository: as `lookup_repository` returned it.
-            etag: of the list that is known, to ask whether it is still the same.
+            repository: result of `lookup_repository`.
+            etag: ETag of the known list, for a conditional request.
 
         Raises:
-            RegistryError: there was no complete and valid answer.
+            RegistryError: there was no complete and valid response.
         """
         async with self._turn(repository) as (kind, session):
             async with self._question(session):
@@ -218,21 +218,21 @@ class RegistryClient:
             yield replace(found, names=names, etag=_sendable(found.etag))
 
     async def created(self, repository: Repository, tag: str) -> float | None:
-        """When a tag was published, in epoch seconds; None if its registry does not know.
+        """Return the epoch seconds at which a tag was published; None if its registry does not know.
 
         Args:
-            repository: as `lookup_repository` returned it.
+            repository: result of `lookup_repository`.
             tag: one of its tags.
 
         Raises:
-            RegistryError: there was no valid answer.
+            RegistryError: there was no valid response.
         """
         async with self._turn(repository) as (kind, session), self._question(session):
             return await kind.publish_time(session, tag)
 
     @asynccontextmanager
     async def _turn(self, repository: Repository) -> AsyncIterator[tuple[RegistryKind, Session]]:
-        """A turn at a registry, which bounds how many of its answers are in memory."""
+        """Wait for a turn at a registry. This bounds the number of its responses in memory."""
         generation = self._generation
         entry = generation.entries.of(repository)
         registry = generation.registries[entry.name]
@@ -267,12 +267,12 @@ class RegistryClient:
 
     @asynccontextmanager
     async def _question(self, session: Session) -> AsyncIterator[None]:
-        """The time limit of a lookup, and the boundary around it: any failure is one counted `RegistryError`."""
+        """Apply the timeout of a lookup, and turn any failure into one counted `RegistryError`."""
         try:
             async with asyncio.timeout(self._limits.lookup):
                 yield
         except TimeoutError as error:
-            message = f"no complete answer within {self._limits.lookup:.0f} s"
+            message = f"no complete response within {self._limits.lookup:.0f} s"
             failure = RegistryError(message, reason=Reason.UNREACHABLE, limit=Limit.LOOKUP_SECONDS)
             self._count(session, failure)
             raise failure from error
@@ -282,10 +282,10 @@ class RegistryClient:
         except MemoryError:
             raise
         except Exception as error:
-            # No answer may end the process: other repositories go on.
-            _log.exception("%s: an unexpected error, please report it", session.repository)
+            # No response may end the process: lookups of other repositories continue.
+            _log.exception("%s: unexpected error, please report it", session.repository)
             self._telemetry.unexpected_errors.labels("registry").inc()
-            failure = bad_answer(f"an unexpected error ({type(error).__name__}); the log has its traceback")
+            failure = bad_answer(f"unexpected error ({type(error).__name__}); see the traceback in the log")
             self._count(session, failure)
             raise failure from error
 
@@ -296,13 +296,13 @@ class RegistryClient:
 
 
 async def _release(answer: httpx.Response) -> None:
-    """Make an answer free with its last reference."""
-    # httpx's stream refers back to its answer. In that cycle the body stays in memory until the garbage collector runs.
+    """Break a response's reference cycle, so that its memory is freed with its last reference."""
+    # httpx's stream refers back to the response. The cycle would keep the body until the garbage collector runs.
     answer.stream = httpx.ByteStream(b"")
 
 
 def _sendable(etag: str | None) -> str | None:
-    # Also of what is stored: an earlier version stored any text.
+    # Stored ETags are checked too: an earlier version stored any text.
     return etag if etag is not None and is_sendable_etag(etag) else None
 
 

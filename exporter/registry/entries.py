@@ -1,7 +1,7 @@
-"""What may be done with each registry, decided before anything is sent; no I/O.
+"""Settings of each registry, applied before any request is sent. No I/O.
 
-Only registries that an entry allows are contacted: anyone who can create a pod chooses the host name in its image. An
-entry is for a host (`quay.io`), or for a path prefix (`ghcr.io/hub/mirror`) under which another registry is mirrored.
+Only registries that an entry allows are contacted, because anyone who can create a pod chooses the host in its image.
+An entry is for a host (`quay.io`), or for a path prefix (`ghcr.io/hub/mirror`) that mirrors another registry.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from exporter.reasons import Reason
 from exporter.registry import urls
 from exporter.registry.errors import RegistryError
 
-# Docker Hub's registry has another host name than its images.
+# Docker Hub's registry has a different host name than its images.
 _HUB_ENDPOINT = "https://registry-1.docker.io"
 _HUB_API = "https://hub.docker.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryEntry:
-    """What may be done with a registry, and how; the keys of `registries:` in the configuration.
+    """Settings of a registry: the keys of `registries:` in the configuration.
 
     Attributes:
-        name: the host as image references have it, with a port if they do, or a host and a path prefix.
-        allow: whether it may be contacted.
-        insecure: whether it is contacted by plain HTTP.
-        ca_file: certificates (PEM) to trust for it, in addition to public certificate authorities.
+        name: the host as in image references, with a port if they have one, or a host and a path prefix.
+        allow: whether to allow requests to it.
+        insecure: whether to use plain HTTP.
+        ca_file: additional trusted CA certificates (PEM).
         username_file, password_file: files with the credentials, read again for every use.
         docker_config_file: Docker's `config.json`, as in a Secret of type `kubernetes.io/dockerconfigjson`.
-        allow_annotations: whether annotations may lead to its repositories although it has credentials.
-        expose_tags: whether the HTTP API names its tags to anybody although it has credentials.
-        api: the kind of registry, a key of `REGISTRY_KINDS`.
-        token_hosts: hosts of token services that may be asked, in addition to the registry's own.
+        allow_annotations: whether annotations may refer to its repositories although it has credentials.
+        expose_tags: whether the HTTP API returns its tags to anyone although it has credentials.
+        api: kind of the registry, a key of `REGISTRY_KINDS`.
+        token_hosts: hosts of token services that may receive token requests, in addition to the registry's own host.
         mirror_of: the registry, or path prefix in one, whose images it mirrors; tags are looked up there.
-        allow_private: private networks in which it may be contacted.
-        redirect_hosts: hosts (globs) that it may redirect to, also within `allow_private`; blobs may come from any
-            public host.
-        endpoint: the URL to send requests to instead of `https://HOST`, such as that of a pull-through cache.
-        hub_endpoint: the URL of Docker Hub's own API.
+        allow_private: private networks in which requests to it are allowed.
+        redirect_hosts: hosts (globs) that it may redirect to, also within `allow_private`; redirects of blobs may go to
+            any public host.
+        endpoint: URL to send requests to instead of `https://HOST`, such as that of a pull-through cache.
+        hub_endpoint: URL of Docker Hub's own API.
         base: the URL that requests are sent to.
     """
 
@@ -72,7 +72,7 @@ class RegistryEntry:
 
     @property
     def host(self) -> str:
-        """The host as image references have it, and metrics of registries too."""
+        """The host as in image references and in metrics of registries."""
         return self.name.partition("/")[0]
 
     @property
@@ -81,7 +81,7 @@ class RegistryEntry:
         return self.username_file is not None or self.docker_config_file is not None
 
     def may_send_token_requests_to(self, url: httpx.URL) -> bool:
-        """Whether a token service that the registry names may be asked, with or without credentials."""
+        """Whether a token service named by the registry may receive requests, with or without credentials."""
         if url.scheme != "https" and not (self.insecure or self.base.scheme == "http"):
             return False
         host = urls.host(url)
@@ -93,14 +93,14 @@ class RegistryEntry:
         return any(fnmatchcase(host.lower(), pattern.lower()) for pattern in self.redirect_hosts)
 
     def private_networks(self, host: str) -> tuple[IPv4Network | IPv6Network, ...]:
-        """The private networks that may be contacted by a host name."""
+        """Return the private networks in which a host may be contacted."""
         own = (urls.host(self.base), urls.host(httpx.URL(self.hub_endpoint)))
         hosts = {*own, *(t.partition(":")[0] for t in self.token_hosts)}
         return self.allow_private if host in hosts or self.may_redirect_to(host) else ()
 
 
 class RegistryEntries:
-    """The entries of all registries. The entry with the longest matching name applies to an image."""
+    """The entries of all registries. The longest matching name applies to an image."""
 
     def __init__(self, entries: Iterable[RegistryEntry]) -> None:
         self._by_name = {entry.name: entry for entry in entries}
@@ -109,7 +109,7 @@ class RegistryEntries:
         return iter(self._by_name.values())
 
     def of(self, repository: Repository) -> RegistryEntry:
-        """The entry for a repository.
+        """Return the entry for a repository.
 
         Raises:
             RegistryError: `registry_not_allowed`, there is none or it is disabled.
@@ -129,10 +129,10 @@ class RegistryEntries:
         )
 
     def lookup_repository(self, repository: Repository) -> Repository:
-        """The repository whose tags are looked up: the given one, or the one that it mirrors.
+        """Return the repository whose tags are looked up: the given one, or the one that it mirrors.
 
         Raises:
-            RegistryError: `registry_not_allowed`; or `not_found`, if the path in a mirror is not a repository.
+            RegistryError: `registry_not_allowed`; or `not_found`, the path in a mirror is not a repository.
         """
         for _ in range(len(self._by_name) + 1):
             entry = self.of(repository)
@@ -152,7 +152,7 @@ DEFAULT_ENTRIES = (
     RegistryEntry(name=DOCKER_HUB, api="dockerhub", token_hosts=("auth.docker.io",)),
     RegistryEntry(name="ghcr.io"),
     RegistryEntry(name="quay.io"),
-    # It redirects every request, also for tag lists, to the nearest of Google's regions.
+    # It redirects every request, including those for tag lists, to the nearest Google region.
     RegistryEntry(name="registry.k8s.io", redirect_hosts=("*.pkg.dev",)),
     RegistryEntry(name="gcr.io"),
     RegistryEntry(name="mirror.gcr.io", mirror_of=DOCKER_HUB),

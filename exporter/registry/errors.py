@@ -1,4 +1,4 @@
-"""What registries answer and how they fail: all that the rest of the exporter knows of them."""
+"""Results and failures of registry lookups."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from exporter.reasons import Reason
 
 
 class RegistryError(Exception):
-    """A registry did not answer, or its answer is a refusal or invalid.
+    """A registry did not respond, refused a request, or sent an invalid response.
 
     Attributes:
         reason: from the closed list of the metric contract.
-        retry_after: seconds to wait before the next request, if the registry asked for it.
-        limit: the limit that was exceeded, if one was; it is counted with the failure.
+        retry_after: seconds to wait before the next request, if the registry sent `Retry-After`.
+        limit: the exceeded limit, if any; it is counted with the failure.
     """
 
     def __init__(
@@ -27,13 +27,13 @@ class RegistryError(Exception):
 
 
 def bad_answer(message: str, *, limit: Limit | None = None) -> RegistryError:
-    """An error for an answer that is invalid, or exceeds a limit."""
+    """Return an error for a response that is invalid or exceeds a limit."""
     return RegistryError(message, reason=Reason.BAD_ANSWER, limit=limit)
 
 
 @dataclass(frozen=True, slots=True)
 class TagList:
-    """Every tag of a repository, or the answer that nothing changed since the `etag` that was sent."""
+    """Every tag of a repository, or the result that nothing changed since the given `etag`."""
 
     names: tuple[str, ...]
     etag: str | None

@@ -1,4 +1,4 @@
-"""Headers of registries, which anybody may have written: pure functions that raise nothing but `RegistryError`."""
+"""Parsers of response headers. The headers are untrusted; the parsers are pure and raise only `RegistryError`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.request import parse_http_list
 
 from exporter.registry.errors import bad_answer
 
-# Longer waits are shortened: one registry asked for a wait of years.
+# Longer waits are shortened: one registry requested a wait of years.
 LONGEST_WAIT_SECONDS = 3600.0
 _LONGEST_CHALLENGE = 8192
 _LONGEST_LINK = 8192
@@ -26,7 +26,7 @@ _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,256}"')
 
 
 def challenge(header: str) -> dict[str, str] | None:
-    """The parameters of a Bearer challenge (distribution's token authentication), or None if it is not a valid one."""
+    """Return the parameters of a Bearer challenge (distribution's token authentication); None if it is invalid."""
     scheme, _, rest = header.strip().partition(" ")
     if scheme.lower() != "bearer":
         return None
@@ -40,10 +40,12 @@ def challenge(header: str) -> dict[str, str] | None:
 
 
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds to wait, at most an hour: `Retry-After` (seconds or a date), or Docker Hub's `X-Retry-After` (an epoch).
+    """Return the seconds to wait, at most an hour.
+
+    They come from `Retry-After` (seconds or a date), or from Docker Hub's `X-Retry-After` (an epoch).
 
     Args:
-        headers: of the answer, with names in lower case.
+        headers: response headers, with names in lower case.
         now: epoch seconds.
     """
     value = headers.get("retry-after", "").strip()
@@ -62,21 +64,21 @@ def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
 
 
 def remaining(headers: Mapping[str, str]) -> int | None:
-    """Requests left, from `RateLimit-Remaining` (`100;w=21600` at Docker Hub), or None."""
+    """Return the requests left, from `RateLimit-Remaining` (`100;w=21600` at Docker Hub), or None."""
     match = re.match(r"\s*([0-9]{1,18})\s*(?:;|$)", headers.get("ratelimit-remaining", ""), re.ASCII)
     return int(match[1]) if match else None
 
 
 def next_page(header: str) -> str | None:
-    """The address of the next page in a `Link` header (RFC 8288, section 3), as written; None if it has no such link.
+    """Return the URL of the next page in a `Link` header (RFC 8288, section 3), as written; None if there is none.
 
-    Without a next page a tag list is complete, so a header that cannot be read must not count as one without.
+    A tag list without a next page is complete, so an unreadable header must not count as one without such a link.
 
     Raises:
         RegistryError: `bad_answer`, the header is too long or does not match the grammar.
     """
     if len(header) > _LONGEST_LINK:
-        raise bad_answer(f"the header Link is longer than {_LONGEST_LINK} characters")
+        raise bad_answer(f"the Link header is longer than {_LONGEST_LINK} characters")
     found: str | None = None
     at = _match(_LINK_START, header, 0).end()
     while at < len(header):
@@ -96,10 +98,10 @@ def next_page(header: str) -> str | None:
 def _match(pattern: re.Pattern[str], header: str, at: int) -> re.Match[str]:
     found = pattern.match(header, at)
     if found is None:
-        raise bad_answer(f"the header Link cannot be read from character {at + 1} on")
+        raise bad_answer(f"cannot parse the Link header at character {at + 1}")
     return found
 
 
 def is_sendable_etag(value: str) -> bool:
-    """Whether a text is an entity tag (RFC 9110, section 8.8.3) that can be sent back: ASCII, of a bounded length."""
+    """Whether a text is an entity tag (RFC 9110, section 8.8.3) that can be sent back: ASCII, of limited length."""
     return _ETAG.fullmatch(value) is not None

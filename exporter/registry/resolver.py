@@ -1,8 +1,8 @@
-"""The system's resolver, in a few threads for each registry.
+"""The system's resolver, in a few threads per registry.
 
-`getaddrinfo` cannot be cancelled: while a name server does not answer, it holds its thread for minutes. The default
-executor of the event loop has six threads on a machine of two cores, which the client of the Kubernetes API needs too.
-A registry may redirect to names whose servers never answer, so each has threads of its own, and only so many.
+`getaddrinfo` cannot be cancelled: an unresponsive name server blocks its thread for minutes. The event loop's default
+executor has six threads on a machine with two cores, and the Kubernetes client needs them too. A registry may redirect
+to names whose servers never respond, so each registry has a limited number of its own threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from exporter.limits import Limit
 
 
 def system_addresses(host: str, port: int) -> list[str]:
-    """Addresses of a name in the system's order; the system's resolver also knows `127.1` and `0x7f000001`.
+    """Return the addresses of a name in the system's order. The system also resolves `127.1` and `0x7f000001`.
 
     Raises:
         OSError: the name has no address.
@@ -26,12 +26,12 @@ def system_addresses(host: str, port: int) -> list[str]:
 
 
 class Resolver:
-    """Resolves names in threads of its own, which do not keep the process from ending.
+    """Resolver in its own daemon threads, which do not delay the end of the process.
 
     Args:
-        exceeded: called when a caller gives up before a thread is free.
-        most: how many names are resolved at a time.
-        addresses: how one is, blocking.
+        exceeded: called when a caller is cancelled while it waits for a thread.
+        most: maximum number of concurrent resolutions.
+        addresses: resolves a name, blocking.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Resolver:
         self._addresses = addresses
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        """The addresses of a name. A caller that gives up leaves its thread occupied until the system answers.
+        """Resolve a name. If the caller is cancelled, its thread stays occupied until the system's resolver returns.
 
         Raises:
             OSError: the name has no address.
@@ -69,12 +69,12 @@ class Resolver:
                 answer.set_result(found)
 
         def run() -> None:
-            found: list[str] | OSError = OSError(f"{host} cannot be resolved")
+            found: list[str] | OSError = OSError(f"cannot resolve {host}")
             try:
                 found = self._addresses(host, port)
             except OSError as error:
                 found = error
-            except (ValueError, OverflowError) as error:  # a name that is too long, a port that is too high
+            except (ValueError, OverflowError) as error:  # the name is too long, or the port too high
                 found = OSError(str(error))
             finally:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: the process is ending
@@ -84,5 +84,5 @@ class Resolver:
             threading.Thread(target=run, name=f"resolve {host[:50]}", daemon=True).start()
         except RuntimeError as error:
             self._free.release()
-            raise OSError(f"no thread could be started to resolve {host}") from error
+            raise OSError(f"cannot start a thread to resolve {host}") from error
         return await answer

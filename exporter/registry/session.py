@@ -1,7 +1,7 @@
-"""Requests to one registry about one repository, whatever its kind: redirects, refusals, and rate limits.
+"""Requests to one registry for one repository, for all kinds of registries: redirects, refusals and rate limits.
 
-A rate limit closes the registry for all of its repositories, not only for the one that ran into it. Docker Hub's API
-has a limit of its own, so that hosts are closed one by one.
+A rate limit closes the registry for all of its repositories, not only for the one that hit it. Docker Hub's API has a
+separate limit, so hosts are closed one by one.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _REASONS = {
 }
 
 
-# A registry may redirect to any number of hosts that are rate limited.
+# A registry may redirect to any number of rate limited hosts.
 _MOST_CLOSED = 100
 
 
 class ClosedHosts:
-    """Which hosts are closed after a rate limit, and until when by the event loop's clock."""
+    """Hosts closed by a rate limit, and when they open again, on the event loop's clock."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
 
     def left(self, host: str) -> float:
-        """Seconds until a host may be asked again; 0 or less if it may."""
+        """Return the seconds until a host may be contacted again; 0 or less if it may."""
         return self._until.get(host, 0.0) - asyncio.get_running_loop().time()
 
     def close(self, host: str, seconds: float) -> None:
-        """Close a host, and open those whose time is up."""
+        """Close a host, and open those whose rate limit has ended."""
         now = asyncio.get_running_loop().time()
         until = max(self._until.get(host, 0.0), now + seconds)
         closed = {name: end for name, end in self._until.items() if end > now and name != host}
@@ -60,18 +60,18 @@ class ClosedHosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What a registry kind sends its requests with.
+    """Session in which a registry kind sends its requests.
 
     Attributes:
-        repository: what is asked about.
-        entry: of its registry.
-        limits: of its registry.
-        now: epoch seconds.
-        http: the client that sends requests.
-        auth: the authentication of the entry.
-        closed: the hosts that are closed after a rate limit. All sessions of the entry share it.
-        budget: the bytes that all answers may have together.
-        telemetry: where the rate limit that a registry announces is published.
+        repository: repository that is looked up.
+        entry: entry of its registry.
+        limits: limits of its registry.
+        now: returns epoch seconds.
+        http: client that sends requests.
+        auth: authentication of the entry.
+        closed: hosts closed by a rate limit, shared by all sessions of the entry.
+        budget: byte budget of all responses together.
+        telemetry: publishes the registry's announced rate limit.
     """
 
     repository: Repository
@@ -87,21 +87,21 @@ class Session:
     async def get(
         self, url: httpx.URL, *, accept: str, extra: dict[str, str] | None = None, any_host: bool = False
     ) -> httpx.Response:
-        """An answer with status 200, or 304 to a conditional request, after at most three redirects.
+        """Send a GET, following at most three redirects, and return a 200, or a 304 to a conditional request.
 
         Args:
-            url: what to ask for.
+            url: URL to request.
             accept: media types.
-            extra: further headers.
-            any_host: follow redirects to any public host, as for blobs; otherwise to the entry's `redirect_hosts` only.
+            extra: additional headers.
+            any_host: follow redirects to any public host, as for blobs; otherwise only to the entry's `redirect_hosts`.
 
         Raises:
-            RegistryError: there was no such answer.
+            RegistryError: there was no such response.
         """
         host = urls.host(url)
         if (left := self.closed.left(host)) > 0:
             raise RegistryError(
-                f"{host} is rate limited; retry in {left:.0f} s", reason=Reason.RATE_LIMITED, retry_after=left
+                f"{host} is rate limited; retrying in {left:.0f} s", reason=Reason.RATE_LIMITED, retry_after=left
             )
         for _ in range(_MOST_REDIRECTS + 1):
             answer = await self._send(url, {"Accept": accept, **(extra or {})})
@@ -114,7 +114,7 @@ class Session:
     def _target(self, url: httpx.URL, answer: httpx.Response, *, any_host: bool) -> httpx.URL:
         target = urls.join(url, answer.extensions["location"])
         if target is None:
-            raise bad_answer("a redirect has no valid address")
+            raise bad_answer("a redirect has no valid URL")
         if target.scheme != "https" and not (target.scheme == url.scheme == "http"):
             raise bad_answer(f"a redirect leads from {url.scheme} to {target.scheme[:10]!r}")
         host = urls.host(target)
@@ -136,21 +136,21 @@ class Session:
             self._close(urls.host(url), error)
             raise
         except TimeoutError as error:
-            message = f"no answer within {self.limits.request:.0f} s"
+            message = f"no response within {self.limits.request:.0f} s"
             raise RegistryError(message, reason=Reason.UNREACHABLE, limit=Limit.REQUEST_SECONDS) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:  # the transport raises `RegistryError` for everything else
             raise bad_answer(f"invalid HTTP response: {error}") from error
 
     def _check(self, answer: httpx.Response) -> None:
-        """Publish the announced rate limit; raise if the answer is a refusal."""
+        """Publish the announced rate limit. Raise if the registry refused the request."""
         if (left := headers.remaining(answer.headers)) is not None:
             self.telemetry.ratelimit_remaining.labels(self.entry.host).set(left)
         status = answer.status_code
         if status == 200 or (status == 304 and "if-none-match" in answer.request.headers):
             return
         error = RegistryError(
-            f"{urls.host(answer.url)} answered with status {status}"
-            # What servers of HTTPS say to plain HTTP: Go's 400, nginx's 400, Apache's 400.
+            f"{urls.host(answer.url)} returned status {status}"
+            # HTTPS servers (Go, nginx, Apache) answer plain HTTP with a 400.
             + (expects_https(self.entry) if status == 400 and answer.url.scheme == "http" else ""),
             reason=_REASONS.get(status, Reason.UNREACHABLE if status >= 500 else Reason.BAD_ANSWER),
             retry_after=headers.retry_after(answer.headers, now=self.now()),
@@ -159,7 +159,7 @@ class Session:
         raise error
 
     def _close(self, host: str, error: RegistryError) -> None:
-        """Ask a host nothing more until its rate limit ends, if the error is due to one."""
+        """Close a host until its rate limit ends, if the error is due to one."""
         wait = error.retry_after
         if wait is None and error.reason is Reason.RATE_LIMITED:
             wait = error.retry_after = self.limits.pause

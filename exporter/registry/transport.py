@@ -1,8 +1,8 @@
-"""The one way out to registries: a pool of connections for each entry, and complete, bounded, counted answers.
+"""HTTP transport to registries: a connection pool per entry, and complete, limited, counted responses.
 
-This is httpx's transport directly on httpcore, because httpx has no argument for a network backend, and ours checks
-addresses where a connection is made. A body is read and decoded up to a bound before httpx sees it. Each entry has a
-pool of its own, so that a redirect from one registry never uses a connection that another entry allowed.
+This is an httpx transport on top of httpcore, because httpx has no argument for a network backend, and ours checks
+addresses at connect time. A body is read and decoded up to a limit before httpx sees it. Each entry has its own pool,
+so a redirect from one registry never uses a connection that another entry allowed.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from exporter.registry.resolver import Resolver
 from exporter.telemetry import Telemetry
 
 _KEEP_ALIVE_SECONDS = 15.0
-# The body is decoded here. Cookies are dropped: there is no session with a registry that they could continue. The
-# target of a redirect is in an extension: httpx reads the header even where it follows none, and fails on some hosts.
+# The body is decoded here. Cookies are dropped, because no registry needs a session. Redirect targets are passed in an
+# extension: httpx parses the header even if it does not follow redirects, and fails on some hosts.
 _NOT_PASSED_ON = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie", b"location"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limits on the requests to one registry and on its answers.
+    """Limits on the requests to one registry and on its responses.
 
     Attributes:
-        body: bytes of one answer, as received and as decoded.
-        bytes: of all answers to one question together, decoded.
+        body: bytes of one response, as received and as decoded.
+        bytes: decoded bytes of all responses to one lookup.
         pages: pages of one tag list.
         tags: tags of one repository.
-        concurrency: requests to one registry at a time.
-        connect, read: seconds to connect, and between two parts of an answer.
-        request, lookup: seconds of one request with its answer, and of one question with all of its requests.
-        pause: seconds without requests after a 429 that does not say how many.
+        concurrency: concurrent requests to one registry.
+        connect, read: seconds to connect, and between two parts of a response.
+        request, lookup: seconds of one request with its response, and of one lookup with all of its requests.
+        pause: seconds without requests after a 429 without `Retry-After`.
     """
 
     body: int = Limit.ANSWER_BYTES.most
@@ -60,13 +60,13 @@ class Limits:
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each request as the entry in its extension `entry` allows, and returns the answer with its decoded body.
+    """Transport that sends a request as its extension `entry` allows, and returns the response with its decoded body.
 
     Args:
-        telemetry: where requests and their durations are counted, by the entry's host.
-        limits: of every registry.
-        proxy: the URL of an HTTP proxy, trusted to check addresses as we do; None connects directly.
-        resolve: how host names are resolved; None is by the system, in threads of each registry.
+        telemetry: counts requests and their durations, by the entry's host.
+        limits: limits of every registry.
+        proxy: URL of an HTTP proxy, trusted to check addresses as we do; None connects directly.
+        resolve: resolves host names; None uses the system's resolver, in threads of each registry.
     """
 
     def __init__(
@@ -77,19 +77,19 @@ class Transport(httpx.AsyncBaseTransport):
         self._proxy = None if proxy is None else httpx.URL(proxy)
         self._resolve = resolve
         self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
-        # Each takes some MiB, so entries share them. Another transport reads the files again.
+        # Each takes a few MiB, so entries share them. A new transport reads the files again.
         self._contexts: dict[Path | None, ssl.SSLContext] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """One request and its answer; the extension `location` has the target of a redirect.
+        """Send one request and return its response. The extension `location` holds the target of a redirect.
 
         Raises:
-            RegistryError: there was no complete and valid answer.
+            RegistryError: there was no complete and valid response.
         """
         entry: RegistryEntry = request.extensions["entry"]
         host = urls.host(request.url)
         if self._proxy is not None and is_private_literal(host, allowed=entry.private_networks(host)):
-            # The proxy resolves names. What is an address already is checked here, whatever the proxy allows.
+            # The proxy resolves names. Literal addresses are checked here, whatever the proxy allows.
             raise RegistryError(
                 f"{host} is a private address; add its network to allow_private", reason=Reason.PRIVATE_ADDRESS
             )
@@ -106,7 +106,7 @@ class Transport(httpx.AsyncBaseTransport):
                 headers = httpx.Headers(answer.headers)
                 encoding = headers.get("content-encoding", "")
                 connection = answer.extensions["network_stream"]
-                if isinstance(connection, BoundedStream):  # anything else is an answer with status 101
+                if isinstance(connection, BoundedStream):  # anything else is a response with status 101
                     connection.expect_body(2 * self._limits.body)
                 content = await body.read(
                     answer.aiter_stream(),
@@ -123,7 +123,7 @@ class Transport(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=passed_on, content=content, request=request, extensions=extensions)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close all connections."""
         for pool in self._pools.values():
             await pool.aclose()
         self._pools.clear()
@@ -163,7 +163,7 @@ def _core_url(url: httpx.URL) -> httpcore.URL:
     return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
-# What httpcore raises, and what a `ca_file` that is missing or invalid does (`ssl.SSLError` is an `OSError`).
+# Exceptions of httpcore, and of a missing or invalid `ca_file` (`ssl.SSLError` is an `OSError`).
 _FAILURES = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -174,7 +174,7 @@ _FAILURES = (
 )
 
 
-# What OpenSSL says if the first bytes of a server are no TLS.
+# OpenSSL's errors if a server does not speak TLS.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 
 
@@ -185,20 +185,20 @@ def _mapped(error: Exception, entry: RegistryEntry) -> RegistryError:
     if isinstance(error, (httpcore.ProtocolError, httpcore.UnsupportedProtocol)):
         return bad_answer(f"invalid HTTP response: {what}{expects_https(entry)}")
     if isinstance(error, httpcore.ProxyError):
-        return RegistryError(f"the proxy answered with {what}", reason=Reason.UNREACHABLE)
+        return RegistryError(f"the proxy returned {what}", reason=Reason.UNREACHABLE)
     if isinstance(error, httpcore.TimeoutException):
         detail = what or type(error).__name__
-        return RegistryError(f"no answer in time ({detail})", reason=Reason.UNREACHABLE)
+        return RegistryError(f"timed out ({detail})", reason=Reason.UNREACHABLE)
     if any(sign in what for sign in _NO_TLS):
         change = "set insecure: true" if entry.endpoint is None else "write http:// in endpoint"
-        hint = f"if {entry.name} is served by plain HTTP, {change} in its entry of registries"
-        return RegistryError(f"the answer is not TLS; {hint}", reason=Reason.UNREACHABLE)
+        hint = f"if {entry.name} uses plain HTTP, {change} in its entry of registries"
+        return RegistryError(f"the server does not speak TLS; {hint}", reason=Reason.UNREACHABLE)
     return RegistryError(what or type(error).__name__, reason=Reason.UNREACHABLE)
 
 
 def expects_https(entry: RegistryEntry) -> str:
-    """What to do about an answer that does not come from a registry, if plain HTTP may be why; otherwise nothing."""
+    """Return advice for a response that is not from a registry, if the use of plain HTTP may be the cause."""
     if entry.base.scheme != "http":
         return ""
     change = "remove insecure from" if entry.endpoint is None else "write https:// in endpoint in"
-    return f"; if {entry.name} is served by HTTPS, {change} its entry of registries"
+    return f"; if {entry.name} uses HTTPS, {change} its entry of registries"

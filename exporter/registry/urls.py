@@ -1,7 +1,7 @@
-"""Addresses that registries send: parsed, joined and compared without failing.
+"""URLs that registries send, parsed, joined and compared without failing.
 
-httpx accepts hosts that it later fails on: a malformed `xn--` label raises an error whenever the host is read. An
-address is therefore checked once, here, and everything after it reads the host as sent over the network.
+httpx accepts hosts that it later fails on: a malformed `xn--` label raises an error whenever the host is read. URLs are
+therefore checked once, here. All other code reads the host as sent over the network.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def parse(text: str) -> httpx.URL | None:
-    """An address; None if it is too long or invalid."""
+    """Parse a URL; None if it is too long or invalid."""
     return _checked(lambda: httpx.URL(text), text)
 
 
 def join(url: httpx.URL, target: str) -> httpx.URL | None:
-    """An address relative to another one; None if it is empty, too long or invalid."""
+    """Resolve a URL relative to another one; None if it is empty, too long or invalid."""
     return _checked(lambda: url.join(target), target) if target else None
 
 
 def host(url: httpx.URL) -> str:
-    """The host of an address in ASCII, as it is sent: `httpx.URL.host` decodes `xn--` labels, and fails on some."""
+    """Return the host of a URL in ASCII, as it is sent. `httpx.URL.host` decodes `xn--` labels, and fails on some."""
     return url.raw_host.decode("ascii")
 
 
 def same_origin(one: httpx.URL, other: httpx.URL) -> bool:
-    """Whether two addresses share scheme, host and port (RFC 6454)."""
+    """Whether two URLs have the same scheme, host and port (RFC 6454)."""
     return _origin(one) == _origin(other)
 
 
@@ -45,7 +45,7 @@ def _checked(read: Callable[[], httpx.URL], text: str) -> httpx.URL | None:
         return None
     try:
         url = read()
-        # Decodes the host: `idna.IDNAError` is a `ValueError`.
+        # Reading the host decodes it: `idna.IDNAError` is a `ValueError`.
         valid = len(url.raw_host) <= _LONGEST_HOST and url.host is not None
     except (httpx.InvalidURL, ValueError):
         return None

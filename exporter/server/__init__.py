@@ -1,6 +1,6 @@
-"""The HTTP server: connections of bounded cost, and the routes that it is given.
+"""The HTTP server: connections of bounded cost, and the routes of other modules.
 
-What it serves reads what is known and contacts neither a registry nor the cluster: liveness must never depend on them.
+Routes only read known state and contact neither a registry nor the cluster, so liveness never depends on them.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from exporter.server.pages import HEADERS, PATHS, Page, Pages
 
 __all__ = ["HEADERS", "PATHS", "Bounds", "EmbeddedServer", "ListenError", "Page", "Pages", "Server", "listen"]
 
-# A scrape in progress may finish when the process is asked to stop. Kubernetes waits 30 s, people less.
+# A scrape in progress may finish on shutdown. Kubernetes waits 30 s, people less.
 _SHUTDOWN_SECONDS = 2
-# Connections that the kernel holds until they are accepted, and that are accepted at once. A client would try again
-# after a second if there were more, and the kubelet waits for no more than that.
+# Backlog of pending connections, all accepted at once. Beyond it, a client retries after a second, and the kubelet does
+# not wait longer than that.
 _BACKLOG = 512
-# The kernel counts the buffers of a connection as memory of the pod, and lets each grow to megabytes by default. It
-# takes twice these numbers, for its own overhead. So 256 clients that do not read cost 80 MiB there at most.
+# The kernel counts socket buffers as memory of the pod and lets each grow to megabytes by default. It doubles this
+# number for its own overhead, so 256 clients that do not read cost at most 80 MiB.
 _SEND_BUFFER_BYTES = 128 << 10
 _RECEIVE_BUFFER_BYTES = 32 << 10
 
@@ -38,18 +38,18 @@ class ListenError(Exception):
 
 
 def listen(host: str, port: int, *, key: str = "--listen") -> socket.socket:
-    """A listening socket. An empty host means every address, port 0 any free port; `key` sets them.
+    """Return a listening socket. An empty host means every address, port 0 any free port. `key` names the setting.
 
     Raises:
-        ListenError: in use, not an address of this machine, or not permitted.
+        ListenError: the address is in use, not local, or not permitted.
     """
     try:
         everywhere = not host and socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if everywhere or ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, dualstack_ipv6=everywhere)
     except (OSError, OverflowError) as error:
-        raise ListenError(f"cannot listen on {host}:{port}: {error}; name another address with {key}") from error
-    # Connections inherit it. asyncio sets it only on sockets that it created, and a page is sent in several writes.
+        raise ListenError(f"cannot listen on {host}:{port}: {error}; set another address with {key}") from error
+    # Connections inherit it. asyncio only sets it on sockets that it created, and a page is sent in several writes.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
@@ -57,11 +57,11 @@ def listen(host: str, port: int, *, key: str = "--listen") -> socket.socket:
 
 
 class EmbeddedServer(uvicorn.Server):
-    """uvicorn without its signal handlers: it shares the process with other parts and is stopped with them."""
+    """uvicorn without signal handlers: it shares the process with other parts and stops with them."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the process's signal handlers as they are."""
+        """Leave the process's signal handlers unchanged."""
         yield
 
 
@@ -73,19 +73,19 @@ class _BoundedServer(EmbeddedServer):
         self._connections = connections
 
     async def on_tick(self, counter: int) -> bool:
-        """Called by uvicorn ten times a second."""
+        """Close overdue connections; uvicorn calls this ten times a second."""
         self._connections.sweep()
         return await super().on_tick(counter)
 
 
 class Server:
-    """Answers requests while `run` runs.
+    """HTTP server that runs while `run` runs.
 
     Args:
         listener: from `listen`; closed at the end.
-        routes: what is answered; the first that matches a path answers it.
+        routes: routes; the first that matches a path is used.
         exceeded: called with each limit that a client exceeds.
-        bounds: what connections may cost.
+        bounds: limits on connections.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Server:
     ) -> None:
         self._listener = listener
         app = Starlette(routes=routes)
-        # It would make an address from the client's Host header.
+        # A redirect would use an address from the client's Host header.
         app.router.redirect_slashes = False
         connections = Connections(bounds=bounds or Bounds(), exceeded=exceeded)
         config = uvicorn.Config(
             _without_bodies(app, exceeded),
-            # A class to uvicorn, which only calls it.
+            # uvicorn expects a class, but only calls it.
             http=connections.accept,  # type: ignore[arg-type]
             h11_max_incomplete_event_size=connections.bounds.header_bytes,
             backlog=_BACKLOG,
@@ -118,7 +118,7 @@ class Server:
         self._server = _BoundedServer(config, connections)
 
     async def run(self) -> None:
-        """Answer until cancelled; requests in progress may finish."""
+        """Serve until cancelled. Requests in progress may finish."""
         serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
         try:
             await asyncio.shield(serving)
@@ -129,7 +129,7 @@ class Server:
 
 
 def _without_bodies(app: ASGIApp, exceeded: Callable[[Limit], None]) -> ASGIApp:
-    """An application that refuses requests with a body."""
+    """Wrap an application to reject requests with a body."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if any(

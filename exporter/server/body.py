@@ -1,7 +1,7 @@
-"""A response whose body is made of shared bytes, and is sent in blocks.
+"""A response whose body is shared bytes, sent in blocks.
 
-Many clients read the same page. A block is copied when the client has taken the one before it, so that a slow client
-costs one block and not one page.
+Many clients read the same page. A block is only copied when the client has received the previous one, so a slow client
+costs one block, not one page.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Body(Response):
     """A response with a body of several parts.
 
     Args:
-        parts: of the body, in their order.
-        media: the media type.
-        headers: more headers.
+        parts: parts of the body, in order.
+        media: media type.
+        headers: additional headers.
     """
 
     def __init__(self, parts: Sequence[bytes], *, media: str, headers: Mapping[str, str]) -> None:
@@ -30,20 +30,20 @@ class Body(Response):
         self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Send it."""
+        """Send the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         last = b""
         for block in blocks(self._parts if scope["method"] != "HEAD" else ()):
             if last:
                 await send({"type": "http.response.body", "body": last, "more_body": True})
-                # Others have their turn, and a connection that was lost is noticed.
+                # Yield to other tasks, and notice a lost connection.
                 await asyncio.sleep(0)
             last = block
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 def blocks(parts: Iterable[bytes], size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The parts, joined and split into blocks of one size; the last one may be shorter."""
+    """Join the parts and split them into blocks of one size. The last block may be shorter."""
     gathered: list[memoryview] = []
     room = size
     for part in parts:

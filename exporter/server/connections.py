@@ -1,8 +1,8 @@
-"""Connections of HTTP clients, each of which costs a known amount of time and memory.
+"""Client connections with limits on their time and memory.
 
 uvicorn closes connections that are idle after a response, and can refuse requests beyond a number of connections.
-Clients that send nothing, or do not read, would then keep Prometheus and the kubelet out. Here, nobody is refused:
-what takes too long is closed, and what exceeds a number is closed first where most of it comes from.
+Clients that send nothing or do not read would then lock out Prometheus and the kubelet. Here, no request is refused.
+Connections that take too long are closed, and so are those beyond a limit, starting with the client with most of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from exporter.limits import Limit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What connections may cost; each attribute is the `Limit` of its name."""
+    """Limits on connections. Each attribute is the `Limit` of that name."""
 
     connections: int = Limit.HTTP_CONNECTIONS.most
     stalled: int = Limit.HTTP_STALLED.most
@@ -35,8 +35,8 @@ class Connections:
     """All open connections.
 
     Args:
-        bounds: what they may cost.
-        exceeded: called with each limit that one exceeds.
+        bounds: limits on them.
+        exceeded: called with each exceeded limit.
     """
 
     def __init__(self, *, bounds: Bounds, exceeded: Callable[[Limit], None]) -> None:
@@ -45,28 +45,28 @@ class Connections:
         self._open: set[Connection] = set()
 
     def accept(self, **arguments: Any) -> Connection:
-        """The protocol of a new connection, with uvicorn's arguments."""
+        """Return the protocol of a new connection, with uvicorn's arguments."""
         return Connection(self, **arguments)
 
     def opened(self, connection: Connection) -> None:
-        """Take a new connection in."""
+        """Add a new connection."""
         others = set(self._open)
         self._open.add(connection)
         if len(self._open) > self.bounds.connections:
             self._cut(_worst(others), Limit.HTTP_CONNECTIONS)
 
     def closed(self, connection: Connection) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         self._open.discard(connection)
 
     def stalled(self) -> None:
-        """A client does not read as fast as we write."""
+        """Handle a client that reads more slowly than we write."""
         waiting = [connection for connection in self._open if connection.flow.write_paused]
         if len(waiting) > self.bounds.stalled:
             self._cut(_worst(waiting), Limit.HTTP_STALLED)
 
     def sweep(self) -> None:
-        """Close what takes too long; called again and again."""
+        """Close connections that take too long; called periodically."""
         for connection in list(self._open):
             if (limit := self._overdue(connection)) is not None:
                 self._cut(connection, limit)
@@ -89,8 +89,8 @@ class Connection(H11Protocol):
     """A connection.
 
     Attributes:
-        began: when the request that is answered was complete, in seconds of the event loop's clock.
-        moved: when anything last went on: it was opened, a request was complete, the client read, a response ended.
+        began: when the request in progress was complete, on the event loop's clock.
+        moved: time of the last progress: opened, request complete, client read, or response ended.
     """
 
     def __init__(self, connections: Connections, **arguments: Any) -> None:
@@ -100,61 +100,61 @@ class Connection(H11Protocol):
 
     @property
     def answering(self) -> bool:
-        """Whether a request is being answered."""
+        """Whether a request is in progress."""
         return self.cycle is not None and not self.cycle.response_complete
 
     @property
     def address(self) -> str:
-        """The client's address, without its port."""
+        """The client's address, without the port."""
         return self.client[0] if self.client else ""
 
     def abort(self) -> None:
-        """Close it at once; the transport's `close` would wait until the client has read what is buffered."""
+        """Close the connection at once. The transport's `close` would wait until the client has read the buffer."""
         if self.cycle is not None:
-            # What is still sent before the transport says so is dropped.
+            # Drop what is sent before the transport reports the loss.
             self.cycle.disconnected = True
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Called by the transport."""
+        """Add this connection; called by the transport."""
         super().connection_made(transport)
         self._all.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the transport."""
+        """Remove this connection; called by the transport."""
         self._all.closed(self)
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Called for received bytes; a request may be among them."""
+        """Handle received bytes, which may complete a request."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
             self.began = self.moved = self.loop.time()
 
     def pause_writing(self) -> None:
-        """Called by the transport when its buffer is full."""
+        """Handle a full write buffer; called by the transport."""
         super().pause_writing()
         self._all.stalled()
 
     def resume_writing(self) -> None:
-        """Called by the transport when the client has read most of the buffer."""
+        """Handle a mostly drained write buffer; called by the transport."""
         super().resume_writing()
         self.moved = self.loop.time()
 
     def on_response_complete(self) -> None:
-        """Called when all of a response was written."""
+        """Handle the end of a response, after its last write."""
         self.moved = self.loop.time()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are not HTTP."""
+        """Reject bytes that are not HTTP."""
         if len(self.conn.trailing_data[0]) > self._all.bounds.header_bytes:
             self._all.exceeded(Limit.HTTP_HEADER_BYTES)
         if self.conn.our_state is h11.IDLE:
             super().send_400_response(msg)
             return
-        # A response has begun, or has ended the connection: there is no place for another one.
+        # A response was started, or ended the connection, so another one cannot be sent.
         self.abort()
 
     def _should_upgrade(self) -> bool:
@@ -162,7 +162,7 @@ class Connection(H11Protocol):
 
 
 def _worst(connections: Iterable[Connection]) -> Connection:
-    """Of the client with most of the connections: an idle one before a busy one, the one that is longest so."""
+    """Return a connection of the client with most of them: idle ones first, then the longest in its state."""
     candidates = list(connections)
     counts = Counter(connection.address for connection in candidates)
     most = max(counts.values())

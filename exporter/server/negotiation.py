@@ -1,7 +1,7 @@
-"""What a client accepts, read from headers that anybody can write: no header is an error.
+"""Content negotiation from untrusted headers. No header value is an error.
 
-prometheus_client's own negotiation raises on a version that is not a number, and answers in whatever version it is
-asked for. Ours knows two formats.
+prometheus_client's own negotiation raises on a version that is not a number, and responds in any requested version.
+This one supports two formats.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def accepts_gzip(header: str) -> bool:
 
 
 def _elements(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The elements of a list, each with its parameters, in lower case."""
+    """Yield the elements of a list with their parameters, in lower case."""
     for element in header.lower().split(","):
         name, *parameters = (part.strip() for part in element.split(";"))
         pairs = (parameter.partition("=") for parameter in parameters)

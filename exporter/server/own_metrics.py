@@ -1,4 +1,4 @@
-"""The exporter's own metrics as text, a family rendered again only when a value of it changed."""
+"""The exporter's own metrics as text. A family is rendered again only if one of its values changed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ _EOF = b"# EOF\n"
 
 
 class OwnMetrics:
-    """A registry, whose families are rendered again only when a value or label changed.
+    """A registry whose families are rendered again only if a value or label changed.
 
-    Most of them are counters of failures that stay as they are, and rendering them all would take longer than all else
-    in a scrape.
+    Most are failure counters that rarely change. Rendering all of them would take longer than the rest of a scrape.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        # By format and family: the values, a hash of the labels, and the text that they were rendered to.
+        # Values, hash of the labels, and rendered text, by format and family.
         self._known: dict[tuple[bool, str], tuple[list[float], int, bytes]] = {}
 
     def render(self, encode: Callable[[Any], bytes], *, openmetrics: bool) -> bytes:
-        """The page of the registry.
+        """Render the registry.
 
         Args:
             encode: `prometheus_client`'s encoder of the format.
-            openmetrics: whether that is OpenMetrics.
+            openmetrics: whether the format is OpenMetrics.
         """
         parts: list[bytes] = []
         for family in self._registry.collect():
@@ -43,7 +42,7 @@ class OwnMetrics:
 
 
 class _One:
-    """A family as a registry of its own."""
+    """A registry of one family."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family

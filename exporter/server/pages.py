@@ -1,6 +1,6 @@
-"""The pages about the exporter itself: the metrics, liveness, readiness, and the page that links them.
+"""The exporter's own pages: metrics, liveness, readiness, and a landing page that links them.
 
-A scrape takes as long as copying bytes. What is rendered on request is rendered in a thread, once for all who ask.
+A scrape only copies bytes. Anything rendered on request is rendered in a thread, once for concurrent requests.
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ HEADERS = {
 }
 PATHS = {
     "/metrics": "metrics, as text and OpenMetrics",
-    "/-/ready": "whether everything that is watched has been listed",
-    "/-/healthy": "whether the process lives",
+    "/-/ready": "readiness: everything that is watched has been listed",
+    "/-/healthy": "liveness: the process is running",
 }
-"""The pages about the exporter, each with what is there."""
+"""The exporter's own paths, with a description of each."""
 
 
 class Page(Protocol):
     """The rendered content of `/metrics`, such as `collector.Exposition`."""
 
     def chunks(self, openmetrics: bool, /) -> Iterable[bytes]:  # noqa: FBT001
-        """The page in parts, without its end."""
+        """Return the page in parts, without its end."""
 
     def compressed(self, openmetrics: bool, /) -> bool:  # noqa: FBT001
         """Whether `compress` was called."""
 
     def compress(self, openmetrics: bool, /) -> None:  # noqa: FBT001
-        """Prepare `gzip`; takes a while."""
+        """Prepare `gzip`. This takes a while."""
 
     def gzip(self, openmetrics: bool, tail: bytes, /) -> Sequence[bytes]:  # noqa: FBT001
-        """The page followed by `tail`, compressed, in parts."""
+        """Return the page followed by `tail`, compressed, in parts."""
 
 
 class Pages:
-    """The pages.
+    """The exporter's own pages.
 
     Args:
         telemetry: the exporter's own metrics.
-        exposition: the page of the newest snapshot.
+        exposition: page of the newest snapshot.
         ready: whether everything that is watched has been listed once.
-        links: more paths for the page `/`, each with what is there.
+        links: additional paths for the landing page, with a description of each.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Pages:
         self._exposition = exposition
         self._ready = ready
         self._links = {**PATHS, **(links or {})}
-        # One, so that what many clients ask for at once is rendered once.
+        # One thread, so that concurrent requests are rendered once.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="server")
 
     def routes(self) -> list[BaseRoute]:
-        """The pages as routes. A route for `/` before them takes the place of the page with the links."""
+        """Return the routes of the pages. An earlier route for `/` replaces the landing page."""
         return [
             Route("/", self._landing),
             Route("/metrics", self._metrics),
@@ -100,7 +100,7 @@ class Pages:
         if compressed and not exposition.compressed(openmetrics):
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, lambda: exposition.compress(openmetrics))
-        # Its last line is OpenMetrics' `# EOF`, so it comes after the snapshot.
+        # This ends with OpenMetrics' `# EOF`, so it follows the snapshot.
         own = self._own.render(_ENCODERS[openmetrics], openmetrics=openmetrics)
         headers = {**HEADERS, "Vary": "Accept, Accept-Encoding"}
         if compressed:
@@ -115,7 +115,7 @@ class Pages:
         if self._ready():
             return PlainTextResponse("ready\n", headers=HEADERS)
         return PlainTextResponse(
-            "not ready: what is watched has not been listed yet\n", status_code=503, headers=HEADERS
+            "not ready: the watched resources have not been listed yet\n", status_code=503, headers=HEADERS
         )
 
     async def _landing(self, _request: Request) -> Response:
@@ -126,7 +126,7 @@ class Pages:
             "body{font:1rem/1.6 system-ui,sans-serif;margin:3rem auto;max-width:40rem;padding:0 1rem;color:#222}"
             "@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}a{color:#8ab4f8}}"
             "</style></head><body><h1>Mojaloop image patch exporter</h1>"
-            "<p>Which containers of this cluster miss a patch release of their image. "
+            "<p>Containers of this cluster that miss a patch release of their image. "
             f"Version {escape(__version__)}.</p>"
             f"<ul>{links}</ul></body></html>",
             headers=HEADERS,

@@ -1,6 +1,6 @@
-"""The exporter with its API on stand-ins for a cluster and registries, and a client that sends any request.
+"""The exporter with its API, on stand-ins for a cluster and registries, and a client for arbitrary requests.
 
-Every answer is compared with the OpenAPI document that the exporter itself serves.
+Every response is validated against the OpenAPI document that the exporter serves.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Asking:
         self.token = ""
 
     def ask(self, target: str, method: str = "GET", *, port: int = 0, **headers: str) -> Answer:
-        """Send a request, and compare the answer with the document."""
+        """Send a request, and validate the response against the document."""
         answer = self.send(target, method, port=port, **headers)
         if not port:
             self.check(target, method, answer)
         return answer
 
     def send(self, target: str, method: str = "GET", *, port: int = 0, **headers: str) -> Answer:
-        """Send a request: the target as it is written, and underscores in names of headers as hyphens."""
+        """Send a request: the target as written, and header names with hyphens for underscores."""
         if self.token:
             headers.setdefault("Authorization", f"Bearer {self.token}")
         connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=20)
@@ -82,10 +82,10 @@ class Asking:
         return found
 
     def check(self, target: str, method: str, answer: Answer) -> None:
-        """Fail if the document does not have this answer."""
+        """Fail if the document does not describe this response."""
         responses = self._responses(target.partition("?")[0], method.lower())
         if responses is None:
-            # No path of the API.
+            # Not a path of the API.
             assert answer.status in (401, 404, 405), answer
             if answer.media == PROBLEM and method != "HEAD":
                 self._valid({"$ref": "#/components/schemas/Problem"}, answer.json())
@@ -114,7 +114,7 @@ class Asking:
         Draft202012Validator({**schema, "components": self.document["components"]}).validate(instance)
 
     def findings(self) -> list[dict[str, Any]]:
-        """The findings; none before the cluster has been listed."""
+        """The findings; None before the cluster has been listed."""
         answer = self.send("/api/v1/findings")
         return answer.json()["findings"] if answer.status == 200 else []
 
@@ -129,15 +129,15 @@ def asking(
     entries: Mapping[str, Mapping[str, Any]] | None = None,
     **configuration: Any,
 ) -> Iterator[Asking]:
-    """The exporter, once every image is looked up.
+    """Run the exporter, and wait until every image is looked up.
 
     Args:
-        folder: for files.
-        tags: for each repository with registry, the epoch seconds when each tag was published.
-        images: what runs: an image for each name of a Deployment.
-        faults: of the registries, by path.
+        folder: directory for files.
+        tags: publish times (epoch seconds) of the tags of each repository with registry.
+        images: image of each Deployment, by name.
+        faults: faults of the registries, by path.
         entries: keys of registries, by name.
-        configuration: more of it.
+        configuration: additional configuration.
     """
     registry, cluster = StandInRegistry(tags), StandInCluster()
     registry.faults.update(faults or {})
@@ -186,7 +186,7 @@ def asking(
 
 
 def until_judged(found: Asking, count: int) -> None:
-    """Wait until so many containers have an answer with its publish time, or a reason other than `pending`."""
+    """Wait until so many containers have a result with its publish time, or a reason other than `pending`."""
 
     def judged() -> bool:
         return sum(one["reason"] != "pending" for one in found.findings()) >= count and found.publisher.dated()

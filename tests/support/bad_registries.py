@@ -1,4 +1,4 @@
-"""Registries that misbehave: `BAD` has a handler for each, and the reason that results from its tag lists."""
+"""Misbehaving registries: `BAD` has a handler for each, and the reason that results from its tag lists."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def same_again(request):
 
 
 def forever(part, *, first=b"HTTP/1.1 200 OK\r\n\r\n", pause=0.0):
-    """A handler that sends one part again and again."""
+    """Return a handler that repeats one part forever."""
 
     async def answer(_request):
         yield first
@@ -53,7 +53,7 @@ def next_page(link):
     return lambda _: reply({"tags": ["v1.0.0"]}, Link=link)
 
 
-# Names of hosts that httpx accepts in an address, and fails on when the host is read.
+# Host names that httpx accepts in a URL, but fails on when the host is read.
 MALFORMED_HOSTS = ("xn--a", "xn--", "xn--zzzzzz99999", "xn--0.pt")
 # None of these is the header of a last page.
 UNREADABLE_LINKS = (

@@ -1,4 +1,4 @@
-"""Chromium, driven by playwright. Everything that a page complains about, or asks other hosts for, fails the test."""
+"""Chromium, driven by playwright. Any console message or request to another host fails the test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE_MS = 10_000
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser, for as long as the context lasts."""
+    """Run a browser while the context is open."""
     (binary,) = need("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=binary)
@@ -28,7 +28,7 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class Complaints:
-    """What a page did that it must not do: messages of the console, exceptions, dialogs, requests to other origins."""
+    """Violations of a page: console messages, exceptions, dialogs, requests to other origins."""
 
     origin: str
     allowed: tuple[str, ...] = ()
@@ -45,13 +45,13 @@ class Complaints:
 
 @contextlib.contextmanager
 def opened(browser: Browser, url: str, *, allowed: tuple[str, ...] = (), **settings: Any) -> Iterator[Page]:
-    """A page in a profile of its own; it fails at the end if the page did what it must not do.
+    """Open a page in its own profile. The context fails at the end if there were violations.
 
     Args:
         browser: from `chromium`.
-        url: what is opened.
-        allowed: parts of console messages that the test expects.
-        settings: of the profile, such as `viewport`, `color_scheme`, `java_script_enabled`.
+        url: URL to open.
+        allowed: parts of expected console messages.
+        settings: settings of the profile, such as `viewport`, `color_scheme`, `java_script_enabled`.
     """
     origin = "/".join(url.split("/")[:3])
     complaints = Complaints(origin, allowed)

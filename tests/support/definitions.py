@@ -1,4 +1,4 @@
-"""Kinds that a cluster may or may not have: their definitions, installed for as long as a test needs them."""
+"""Optional kinds of a cluster: their definitions, installed while a test needs them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def definition(kind: str, group: str, version: str) -> dict[str, Any]:
 
 
 def install(kube: Kube, kind: str, path: str | None = None) -> None:
-    """Define a kind, and wait until its list answers."""
+    """Define a kind, and wait until it can be listed."""
     path = path or METADATA_PATHS[kind]
     group, version = path.split("/")[2:]
     kube.request("POST", _DEFINITIONS, definition(kind, group, version))
@@ -59,7 +59,7 @@ def install(kube: Kube, kind: str, path: str | None = None) -> None:
 
 
 def uninstall(kube: Kube, kind: str, path: str | None = None) -> None:
-    """Remove a kind with all of its objects, and wait until its list is gone."""
+    """Remove a kind with all of its objects, and wait until it cannot be listed."""
     path = path or METADATA_PATHS[kind]
     kube.request("DELETE", f"{_DEFINITIONS}/{kind.lower()}s.{path.split('/')[2]}")
     wait_for(kube, f"{path}/{kind.lower()}s", 404)
@@ -67,7 +67,7 @@ def uninstall(kube: Kube, kind: str, path: str | None = None) -> None:
 
 @contextmanager
 def installed(kube: Kube, *kinds: str) -> Iterator[None]:
-    """Some kinds, those of `CUSTOM` unless others are named; built-in ones are there anyway."""
+    """Install some kinds, by default those of `CUSTOM`. Built-in kinds always exist."""
     custom = [kind for kind in kinds or CUSTOM if kind in CUSTOM]
     for kind in custom:
         install(kube, kind)
@@ -79,7 +79,7 @@ def installed(kube: Kube, *kinds: str) -> Iterator[None]:
 
 
 def wait_for(kube: Kube, path: str, status: int) -> None:
-    """Wait until a path answers with a status."""
+    """Wait until a path returns a status."""
     end = time.monotonic() + 30
     while True:
         try:
@@ -89,5 +89,5 @@ def wait_for(kube: Kube, path: str, status: int) -> None:
             answer = error.code
         if answer == status:
             return
-        assert time.monotonic() < end, f"{path} still answers {answer}"
+        assert time.monotonic() < end, f"{path} still returns {answer}"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A file system of its own, small enough to be filled: the only real way to a full disk or a read-only folder."""
+"""A file system small enough to be filled: the only real way to a full disk or a read-only directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class Disk:
-    """A tmpfs. Mounting takes root, or sudo without a password as continuous integration has it."""
+    """A tmpfs. Mounting it requires root, or sudo without a password, as on CI runners."""
 
     def __init__(self, folder: Path, size: str) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Disk:
 
 @contextlib.contextmanager
 def mounted(folder: Path, size: str = "512k") -> Iterator[Disk]:
-    """A disk at a folder that does not exist yet."""
+    """Mount a disk at a path that does not exist yet."""
     disk = Disk(folder, size)
     try:
         yield disk

@@ -1,4 +1,4 @@
-"""The exporter as a process, as it runs on a hub: started, asked over HTTP, killed."""
+"""The exporter as a process, as on a hub: started, queried over HTTP, killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 
 class Exporter:
-    """`serve`, on a port that it chooses unless it has to be the same one after a restart."""
+    """`serve`, on a port of its choice, or on a fixed one across restarts."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class Exporter:
         environment: dict[str, str | None] | None = None,
         port: int = 0,
     ) -> None:
-        """A process that is not started yet.
+        """Prepare a process without starting it.
 
         Args:
-            folder: for its files.
-            config: the configuration; without one, None.
-            kubeconfig: as the option; None gives none.
-            environment: variables to set, or to unset where they are None.
-            port: to listen on.
+            folder: directory for its files.
+            config: the configuration; None for none.
+            kubeconfig: value of the option; None omits it.
+            environment: variables to set, or to unset if None.
+            port: port to listen on.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -89,7 +89,7 @@ class Exporter:
     def samples(
         self, name: str = "mojaloop_image", **labels: str
     ) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        """What the page holds of names that begin so, with these labels."""
+        """Return the samples with this name prefix and these labels."""
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in parse(self.get("/metrics")[2].decode())
@@ -98,7 +98,7 @@ class Exporter:
         }
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The value of the only sample; None where there is none."""
+        """Return the value of the only sample; None if there is none."""
         found = list(self.samples(name, **labels).values())
         assert len(found) < 2, found
         return found[0] if found else None
@@ -115,7 +115,7 @@ class Exporter:
         return json.loads(body)[key] if status == 200 else []
 
     def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-        """Wait until something holds, and say what it gave."""
+        """Wait until a condition holds, and return its result."""
         end = time.monotonic() + seconds
         while not (outcome := condition()):
             if time.monotonic() > end or (self.process is not None and self.process.poll() is not None):
@@ -131,7 +131,7 @@ class Exporter:
 
 @contextlib.contextmanager
 def exporter(folder: Path, **more: Any) -> Iterator[Exporter]:
-    """A running exporter."""
+    """Run the exporter."""
     opened = Exporter(folder, **more)
     try:
         opened.start()
@@ -143,5 +143,5 @@ def exporter(folder: Path, **more: Any) -> Iterator[Exporter]:
 
 
 def local(*hosts: str, **more: Any) -> dict[str, Any]:
-    """Entries for registries of this machine."""
+    """Return entries for registries on this machine."""
     return {host: {"insecure": True, "allow_private": ["127.0.0.0/8"], **more} for host in hosts}

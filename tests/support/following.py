@@ -1,4 +1,4 @@
-"""The production client follows a cluster, and the test waits until its inventory holds what it should."""
+"""The production client on a cluster. Tests wait until its inventory has the expected content."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support.workloads import body
 
 
 class Remembering(Inventory):
-    """An inventory that knows what it was ever told.
+    """An inventory that records its changes.
 
     Attributes:
-        states: every state that a scope was said to be in, in order.
+        states: every state of each scope, in order.
         keys: every workload that was ever held.
-        rollouts: for each workload, whether its rollout was incomplete, at each change of that.
+        rollouts: for each workload, the changes of whether its rollout was incomplete.
     """
 
     def __init__(self) -> None:
@@ -72,9 +72,9 @@ class Following:
             raise AssertionError(f"{self.images(namespace)} != {images}") from error
 
     async def caught_up(self, kube: Kube, namespace: str, *kinds: str) -> set[WorkloadKey]:
-        """Wait until all past events of these kinds have arrived; return the markers' keys.
+        """Wait until all past events of these kinds have arrived, and return the markers' keys.
 
-        A watch keeps the order of events, so the marker arrives after everything else.
+        A watch keeps the order of events, so the marker arrives last.
         """
         markers = {WorkloadKey(namespace, kind, "marker") for kind in kinds}
         for marker in markers:
@@ -90,7 +90,7 @@ class Following:
 async def following(
     kube: Kube | Path | None, *namespaces: str, token: str | None = None, run: bool = True, **more: Any
 ):
-    """A cluster that is followed: as the named user, by a kubeconfig, or (without either) as the environment says."""
+    """Follow a cluster: as the named user, with a kubeconfig, or (without either) as the environment is configured."""
     inventory, telemetry = Remembering(), Telemetry()
     if kube is None or isinstance(kube, Path):
         kubeconfig = kube

@@ -1,6 +1,6 @@
-"""A hub of 500 pods, and a namespace whose objects cost the exporter as much as the API server lets them.
+"""A hub of 500 pods, and a namespace with the most expensive objects that the API server accepts.
 
-`Sizes` says how much of everything: the test uses less than the benchmark.
+`Sizes` sets their number: the test uses fewer than the benchmark.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PREFIX = "image-patch.mojaloop.io/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How many objects of each sort.
+    """Number of objects of each sort.
 
     Attributes:
         services: Deployments of the hub, each with a ReplicaSet and five pods.
@@ -56,7 +56,7 @@ def _pod(name: str, image: str, **metadata: Any) -> Any:
 
 
 def hub(host: str, service: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A service of the hub: its Deployment, ReplicaSet and pods."""
+    """Yield a service of the hub: its Deployment, ReplicaSet and pods."""
     name, image = f"service-{service}", f"{host}/mojaloop/service-{service % 20}:v1.0.2"
     kind, body = _deployment(name, [{"name": "main", "image": image}])
     yield kind, body
@@ -71,7 +71,7 @@ def hub(host: str, service: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def hostile(host: str, sizes: Sizes) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Everything that the hostile namespace holds."""
+    """Yield all objects of the hostile namespace."""
     image = f"{host}/mojaloop/service-0:v1.0.0"
 
     def containers(count: int, of: str = image) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def hostile(host: str, sizes: Sizes) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def fill(kube: Kube, namespace: str, objects: Iterator[tuple[str, dict[str, Any]]]) -> None:
-    """Create a namespace and these objects in it."""
+    """Create a namespace with these objects."""
     kube.namespace(namespace)
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(lambda thing: kube.create(thing[0], namespace, thing[1]), objects):
@@ -104,11 +104,11 @@ def fill(kube: Kube, namespace: str, objects: Iterator[tuple[str, dict[str, Any]
 
 @dataclass(slots=True)
 class Scrapes:
-    """Scrapes and probes while something else happens.
+    """Results of scrapes and probes in the background.
 
     Attributes:
-        seconds: how long each answer took.
-        failures: every answer that was not a 200, and every error.
+        seconds: duration of each request.
+        failures: every status but 200, and every error.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -117,7 +117,7 @@ class Scrapes:
 
 @contextmanager
 def scraping(exporter: Exporter, *, every: float = 0.5) -> Iterator[Scrapes]:
-    """Scrape and probe an exporter again and again."""
+    """Scrape and probe an exporter in a loop."""
     scrapes, done = Scrapes(), threading.Event()
 
     def run() -> None:
@@ -142,10 +142,10 @@ def scraping(exporter: Exporter, *, every: float = 0.5) -> Iterator[Scrapes]:
 
 
 def downgrade(kube: Kube, exporter: Exporter, host: str, service: int, seconds: float) -> float:
-    """Seconds until a change of the hub shows: one of its services starts to run a tag that misses two patches.
+    """Let a service of the hub run a tag that misses two patches, and return the seconds until the metrics show it.
 
     Raises:
-        AssertionError: it does not show in time.
+        AssertionError: they do not show it in time.
     """
     name = f"service-{service}"
     image = f"{host}/mojaloop/service-{service % 20}"

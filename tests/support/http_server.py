@@ -1,4 +1,4 @@
-"""The exporter's HTTP server in a thread of its own, and clients that write and read bytes as a test wants them."""
+"""The exporter's HTTP server in a thread, and clients that read and write raw bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from exporter.workloads import ContainerType, WorkloadKey
 
 
 def snapshot(containers: int) -> Snapshot:
-    """A page of some 1,750 bytes for each container."""
+    """Return a page of about 1,750 bytes per container."""
     return Snapshot(
         findings=tuple(
             Finding(
@@ -57,7 +57,7 @@ class Running:
     clients: list[socket.socket] = field(default_factory=list)
 
     def connect(self, sent: bytes = b"", *, receive_buffer: int | None = None) -> socket.socket:
-        """A connection that has sent something; it is closed at the end."""
+        """Yield a connection that has sent some bytes. It is closed at the end."""
         client = socket.socket()
         self.clients.append(client)
         if receive_buffer is not None:
@@ -68,7 +68,7 @@ class Running:
         return client
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body, as a client reads them that knows HTTP."""
+        """Return status, headers and body, as read by an HTTP client."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
@@ -76,13 +76,13 @@ class Running:
             return answer.status, {name.lower(): text for name, text in answer.getheaders()}, answer.read()
 
     def exceeded(self, limit: Limit) -> float:
-        """How often a limit was exceeded."""
+        """Return how often a limit was exceeded."""
         value: float = self.telemetry.limits_exceeded.labels(limit.label)._value.get()
         return value
 
     @property
     def buffered(self) -> list[int]:
-        """The bytes that each open connection waits to send."""
+        """Return the unsent bytes of each open connection."""
         return [
             connection.transport.get_write_buffer_size()
             for connection in list(self.server._server.server_state.connections)
@@ -90,7 +90,7 @@ class Running:
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
@@ -98,7 +98,7 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
 
 
 def closed(client: socket.socket) -> bool:
-    """Whether the server has closed a connection, after whatever it sent before."""
+    """Whether the server has closed a connection, after any data it sent before."""
     client.settimeout(0.01)
     try:
         while client.recv(1 << 16):
@@ -114,7 +114,7 @@ def closed(client: socket.socket) -> bool:
 def serving(
     containers: int = 1, *, bounds: Bounds | None = None, routes: Sequence[BaseRoute] = ()
 ) -> Iterator[Running]:
-    """A server whose page has so many containers, and more routes before its own."""
+    """Run a server with so many containers on its page, and additional routes before its own."""
     telemetry, listener, exposition = Telemetry(), listen("127.0.0.1", 0), Exposition(snapshot(containers))
     pages = Pages(telemetry=telemetry, exposition=lambda: exposition, ready=lambda: running.ready)
     server = Server(listener=listener, routes=[*routes, *pages.routes()], exceeded=telemetry.exceeded, bounds=bounds)

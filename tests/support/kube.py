@@ -1,4 +1,4 @@
-"""A real etcd and kube-apiserver, on free loopback ports and folders of their own."""
+"""A real etcd and kube-apiserver, on free loopback ports and with their own directories."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ METADATA_PATHS = {
 }
 
 
-# These ports are below those that the kernel uses for outgoing connections (32768 and up), and each worker of
-# pytest-xdist has its own range. No other process takes a port between the moment we choose it and its use.
-# The start is random, so that two test runs on one machine do not collide.
+# These ports are below the kernel's ephemeral ports (32768 and up), and each worker of pytest-xdist has its own range.
+# No other process can take a port between its choice and its use. The start is random, so that two test runs on one
+# machine do not collide.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _PORTS = range(10_000 + 1_000 * (_WORKER % 22), 11_000 + 1_000 * (_WORKER % 22))
 _ports = itertools.islice(itertools.cycle(_PORTS), random.randrange(len(_PORTS)), None)
 
 
 def free_port() -> int:
-    """A loopback port where nobody listens."""
+    """Return a loopback port without a listener."""
     for port in _ports:
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
@@ -55,7 +55,7 @@ def free_port() -> int:
 
 
 class Kube:
-    """An API server; a token is all the authentication there is."""
+    """An API server with token authentication."""
 
     def __init__(self, folder: Path, *flags: str, host: str = "127.0.0.1") -> None:
         self._apiserver, self._etcd = need("kube-apiserver", "etcd")
@@ -99,22 +99,22 @@ class Kube:
                 break
             try:
                 self.request("GET", "/readyz", raw=True)
-                # The controller that makes the roles for RBAC is part of readiness, the default namespace is not.
+                # Readiness includes the controller that creates the RBAC roles, but not the default namespace.
                 self.request("GET", "/api/v1/namespaces/default")
             except (OSError, urllib.error.URLError):
                 time.sleep(0.1)
             else:
                 return
         log = (self.folder / "kube-apiserver.log").read_text()[-2000:]
-        raise AssertionError(f"kube-apiserver does not become ready:\n{log}")
+        raise AssertionError(f"kube-apiserver is not ready:\n{log}")
 
     def start_controllers(self, *stages: Path) -> None:
         """Start the controller manager, and kwok for nodes and kubelets.
 
-        Deployments roll out as on a real cluster, in seconds.
+        Deployments roll out in seconds, as on a real cluster.
 
         Args:
-            stages: files for kwok; one takes the place of kwok's own of the same name.
+            stages: files for kwok; each replaces kwok's own stage of the same name.
         """
         manager, kwok = need("kube-controller-manager", "kwok")
         config = str(self.kubeconfig())
@@ -138,7 +138,7 @@ class Kube:
         self.request("POST", "/api/v1/nodes", {"metadata": {"name": "node"}})
 
     def keep(self) -> Path:
-        """A copy of etcd's data; everything stops for it, and starts again."""
+        """Copy etcd's data. All processes are stopped for the copy and started again."""
         self.stop()
         copy = self.folder / "kept"
         shutil.copytree(self.folder / "etcd", copy)
@@ -146,7 +146,7 @@ class Kube:
         return copy
 
     def restore(self, copy: Path) -> None:
-        """Start again from a copy of etcd's data, as after a disaster."""
+        """Restart from a copy of etcd's data, as in disaster recovery."""
         self.stop()
         shutil.rmtree(self.folder / "etcd")
         shutil.copytree(copy, self.folder / "etcd")
@@ -176,16 +176,16 @@ class Kube:
         token: str = ADMIN,
         text: str | None = None,
     ) -> Any:
-        """A request to the API server.
+        """Send a request to the API server.
 
         Args:
             method: GET, POST...
-            path: with its query.
-            body: what is sent as JSON.
-            raw: whether to return bytes instead of what they mean.
-            media: the media type of the body.
-            token: of the user.
-            text: what is sent instead of a body, as it is.
+            path: path with its query.
+            body: body to send as JSON.
+            raw: whether to return bytes instead of decoded JSON.
+            media: media type of the body.
+            token: token of the user.
+            text: raw text to send instead of a body.
         """
         context = ssl._create_unverified_context()
         request = urllib.request.Request(
@@ -199,7 +199,7 @@ class Kube:
         return content if raw else json.loads(content)
 
     def until_allowed(self, path: str, *, token: str, seconds: float = 10.0) -> None:
-        """Wait until a user may read a path: the authorizer learns of roles by a watch of its own."""
+        """Wait until a user may read a path: the authorizer learns about roles from a watch."""
         end = time.monotonic() + seconds
         while True:
             try:
@@ -248,15 +248,15 @@ class Kube:
         return path
 
     def etcd(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """etcd behind the API server's back, through its JSON gateway; keys go in as text."""
+        """Send a request to etcd's JSON gateway, bypassing the API server. Keys are plain text."""
         body = {k: base64.b64encode(v.encode()).decode() if k in ("key", "range_end") else v for k, v in body.items()}
         request = urllib.request.Request(f"http://127.0.0.1:{self.etcd_port}/v3/{path}", data=json.dumps(body).encode())
         with urllib.request.urlopen(request, timeout=10) as answer:
             return json.loads(answer.read())
 
     def compact(self) -> None:
-        """Forget every older revision."""
-        # Compacting at the revision of a deletion would lose that one without any error; so wait in between.
+        """Compact all older revisions."""
+        # Compacting at the revision of a deletion would lose that event without an error, so wait in between.
         for _ in range(3):
             self.etcd("kv/put", {"key": "/nothing"})
         revision = self.etcd("kv/range", {"key": "/nothing"})["header"]["revision"]

@@ -1,4 +1,4 @@
-"""An HTTP server in place of the API server, whose answers a test chooses, and a reflector that asks it."""
+"""A scripted HTTP server in place of the API server, and a reflector that uses it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def page(*items: Any, version: str = "10", **metadata: Any) -> dict[str, Any]:
 
 
 def lines(*events: Any) -> bytes:
-    """A watch that says something and ends; what is bytes is sent as it is."""
+    """Return a watch response with some events. Bytes are sent unchanged."""
     said = [event if isinstance(event, bytes) else json.dumps(event).encode() + b"\n" for event in events]
     return b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"".join(said)
 
@@ -48,7 +48,7 @@ BOOKMARK = event({"metadata": {"resourceVersion": "10"}}, "BOOKMARK")
 
 
 class Asked:
-    """Which request it is: `list`, `page 2`, `check`, `watch` or `object`."""
+    """The type of a request: `list`, `page 2`, `check`, `watch` or `object`."""
 
     def __init__(self, request: Request) -> None:
         self.target = request.target
@@ -65,7 +65,7 @@ class Asked:
 
 
 def well(asked: Asked) -> bytes:
-    """What a small API server answers: one Deployment in two pages, and a watch with a bookmark."""
+    """Respond like a small API server: one Deployment in two pages, and a watch with a bookmark."""
     if asked.what == "watch":
         return lines(BOOKMARK)
     if asked.what == "list":
@@ -74,7 +74,7 @@ def well(asked: Asked) -> bytes:
 
 
 class Asking:
-    """A reflector at work: what it holds and counts, and every request so far."""
+    """A running reflector, with its state, counters and requests so far."""
 
     def __init__(self, reflector: Reflector, inventory: Inventory, telemetry: Telemetry, server: Web) -> None:
         self.reflector, self.inventory, self.telemetry, self.server = reflector, inventory, telemetry, server
@@ -130,7 +130,7 @@ def kubeconfig(folder: Path, port: int) -> Path:
 async def asking(
     folder: Path, answer: Callable[[Asked], bytes], *, kind: str = "Deployment", limits: Any = None, **more: Any
 ) -> AsyncIterator[Asking]:
-    """A reflector of one kind that asks a server which answers as told, and hardly waits before it asks again."""
+    """Run a reflector of one kind against a scripted server, with almost no backoff."""
 
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.002))

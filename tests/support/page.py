@@ -1,4 +1,4 @@
-"""Snapshots for the page, and the page served from one that a test can replace."""
+"""Snapshots for the page, and the page served from a replaceable one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HELM = Manager("helm", "mojaloop/moja")
 
 
 def found(name: str, *, namespace: str = "mojaloop", kind: str = "Deployment", **more: Any) -> Finding:
-    """A finding: up to date on the newest line, but for what is given."""
+    """Return a finding, by default up to date on the newest line."""
     tag = more.get("tag", "v1.0.0")
     image = more.get("image", LEDGER)
     given: dict[str, Any] = {
@@ -41,13 +41,13 @@ def found(name: str, *, namespace: str = "mojaloop", kind: str = "Deployment", *
 
 
 def missing(name: str, *, days: float = 10, latest: str = "v1.0.2", behind: int = 2, **more: Any) -> Finding:
-    """A finding that misses a patch for so many days."""
+    """Return a finding that misses a patch for so many days."""
     at = NOW - days * DAY
     return found(name, **{"latest_tag": latest, "releases_behind": behind, "published": at, "first_seen": at, **more})
 
 
 def snapshot(*findings: Finding, managers: Mapping[str, Manager] = MappingProxyType({}), **more: Any) -> Snapshot:
-    """A snapshot as the checker makes it, with the commands of its findings; managers are by workload name."""
+    """Build a snapshot like the checker, with the commands of its findings. Managers are by workload name."""
     ordered = sorted(findings, key=lambda one: (one.workload, one.container_type, one.position, one.container))
     together: dict[WorkloadKey, list[Finding]] = {}
     for one in ordered:
@@ -65,7 +65,7 @@ def snapshot(*findings: Finding, managers: Mapping[str, Manager] = MappingProxyT
 
 
 def hub() -> Snapshot:
-    """A finding of each sort."""
+    """Return a finding of each sort."""
     sidecar = {"container": "wait", "container_type": ContainerType.INIT_CONTAINER}
     return snapshot(
         missing("ledger", days=40, minor="v1.3.0", major="v3.0.1"),
@@ -86,7 +86,7 @@ def hub() -> Snapshot:
 
 @dataclass
 class Shown:
-    """What the page shows, and the time that it thinks it is."""
+    """The page's snapshot and clock."""
 
     snapshot: Snapshot
     now: float = NOW
@@ -94,6 +94,6 @@ class Shown:
 
 @contextlib.contextmanager
 def page(shown: Shown, **settings: Any) -> Iterator[Running]:
-    """The page over HTTP."""
+    """Serve the page over HTTP."""
     with serving(routes=routes(shown, links=PATHS, clock=lambda: shown.now, **settings)) as running:
         yield running

@@ -1,4 +1,4 @@
-"""A small HTTP proxy that really forwards: CONNECT, and requests with an absolute address."""
+"""A small HTTP proxy that really forwards: CONNECT, and requests with an absolute URL."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Proxy:
     """A listening proxy.
 
     Attributes:
-        names: where it finds hosts that no name server knows, as `HOST:PORT` by host and port.
-        heads: the request line and headers of each request that it got.
+        names: addresses (`HOST:PORT`) of hosts that no name server knows, by host and port.
+        heads: request line and headers of each received request.
     """
 
     names: Mapping[str, str]

@@ -24,7 +24,7 @@ _INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 class Registry:
-    """A registry process; `stop` and `start` keep its port and its content."""
+    """A registry process. `stop` and `start` keep its port and content."""
 
     def __init__(self, binary: str, folder: Path, *, more: str = "") -> None:
         (self._binary,) = need(binary)
@@ -48,11 +48,11 @@ class Registry:
         while True:
             try:
                 urllib.request.urlopen(f"http://{self.host}/v2/", timeout=5).close()
-            except urllib.error.HTTPError:  # it wants to know who we are, so it is there
+            except urllib.error.HTTPError:  # it requires credentials, so it is up
                 return
             except OSError:
                 if time.monotonic() > end or self._process.poll() is not None:
-                    raise AssertionError(f"{self._binary} does not answer:\n{self._log.read_text()[-2000:]}") from None
+                    raise AssertionError(f"{self._binary} does not respond:\n{self._log.read_text()[-2000:]}") from None
                 time.sleep(0.05)
             else:
                 return
@@ -64,14 +64,14 @@ class Registry:
             self._process = None
 
     def requests(self) -> list[str]:
-        """The requests that it logged, as `GET /v2/...`."""
+        """The logged requests, as `GET /v2/...`."""
         lines = [line.partition('"')[2].partition(" HTTP/")[0] for line in self._log.read_text().splitlines()]
         return [line for line in lines if line.startswith(("GET /v2/", "HEAD /v2/", "POST /v2/", "PUT /v2/"))]
 
     def push(
         self, path: str, tags: Iterable[str], *, created: str = "2024-05-06T07:08:09Z", index: bool = False
     ) -> None:
-        """Images of one tiny layer, all created at one time."""
+        """Push images of one tiny layer, all with the same creation time."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
         def request(method: str, target: str, body: bytes = b"", media: str = "application/octet-stream") -> str:
@@ -110,7 +110,7 @@ class Registry:
 
 @contextlib.contextmanager
 def registry(binary: str, folder: Path, *, more: str = "") -> Iterator[Registry]:
-    """A registry that runs."""
+    """Run a registry."""
     folder.mkdir(parents=True, exist_ok=True)
     opened = Registry(binary, folder, more=more)
     try:

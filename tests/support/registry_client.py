@@ -1,4 +1,4 @@
-"""A registry client with short limits, on registries that answer what a test says (`tests.support.web`)."""
+"""A registry client with short limits, for registries scripted by a test (`tests.support.web`)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def at(server: Web, path: str = "mojaloop/central-ledger") -> Repository:
 
 @dataclass(frozen=True)
 class Opened:
-    """A client, and what it counted."""
+    """A client and its counters."""
 
     client: RegistryClient
     telemetry: Telemetry
@@ -53,11 +53,11 @@ class Opened:
         return self.value("mojaloop_exporter_registry_requests_total", {"registry": host})
 
     def exceeded(self, limit: Limit) -> float | None:
-        """How often a limit was counted as exceeded."""
+        """Return how often a limit was exceeded."""
         return self.value("mojaloop_exporter_limits_exceeded_total", {"limit": limit.label})
 
     def failures(self, host: str) -> dict[str, float]:
-        """How often each reason was counted, without zeros."""
+        """Return the count of each reason, without zeros."""
         return {
             sample.labels["reason"]: sample.value
             for family in self.telemetry.registry.collect()
@@ -77,7 +77,7 @@ async def client(*entries: RegistryEntry, limits: Limits = FAST, **more: Any) ->
 async def refused(
     awaitable: Awaitable[object], reason: Reason | None = None, match: str | None = None
 ) -> RegistryError:
-    """The error that a question ends with."""
+    """Return the error that a lookup fails with."""
     with pytest.raises(RegistryError, match=match) as caught:
         await awaitable
     if reason is not None:
@@ -90,7 +90,7 @@ def basic(user: str, password: str) -> str:
 
 
 def tls(folder: Path, name: str = "IP:127.0.0.1") -> ssl.SSLContext:
-    """A server's context with a new certificate for a name, which is its own authority in `cert.pem`."""
+    """Return a server context with a new self-signed certificate for a name, in `cert.pem`."""
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=test",
          "-addext", f"subjectAltName={name}", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")],
@@ -102,7 +102,7 @@ def tls(folder: Path, name: str = "IP:127.0.0.1") -> ssl.SSLContext:
 
 
 class TokenRegistry:
-    """A handler: a registry with a token service on the same server, as in distribution's specification.
+    """Handler of a registry with a token service on the same server, as in distribution's specification.
 
     Args:
         wants: the `Authorization` header that the token service requires.

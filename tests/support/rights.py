@@ -1,4 +1,4 @@
-"""Rights of a user on a real API server."""
+"""Permissions of a user on a real API server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 def permit(kube: Kube, namespace: str, *kinds: str) -> None:
-    """Let `READER` list and watch kinds in a namespace."""
+    """Permit `READER` to list and watch kinds in a namespace."""
     rules = [
         {
             "apiGroups": [METADATA_PATHS[kind].split("/")[2] if METADATA_PATHS[kind] != "/api/v1" else ""],

@@ -1,4 +1,4 @@
-"""What every API server has to show our client, whether it is the real one or the demo's."""
+"""Scenarios that every API server must pass with our client, the real one and the demo's."""
 
 from __future__ import annotations
 

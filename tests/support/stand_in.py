@@ -1,4 +1,4 @@
-"""The stand-in for the API server, and the production client that follows it."""
+"""The stand-in for the API server, and the production client on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.following import Following
 
 @contextlib.asynccontextmanager
 async def following(kubeconfig: Path, *namespaces: str) -> AsyncIterator[Following]:
-    """The production client on a cluster, once every namespace is synced."""
+    """Run the production client on a cluster, and wait until every namespace is synced."""
     inventory, telemetry = Inventory(), Telemetry()
     async with open_connection(kubeconfig=kubeconfig) as connection:
         cluster = Cluster(
@@ -37,7 +37,7 @@ async def following(kubeconfig: Path, *namespaces: str) -> AsyncIterator[Followi
 
 
 class Standing:
-    """The stand-in with the methods of `Kube`, so that a scenario for a real API server runs on it too."""
+    """The stand-in with the methods of `Kube`, so that scenarios for a real API server run on it too."""
 
     def __init__(self, cluster: StandInCluster, kubeconfig: Path) -> None:
         self._cluster, self._kubeconfig = cluster, kubeconfig

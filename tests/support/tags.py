@@ -1,4 +1,4 @@
-"""The tags of one repository in memory, which answer what `judge` asks, and the tags that `versions.offers` means."""
+"""The tags of one repository in memory, as a source for `judge`, and the tags that `versions.offers` means."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.versions import Span, Strategy, final_of, newer_lines, offers, pla
 
 
 class Record(NamedTuple):
-    """What is known about a tag, without its place."""
+    """Known facts about a tag, without its place."""
 
     first_seen: float = 0.0
     dated: bool = False

@@ -1,4 +1,4 @@
-"""An HTTP server for registries that misbehave: it sends the exact bytes that a test gives and records the requests."""
+"""An HTTP server for misbehaving registries. It sends exact bytes and records the requests."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Handler = Callable[[Request], "bytes | Awaitable[bytes] | AsyncIterator[bytes]"]
 
 @dataclass
 class Web:
-    """A listening server. A test may change `handler` at any time; an empty answer closes the connection.
+    """A listening server. A test may change `handler` at any time. An empty response closes the connection.
 
-    An answer in parts (an asynchronous generator) is sent as it comes, and the connection is closed after it.
+    A response in parts (an asynchronous generator) is sent as it comes, and then the connection is closed.
     """
 
     handler: Handler
@@ -77,7 +77,7 @@ class Web:
 
 
 def reply(body: Any = b"", *, status: int = 200, length: int | None = None, **headers: str) -> bytes:
-    """An answer; anything but bytes is sent as JSON. Underscores in names of headers are hyphens."""
+    """Build a response. Any body but bytes is sent as JSON. Underscores in header names become hyphens."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(content) if length is None else length}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]

@@ -1,4 +1,4 @@
-"""Workloads as the API server accepts them, one small body for each kind."""
+"""Workloads that the API server accepts, one small body for each kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def body(kind: str, name: str = "thing", image: str = "mojaloop/central-ledger:v
         "DeploymentConfig": {"selector": labels, "template": template, "triggers": [{"type": "ConfigChange"}]},
     }[kind]
     document = {"metadata": {"name": name}, "spec": spec}
-    # The API server wants to be told what a custom resource is.
+    # The API server requires apiVersion and kind for custom resources.
     return {"apiVersion": VERSIONS[kind], "kind": kind, **document} if kind in VERSIONS else document
 
 

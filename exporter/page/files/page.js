@@ -1,5 +1,5 @@
-// Keeps the page up to date, filters and sorts without a new page, and copies commands.
-// The page is complete without it: what is here only replaces parts of it by the server's own HTML.
+// Updates, filters and sorts the page without reloading it, and copies commands.
+// The page works without this script, which only replaces parts of it with HTML from the server.
 
 const LIVE = ["summary", "findings"];
 const TYPING_MS = 300;
@@ -9,7 +9,7 @@ const form = document.querySelector("form");
 const news = document.getElementById("news");
 const old = document.getElementById("old");
 const checked = document.getElementById("checked");
-// What the server sent last. The page itself differs from it: details are open, a button says that it copied.
+// HTML of the last response. The page differs from it by its state, such as open details and copied buttons.
 const sent = new Map(LIVE.map((id) => [id, document.getElementById(id).innerHTML]));
 let etag = "";
 let answered = new Date();
@@ -38,27 +38,27 @@ async function load(url, { asked = false } = {}) {
     if (number !== latest) return;
     if (answer.status !== 304) {
       const page = new DOMParser().parseFromString(body, "text/html");
-      // A proxy may answer with a page of its own, such as a login.
-      if (!answer.ok || !LIVE.every((id) => page.getElementById(id))) throw new Error(`it answers ${answer.status}`);
+      // A proxy may respond with its own page, such as a login.
+      if (!answer.ok || !LIVE.every((id) => page.getElementById(id))) throw new Error(`status ${answer.status}`);
       etag = answer.headers.get("ETag") ?? "";
       show(page, asked);
     }
     answered = new Date();
     checked.textContent = `Last checked ${clock(answered)}`;
-    if (!old.hidden) say("The exporter answers again.");
+    if (!old.hidden) say("The exporter is reachable again.");
     old.hidden = true;
   } catch (error) {
     if (number !== latest) return;
-    const why = error instanceof TypeError || error.name === "TimeoutError" ? "it does not answer" : error.message;
+    const why = error instanceof TypeError || error.name === "TimeoutError" ? "unreachable" : error.message;
     checked.textContent = `Not updated since ${clock(answered)}`;
-    old.textContent = `The list may be out of date: no answer from the exporter since ${clock(answered)} (${why}).`;
+    old.textContent = `The list may be out of date: no update from the exporter since ${clock(answered)} (${why}).`;
     if (old.hidden) say(old.textContent);
     old.hidden = false;
   }
   schedule();
 }
 
-/** Replace what differs, and keep the focus, open details and the place of the page. */
+/** Replace changed parts, and keep the focus, open details and the scroll position. */
 function show(page, asked) {
   const focused = document.activeElement?.id;
   let changed = false;
@@ -104,7 +104,7 @@ function filtered({ typed = false } = {}) {
   if (new URL(url, location.href).href !== location.href) go(url, { typed });
 }
 
-/** Make the form say what the address says. */
+/** Set the form from the URL. */
 function restore() {
   const asked = new URLSearchParams(location.search);
   for (const field of form.elements) if (field.name) field.value = asked.get(field.name) ?? "";
@@ -144,13 +144,13 @@ document.querySelector("main").addEventListener("click", (event) => {
 async function copy(button) {
   const command = document.getElementById(button.dataset.copy).textContent;
   const done = await write(command, button);
-  say(done ? `Copied: ${button.dataset.says}.` : "The browser does not copy: open Show commands and select it.");
+  say(done ? `Copied: ${button.dataset.says}.` : "The browser refused to copy. Open Show commands and copy the text.");
   if (!done) return;
   button.classList.add("copied");
   setTimeout(() => button.classList.remove("copied"), 2000);
 }
 
-/** Write to the clipboard. Over plain HTTP from another machine, browsers have the older way only. */
+/** Write to the clipboard. Over plain HTTP from another host, browsers only support the older API. */
 async function write(text, button) {
   try {
     await navigator.clipboard.writeText(text);

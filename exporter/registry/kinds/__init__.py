@@ -1,8 +1,8 @@
-"""The kinds of registries: how each is asked for tags and publish times.
+"""Kinds of registries, and how each provides tags and publish times.
 
-A new kind is a module with a class that has the methods of `RegistryKind`, and a line in `REGISTRY_KINDS`. Everything
-that registries have in common (turns, time limits, redirects, authentication, rate limits, counting) is in the session
-that a kind sends its requests with.
+A new kind is a module with a class that has the methods of `RegistryKind`, and a line in `REGISTRY_KINDS`. The session
+that a kind sends its requests with handles what all registries have in common: concurrency, timeouts, redirects,
+authentication, rate limits and counting.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from exporter.registry.session import Session
 
 
 class RegistryKind(Protocol):
-    """What a kind of registry can be asked about the repository of a session."""
+    """A kind of registry. Its lookups are about the repository of a session."""
 
     async def list_tags(self, session: Session, *, etag: str | None) -> TagList:
-        """Every tag, without duplicates.
+        """Return every tag, without duplicates.
 
         Args:
-            session: to send requests with.
-            etag: of the list that is known, to ask whether it is still the same; None asks for the list.
+            session: session to send requests with.
+            etag: ETag of the known list, for a conditional request; None requests the list.
 
         Raises:
-            RegistryError: there was no complete and valid answer.
+            RegistryError: there was no complete and valid response.
         """
 
     async def publish_time(self, session: Session, tag: str) -> float | None:
-        """When a tag was published, in epoch seconds; None if the registry does not know.
+        """Return the epoch seconds at which a tag was published; None if the registry does not know.
 
         Raises:
-            RegistryError: there was no valid answer.
+            RegistryError: there was no valid response.
         """
 
 
-# By the word that the key `api` of a registry's entry has for it.
+# By the value of the key `api` in a registry's entry.
 REGISTRY_KINDS: Mapping[str, RegistryKind] = MappingProxyType({"oci": Distribution(), "dockerhub": DockerHub()})

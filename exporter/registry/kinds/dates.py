@@ -1,4 +1,4 @@
-"""Publish times as registries write them."""
+"""Publish times in the formats of registries."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _EARLIEST = datetime.fromisoformat("2013-01-01T00:00:00+00:00").timestamp()
 
 
 def publish_time(text: str | None) -> float | None:
-    """Epoch seconds of an RFC 3339 time; None if it cannot be when an image was published.
+    """Return the epoch seconds of an RFC 3339 time; None if no image can have been published then.
 
-    A time in the future is returned: whether it is one depends on the clock of the exporter, which may be wrong.
+    A time in the future is returned, because only the exporter's clock, which may be wrong, makes it one.
 
     Args:
-        text: as the registry wrote it; None if it did not.
+        text: the registry's value; None if there is none.
     """
     try:
         at = datetime.fromisoformat(text or "").timestamp()

@@ -1,7 +1,7 @@
-"""Any registry that implements the OCI distribution specification v1.1.1 ("Listing Tags", "Pulling manifests").
+"""Registries that implement the OCI distribution specification v1.1.1 ("Listing Tags", "Pulling manifests").
 
-A GET of a manifest counts as a pull where pulls are limited; a tag list does not. Tags are therefore listed, never
-probed, and the exporter asks for the publish time of few tags: the first patch that a container misses, once.
+A GET of a manifest counts against pull limits; a tag list does not. Tags are therefore listed, never probed, and the
+exporter requests the publish time of few tags: the first patch that a container misses, once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from exporter.registry.session import Session
 _PAGE_TAGS = 1000
 # OCI distribution specification v1.1.1, "Pulling manifests".
 _LONGEST_TAG = 128
-# A body of 64 KiB is decoded within a millisecond, one of 4 MiB within some 50.
+# A body of 64 KiB is decoded within a millisecond, one of 4 MiB in about 50.
 _LARGE_BYTES = 64 * 2**10
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
@@ -60,13 +60,13 @@ class Distribution:
     """A registry that implements the OCI distribution specification."""
 
     async def list_tags(self, session: Session, *, etag: str | None) -> TagList:
-        """Every tag; pages are followed by `Link` or by `next` in the body."""
+        """Return every tag. The next page is found in `Link`, or in `next` in the body."""
         url = _url(session, f"tags/list?n={_PAGE_TAGS}")
         condition = {} if etag is None else {"If-None-Match": etag}
         answer = await session.get(url, accept="application/json", extra=condition)
         if answer.status_code == 304:
             return TagList((), etag, not_modified=True)
-        # An ETag is that of its page: with several pages it does not tell whether the others changed.
+        # An ETag belongs to its page. With several pages it does not tell whether the others changed.
         validator: str | None = answer.headers.get("etag")
         seen, names = {url}, dict[str, None]()
         while True:
@@ -87,7 +87,7 @@ class Distribution:
             answer = await session.get(following, accept="application/json")
 
     async def publish_time(self, session: Session, tag: str) -> float | None:
-        """When the configuration of an image says that it was created. Of an index, the first image counts."""
+        """Return when an image's configuration says that it was created. For an index, the first image counts."""
         manifest = await _manifest(session, tag)
         if manifest.config is None and manifest.manifests:
             # Attestations have the platform `unknown`.
@@ -109,14 +109,14 @@ def _url(session: Session, what: str) -> httpx.URL:
 
 
 async def _add_page(names: dict[str, None], answer: httpx.Response, most: int) -> str | None:
-    """Add the names of a page, except those that are longer than any tag; the address of `next`, if it has one."""
+    """Add the names of a page, except those longer than any tag. Return the URL in `next`, if there is one."""
 
     def add() -> str | None:
         page = body.decode(answer.content, _TagPage, limit=Limit.TAGS, most=most)
         names.update((name, None) for name in page.tags or () if len(name) <= _LONGEST_TAG)
         return page.next or None
 
-    # Nothing else uses the names meanwhile.
+    # No other task uses the names in the meantime.
     return add() if len(answer.content) < _LARGE_BYTES else await asyncio.to_thread(add)
 
 
@@ -127,7 +127,7 @@ def _next_page(answer: httpx.Response, following: str | None) -> httpx.URL | Non
         return None
     url = urls.join(answer.url, target)
     if url is None:
-        raise bad_answer("the next page of tags has no valid address")
+        raise bad_answer("the next page of tags has no valid URL")
     return url
 
 
@@ -137,7 +137,7 @@ async def _manifest(session: Session, reference: str) -> _Manifest:
 
 
 def _digest(descriptor: _Descriptor) -> str:
-    """A digest that is safe in a path."""
+    """Return a digest that is safe in a path."""
     if not is_digest(descriptor.digest):
-        raise bad_answer("a manifest refers to something by an invalid digest")
+        raise bad_answer("a manifest refers to an invalid digest")
     return descriptor.digest

@@ -1,7 +1,7 @@
 """Docker Hub: tags from its registry, publish times from its own API.
 
-Docker Hub counts a GET of a manifest as a pull (https://docs.docker.com/docker-hub/usage/pulls/), and its own API tells
-the publish time of a tag without one. Tag lists do not come from that API: it refuses anonymous paging past 1,000 tags.
+Docker Hub counts a GET of a manifest as a pull (https://docs.docker.com/docker-hub/usage/pulls/). Its own API returns
+the publish time of a tag without one. That API is not used for tag lists: it refuses anonymous paging past 1,000 tags.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class DockerHub(Distribution):
     """Docker Hub, or a registry with the same API."""
 
     async def publish_time(self, session: Session, tag: str) -> float | None:
-        """The earlier of the two times that Docker Hub keeps of a tag."""
+        """Return the earlier of the two times that Docker Hub stores for a tag."""
         base = httpx.URL(session.entry.hub_endpoint.rstrip("/"))
         url = base.join(f"{base.path.rstrip('/')}/v2/repositories/{session.repository.path}/tags/{tag}")
         answer = await session.get(url, accept="application/json")
