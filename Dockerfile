@@ -1,10 +1,10 @@
 # The container image. docs/releasing.md says how it is released, and how to check a release.
 #
-# The same base for building and running: the environment made in one runs in the other. A release names it by digest.
+# The build and runtime stages share a base, so the environment of one runs in the other. Releases pin it by digest.
 ARG BASE=docker.io/library/python:3.13-slim-trixie
 
 
-# What installs, and an empty environment. The environment never has a pip.
+# The installers, and an empty environment without pip.
 FROM ${BASE} AS tools
 WORKDIR /build
 COPY requirements-build.txt ./
@@ -13,13 +13,15 @@ RUN python3 -m venv --without-pip /opt/mojaloop-image-patch-exporter \
  && /opt/tools/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: --requirement requirements-build.txt
 
 
-# Dependencies before code: they change seldom. Only wheels: there is no compiler, and none is wanted.
+# Dependencies before code, because they rarely change. Wheels only, because there is no compiler.
 #
-# Most of them is never imported. The Kubernetes package has two clients, each with a class for every kind and API, and exporter/lean.py
-# imports the transport and the configuration of one. pydantic carries its previous version along. rich colours source code and Markdown, and we print tables. If a new version lacks a
-# path that is removed here, the build stops. tests/test_container_image.py imports in the image whatever our code imports.
+# Most of their files are never imported. The Kubernetes package has two clients, each with a class for every kind and API, and
+# exporter/lean.py imports only the transport and the configuration of one. pydantic includes its previous version. rich highlights
+# source code and Markdown, but we only print tables. If a new version lacks a path that is removed here, the build fails.
+# tests/test_container_image.py runs all imports of our code in the image.
 #
-# Bytecode is made here, because the root file system is read-only later. It is not bound to the times of files, which copies may change.
+# Bytecode is compiled here, because the root file system is read-only at runtime. It does not depend on file times, which copies may
+# change.
 FROM tools AS dependencies
 COPY requirements.txt ./
 RUN /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
@@ -33,7 +35,7 @@ RUN /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/mojaloop-image-patch-exporter/lib
 
 
-# Our own package, in /code as it will be in /. Nothing is fetched: what builds it came with hashes above.
+# Our own package, in /code with the layout of /. Nothing is downloaded, because the build tools are installed above, with hashes.
 # The package has symbolic links to the rules and dashboards, which become files in the wheel.
 FROM tools AS code
 COPY pyproject.toml README.md LICENSE ./
@@ -44,14 +46,14 @@ RUN /opt/tools/bin/python -m pip wheel --no-cache-dir --disable-pip-version-chec
  && /opt/tools/bin/python -m pip --python /opt/mojaloop-image-patch-exporter/bin/python install --no-cache-dir --disable-pip-version-check \
       --no-compile --no-index --no-deps --root /code /wheel/*.whl \
  && python3 -m compileall -q --invalidation-mode unchecked-hash -s /code -p / /code/opt/mojaloop-image-patch-exporter/lib
-# A label that says another version than the code would be worse than none.
+# The label must match the version of the code.
 ARG VERSION=unreleased
 RUN test "${VERSION}" = unreleased || grep --line-regexp "__version__ = \"${VERSION}\"" exporter/__init__.py
 
 
 FROM ${BASE}
-# Nothing in the image installs software. Python's own images have pip. Where it belongs to the system (Debian's package) it cannot be
-# removed, and the build ends here.
+# Nothing in the image installs software. Python's own images have pip. If pip belongs to the system (Debian's package), it cannot be
+# removed, and the build fails.
 RUN if python3 -m pip --version; then python3 -m pip uninstall --yes pip; fi \
  && rm -rf "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')/ensurepip" \
  && python3 -c 'import importlib.util as i, sys; sys.exit("the base image keeps its pip" if i.find_spec("pip") else None)' \
@@ -59,7 +61,7 @@ RUN if python3 -m pip --version; then python3 -m pip uninstall --yes pip; fi \
 COPY --from=dependencies /opt/mojaloop-image-patch-exporter /opt/mojaloop-image-patch-exporter
 COPY --from=code /code/ /
 
-# A number, so that Kubernetes can tell that it is not root (`runAsNonRoot`).
+# A number, so Kubernetes can verify that it is not root (`runAsNonRoot`).
 USER 65532:65532
 ENV IMAGE_PATCH_STATE_DIR=/var/lib/mojaloop-image-patch-exporter
 EXPOSE 9877
@@ -67,13 +69,13 @@ EXPOSE 9877
 ENTRYPOINT ["/opt/mojaloop-image-patch-exporter/bin/mojaloop-image-patch-exporter"]
 CMD ["serve"]
 
-# Last, as they change with every build.
+# Last, because they change with every build.
 ARG BASE
 ARG VERSION=unreleased
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="mojaloop-image-patch-exporter" \
-      org.opencontainers.image.description="Tells Prometheus which containers of a Mojaloop hub miss a patch release of their image" \
+      org.opencontainers.image.description="Exports which containers of a Mojaloop hub miss a patch release of their image" \
       org.opencontainers.image.source="https://github.com/mojaloop/mojaloop-image-patch-exporter" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="${BASE}" \

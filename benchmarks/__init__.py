@@ -1,1 +1,1 @@
-"""Benchmarks, run by hand."""
+"""Manual benchmarks."""

@@ -1,4 +1,4 @@
-"""Speed and memory, by hand: `make bench`. Figures depend on the machine: compare them, and never quote one alone."""
+"""Benchmark speed and memory: `make bench`. Figures depend on the machine, so only compare them with each other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORDED = Path(__file__).parent.parent / "exporter" / "demo" / "data" / "tags"
 
 
 def best(work: Callable[[], object], runs: int = 5) -> float:
-    """Seconds of the fastest of several runs."""
+    """Return the seconds of the fastest of several runs."""
     times = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -90,7 +90,7 @@ def scrape(containers: int) -> None:
 
 
 def decoding() -> None:
-    """A page of Deployments as an API server sends it, and what `json` makes of the same bytes."""
+    """Decode a page of Deployments from an API server, with our decoder and with `json`."""
     environment = [{"name": f"VAR_{number}", "value": "x" * 20} for number in range(15)]
     container = {
         "name": "app",
@@ -126,7 +126,7 @@ def decoding() -> None:
 
 
 def memory() -> None:
-    """What a process holds once everything that `serve` needs is imported."""
+    """Measure a process with the imports of `serve`."""
     code = (
         "import re, {}; print(re.search('VmHWM: *(.*) kB', open('/proc/self/status').read().replace(chr(9), ' '))[1])"
     )

@@ -1,10 +1,10 @@
-"""How fast the API answers, and what it costs: `python -m benchmarks.api [REPOSITORIES [TAGS]]`.
+"""Benchmark the API: `python -m benchmarks.api [REPOSITORIES [TAGS]]`.
 
-A real `serve` process watches 1,000 repositories of 3,000 tags, which it reads from a catalogue on disk. vegeta asks it
-from the other core, and Prometheus' request is timed at the same time. Figures depend on the machine and on what else
-it does: the load average is printed with them. On two cores that do nothing else there should be 1,500 answers a
-second, and at 200 a second 99 % of them within 20 ms, scrapes that take at most twice as long as when nobody asks, and
-less than 1 MiB of memory for ten repositories.
+A real `serve` process watches 1,000 repositories of 3,000 tags, which it reads from a catalogue on disk. vegeta sends
+requests from the other core, while scrapes are timed. Figures depend on the machine and its load, so the load average
+is printed with them. The goals on two otherwise idle cores are 1,500 responses per second; at 200 per second, 99 %
+within 20 ms and scrapes that take at most twice as long as without requests; and less than 1 MiB of memory for ten
+repositories.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SCRAPE = {"Accept": "application/openmetrics-text;version=1.0.0", "Accept-Encod
 
 
 def tags(count: int) -> list[str]:
-    """Releases of some lines, with the snapshots before them, as Mojaloop's services have them."""
+    """Return releases of some lines, with the snapshots before them, like those of Mojaloop's services."""
     found = (
         f"v{major}.{minor}.{patch}{suffix}"
         for major in range(10, 1000)
@@ -55,7 +55,7 @@ def image(number: int) -> str:
 
 
 async def catalogue(place: Path, repositories: int, count: int) -> None:
-    """A catalogue of so many repositories with so many tags each."""
+    """Write a catalogue with this many repositories and tags for each."""
     names = tags(count)
     telemetry = Telemetry()
     async with await Catalogue.open(place, clock=time.time, telemetry=telemetry, most=1 << 40) as opened:
@@ -64,7 +64,7 @@ async def catalogue(place: Path, repositories: int, count: int) -> None:
 
 
 def kept(repositories: int, count: int) -> Path:
-    """The folder of a catalogue that was looked up a moment ago."""
+    """Return the directory of a catalogue with recent lookups."""
     place = cache() / f"benchmark-api-{repositories}-{count}"
     if not (place / FILE).exists():
         began = time.monotonic()
@@ -77,7 +77,7 @@ def kept(repositories: int, count: int) -> Path:
 
 
 def vegeta() -> Path:
-    """The load tool."""
+    """Return the load generator, built if necessary."""
     binary = folder(LOAD) / "vegeta"
     if not binary.exists():
         environment = {**os.environ, "GOBIN": str(binary.parent), "CGO_ENABLED": "0"}
@@ -103,7 +103,7 @@ class Exporter:
             return found.read().decode()
 
     def scrape(self) -> float:
-        """The seconds that a scrape takes."""
+        """Return the seconds of a scrape."""
         began = time.perf_counter()
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/metrics", headers=_SCRAPE), timeout=30) as page:
             page.read()
@@ -112,14 +112,14 @@ class Exporter:
 
 @contextmanager
 def exporter(where: Path, repositories: int, running: str, place: Path | None) -> Iterator[Exporter]:
-    """`serve` with a watch list of these repositories; without a place its catalogue is empty."""
+    """Run `serve` with a watch list of these repositories; without a place its catalogue is empty."""
     config = {
         "listen": "127.0.0.1:0",
         "state_dir": "" if place is None else str(place),
         "interval": "24h",
         "kubernetes": {"enabled": False},
         "watch": [f"{image(number)}:{running}" for number in range(repositories)],
-        # Nobody answers there: whatever is measured needs no registry.
+        # Nothing listens there: the measurements need no registry.
         "registries": {"docker.io": {"endpoint": "http://127.0.0.1:9", "allow_private": ["127.0.0.0/8"]}},
     }
     (where / "config.yaml").write_text(json.dumps(config))
@@ -127,7 +127,7 @@ def exporter(where: Path, repositories: int, running: str, place: Path | None) -
     state = "judged" if place else "unknown"
     with (where / "log").open("w+") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            while (found := re.search(r"answers at (\S+)", (where / "log").read_text())) is None:
+            while (found := re.search(r"listens on (\S+)", (where / "log").read_text())) is None:
                 assert process.poll() is None, (where / "log").read_text()
                 time.sleep(0.1)
             there = Exporter(found[1], process.pid)
@@ -140,7 +140,7 @@ def exporter(where: Path, repositories: int, running: str, place: Path | None) -
 
 @dataclass(frozen=True)
 class Attack:
-    """What a load found; times in seconds."""
+    """The result of a load; times in seconds."""
 
     rate: float
     p50: float
@@ -156,7 +156,7 @@ def scrape(running: Exporter, seconds: list[float], done: threading.Event) -> No
 
 
 def attack(running: Exporter, targets: Sequence[str], *, rate: int, clients: int = 200) -> Attack:
-    """Ask for some seconds, at a rate or (0) as fast as so many clients can; and scrape meanwhile."""
+    """Send requests for some seconds, at a rate or (0) as fast as this many clients can, and scrape meanwhile."""
     text = "\n".join(f"GET {running.url}{target}" for target in targets).encode()
     limit = [f"-rate={rate}/s"] if rate else ["-rate=0", f"-max-workers={clients}", f"-workers={clients}"]
     binary = str(vegeta())
@@ -209,7 +209,7 @@ def measure(repositories: int, count: int) -> None:
             threading.Timer(SECONDS, done.set).start()
             scrape(running, alone, done)
             idle = statistics.median(alone)
-            print(f"a scrape takes {idle * 1000:.1f} ms when nobody asks")
+            print(f"a scrape takes {idle * 1000:.1f} ms without requests")
             for what, targets, rate in (
                 ("images at 200/s", references, 200),
                 ("any tag and strategy at 200/s", mixed, 200),

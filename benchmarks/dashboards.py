@@ -1,4 +1,4 @@
-"""How long a real Prometheus takes for each query of the overview with 10,000 containers.
+"""Time each query of the overview with 10,000 containers on a real Prometheus.
 
 `python -m benchmarks.dashboards [CONTAINERS]`
 """

@@ -1,6 +1,6 @@
-"""What the page costs `serve`: time and size of a page, the exporter's memory, and how late everything else is.
+"""Benchmark the page of `serve`: time, size, the exporter's memory, and the delay of other requests.
 
-Run it with `python -m benchmarks.page [CONTAINERS]`. The exporter is a process of its own. It follows the demo's
+Run it with `python -m benchmarks.page [CONTAINERS]`. The exporter runs in its own process. It follows the demo's
 cluster, filled with Deployments that run old and new tags of the release.
 """
 
@@ -61,7 +61,7 @@ def deployments(count: int) -> Iterator[dict[str, Any]]:
     ]
     images = list(dict.fromkeys(images))
     for number in range(count // EACH):
-        # Each container has another image or tag than its neighbours: it is a row of its own.
+        # Each container has another image or tag than its neighbours, so it gets its own row.
         yield deployment(number, [images[(number * 7 + position) % len(images)] for position in range(EACH)])
 
 
@@ -74,7 +74,7 @@ def rss_mib(exporter: Exporter) -> float:
 
 
 def cpu_seconds(exporter: Exporter) -> float:
-    """Of the process, in all threads: what a busy machine does not change."""
+    """Return the CPU time of all threads of the process, which does not depend on other load."""
     assert exporter.process is not None
     fields = Path(f"/proc/{exporter.process.pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -124,7 +124,7 @@ async def change(cluster: StandInCluster, number: int) -> None:
 
 
 async def late(exporter: Exporter, paths: Sequence[str] = ()) -> float:
-    """The longest that a probe waits, in seconds, while pages are loaded one after the other, or nothing is."""
+    """Return the longest wait of a probe in seconds, while pages are loaded in sequence, or without load."""
     waits = []
     async with httpx.AsyncClient(base_url=exporter.url, trust_env=False, timeout=30) as client:
         loading = asyncio.create_task(asyncio.sleep(3) if not paths else _load(client, paths))
@@ -156,12 +156,12 @@ async def main(count: int) -> None:
 
 
 def judged(exporter: Exporter, count: int) -> None:
-    """Wait until every container is judged and the first dates are there."""
+    """Wait until every container is judged and the first dates have arrived."""
     exporter.until(lambda: exporter.get("/-/ready")[0] == 200, 120)
 
     def done() -> bool:
         page = exporter.get("/metrics")[2]
-        # A few of the tags cannot be written in a reference.
+        # A few of the tags are invalid in references.
         return page.count(b"\nmojaloop_image_info{") >= 0.99 * count and b'reason="pending"' not in page
 
     exporter.until(done, 300)

@@ -1,6 +1,6 @@
-"""Tells Prometheus which containers of a cluster miss a patch release of their image."""
+"""Export which containers of a Kubernetes cluster miss a patch release of their image, as Prometheus metrics."""
 
 __version__ = "0.1.0"
 
-# Before any other import of ours: it decides what httpx and kubernetes import.
+# Must be our first import: it decides what httpx and kubernetes import.
 from exporter import lean as lean

@@ -1,8 +1,8 @@
-"""The command: `python -m exporter`, and `mojaloop-image-patch-exporter` where it is installed.
+"""The command: `python -m exporter`, and `mojaloop-image-patch-exporter` when installed.
 
-The first process of a container ignores every signal that it has no handler for. A signal sent during the imports would
-be lost, and the container killed at the end of its grace period. So a handler is installed before them; `serve`
-replaces it with its own.
+PID 1 of a container ignores every signal that it has no handler for. A signal sent during the imports would be lost,
+and the container would be killed at the end of its grace period. So this module installs a handler before the imports,
+and `serve` replaces it with its own.
 """
 
 import signal
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 def main() -> int:
-    """Run the command; gives its exit status."""
+    """Run the command and return its exit status."""
     signal.signal(signal.SIGTERM, _end)
     from exporter.cli import main as run  # noqa: PLC0415 - the imports that take a second
 

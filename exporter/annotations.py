@@ -1,15 +1,15 @@
-r"""Options of a container, which operators set by annotations on its pod template.
+r"""Options of a container, set by annotations on its pod template.
 
 `image-patch.mojaloop.io/strategy: minor` applies to every container of the pod;
-`image-patch.mojaloop.io/strategy.sidecar: minor` applies to one container and overrides the former. An invalid
-annotation makes its container unknown, with a reason; it is never applied in part.
+`image-patch.mojaloop.io/strategy.sidecar: minor` applies to one container and overrides the first form. An invalid
+annotation makes its container unknown, with a reason. It is never applied in part.
 
-A name that is close to an option (`exclude-tag`) is a misspelt one, and invalid: if it were ignored, wrong tags would
-be offered. Any other name under the prefix belongs to somebody else and is ignored, and so is an option for a container
-that does not exist. `Annotations.ignored` names both, for a line in the log.
+A name close to an option (`exclude-tag`) counts as a misspelling and is invalid: ignoring it would offer wrong tags.
+Other names under the prefix are ignored, because other tools may use them. Options for containers that do not exist are
+ignored too. `Annotations.ignored` lists both for the log.
 
-Regular expressions run in RE2, whose time is linear in the text: anyone who can create a pod can write them. What a
-compiled expression needs is bounded as well, because a few characters (`\pL{1000}`) can stand for megabytes.
+Anyone who can create a pod can write regular expressions, so they run in RE2, in time linear in the text. The size of
+compiled expressions is limited as well, because a few characters (`\pL{1000}`) can compile to megabytes.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from exporter.versions import STRATEGY_NAMES, Strategy
 PREFIX = "image-patch.mojaloop.io/"
 _NAMES = ("exclude-tags", "ignore", "image", "include-tags", "strategy")
 _EXPRESSIONS = ("include-tags", "exclude-tags")
-# difflib's ratio from which a name is a misspelt option: `exclude` is .74 like `exclude-tags`, and `ignore-until` .67
-# like `ignore`.
+# Minimum difflib ratio of a misspelt option: `exclude` matches `exclude-tags` by .74, `ignore-until` matches `ignore`
+# by .67.
 _MISSPELT = 0.7
 _LONGEST_SHOWN = 40
 
 
 class InvalidAnnotationError(ValueError):
-    """An invalid annotation; the message says which, and what is expected."""
+    """An annotation is invalid; the message says which, and what is expected."""
 
 
 class LimitExceededError(InvalidAnnotationError):
     """Annotations that cost too much.
 
     Attributes:
-        limit: which limit they exceed.
+        limit: the limit that they exceed.
     """
 
     def __init__(self, limit: Limit, message: str) -> None:
@@ -57,9 +57,9 @@ class Options:
 
     Attributes:
         ignore: leave the container out.
-        strategy: None is the configuration's.
-        include, exclude: regular expressions that must, and must not, match the complete tag; empty is none.
-        lookup: the repository whose tags are looked up, or None for the image's own.
+        strategy: None for the configured one.
+        include, exclude: regular expressions that must, or must not, match the complete tag; empty for none.
+        lookup: the repository to look up instead of the image's own, or None.
     """
 
     ignore: bool = False
@@ -70,10 +70,10 @@ class Options:
 
 
 class Annotations:
-    """The annotations of one pod template, indexed once for all of its containers.
+    """The annotations of a pod template, indexed once for all of its containers.
 
     Args:
-        pairs: keys and values; those without our prefix are left out.
+        pairs: keys and values; those without our prefix are ignored.
         containers: the names of the pod's containers.
     """
 
@@ -90,11 +90,11 @@ class Annotations:
                 self._add(key, value, known)
 
     def options(self, container: str) -> Options:
-        """The options of one container, by its name.
+        """Return the options of a container.
 
         Raises:
             InvalidAnnotationError: an annotation that applies to this container is invalid.
-            LimitExceededError: likewise, or there are too many annotations.
+            LimitExceededError: such an annotation exceeds a limit, or there are too many annotations.
         """
         if self._too_many is not None:
             raise self._too_many.with_traceback(None)
@@ -128,13 +128,13 @@ class Annotations:
             self._checked[value] = _check(name, value)
         error = self._checked.get(value)
         if error is not None:
-            # It is raised for each container, and would collect all of their tracebacks.
+            # The error is raised for each container and would collect all of their tracebacks.
             raise error.with_traceback(None)
         return value
 
 
 def acceptor(include: str, exclude: str) -> Callable[[str], bool] | None:
-    """Which tags may be offered under two expressions that `Annotations` accepted; None is all of them."""
+    """Return a filter for tags from two expressions that `Annotations` accepted; None accepts every tag."""
     if not include and not exclude:
         return None
     wanted, unwanted = _compile(include) if include else None, _compile(exclude) if exclude else None
@@ -156,12 +156,12 @@ def _too_many(ours: Collection[tuple[str, str]]) -> LimitExceededError | None:
 
 @lru_cache(maxsize=256)
 def _closest(name: str) -> str:
-    """The option that a name is a misspelt form of, or an empty text."""
+    """Return the option that a name misspells, or an empty string."""
     near = difflib.get_close_matches(name.lower(), _NAMES, n=1, cutoff=_MISSPELT)
     return near[0] if near else ""
 
 
-# A repository's questions are answered together, again after each lookup. Few expressions are in use at a time.
+# A repository's questions are answered together after each lookup, so few expressions are in use at a time.
 @lru_cache(maxsize=32)
 def _compile(expression: str) -> Any:
     options = re2.Options()
@@ -169,13 +169,13 @@ def _compile(expression: str) -> Any:
     options.never_capture = True
     options.max_mem = Limit.EXPRESSION_MEMORY.most
     compiled = re2.compile(expression, options=options)
-    # The package would keep another 128.
+    # The package's own cache would keep another 128.
     re2.purge()
     return compiled
 
 
 def _check(name: str, value: str) -> InvalidAnnotationError | None:
-    """What is wrong with an expression; None if it can be used."""
+    """Return the error of an expression; None if it is valid."""
     if len(value) > Limit.EXPRESSION_LENGTH.most:
         message = f"{PREFIX}{name}: longer than {Limit.EXPRESSION_LENGTH.most} characters"
         return LimitExceededError(Limit.EXPRESSION_LENGTH, message)
@@ -191,7 +191,7 @@ def _check(name: str, value: str) -> InvalidAnnotationError | None:
 
 
 def _text(error: Exception) -> str:
-    """RE2's own words: its package passes them on as bytes."""
+    """Return RE2's message, which its package passes on as bytes."""
     first = error.args[0] if error.args else ""
     return first.decode(errors="replace") if isinstance(first, bytes) else str(error)
 

@@ -1,7 +1,7 @@
-"""The exporter, assembled from its parts and run.
+"""Assemble the exporter from its parts and run it.
 
-`exporting` starts everything that `serve` needs, and the demo uses it too. `open_checker` and `build_cluster` make
-single parts from a configuration; `check` uses them without the server.
+`exporting` starts everything that `serve` needs, and the demo uses it too. `open_checker` and `build_cluster` build
+single parts from a configuration. `check` uses them without the server.
 """
 
 from __future__ import annotations
@@ -42,36 +42,37 @@ from exporter.watchlist import WatchList
 
 _log = logging.getLogger(__name__)
 
-# How often the event loop is expected to be on time, and how long a lag is shown: longer than most scrape intervals.
+# How often the lag of the event loop is measured, and how long a lag is shown: longer than most scrape intervals.
 _LAG_SECONDS = 0.5
 _LAG_WINDOW_SECONDS = 60.0
-# Rendering ten thousand findings takes half a second: more than these are rendered in a thread, which costs memory.
+# Rendering ten thousand findings takes half a second. Only more than these are rendered in a thread, which costs
+# memory.
 _FINDINGS_AT_ONCE = 1_000
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked to do; the message says why, in one line."""
+    """A command failed; the message says why, in one line."""
 
 
 class SnapshotPublisher:
-    """The newest snapshot and its renderings, each made once, however many requests there are."""
+    """The newest snapshot and its renderings. Each is made once, regardless of the number of requests."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._snapshot = Snapshot()
         self._exposition = Exposition(self._snapshot)
-        # The default executor would wait for names that DNS does not answer.
+        # The default executor may be blocked by slow DNS lookups.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="render")
         self._listed = False
 
     async def publish(self, snapshot: Snapshot) -> None:
-        """Replace the snapshot when it is rendered; until then the one before is shown."""
+        """Render a snapshot, then replace the current one with it."""
         if len(snapshot.findings) > _FINDINGS_AT_ONCE:
             loop = asyncio.get_running_loop()
             self._exposition = await loop.run_in_executor(self._thread, Exposition, snapshot)
         else:
             self._exposition = Exposition(snapshot)
-        # Missing rights must not keep a Service from being scraped: metrics of their own report them.
+        # Missing permissions must not stop a Service from being scraped. Other metrics report them.
         self._snapshot, self._listed = snapshot, self._listed or snapshot.listed
 
     @property
@@ -80,39 +81,39 @@ class SnapshotPublisher:
         return self._snapshot
 
     def complete(self) -> bool:
-        """Whether every container is judged, or unknown for a permanent reason."""
+        """Return whether every container is judged, or unknown for a permanent reason."""
         findings, synced = self._snapshot.findings, self._snapshot.synced
         return bool(synced) and all(synced.values()) and all(f.reason is None or f.reason.permanent for f in findings)
 
     def dated(self) -> bool:
-        """Whether the publish time of every first missed patch is known."""
+        """Return whether the publish time of every first missed patch is known."""
         return all(finding.published is not None for finding in self._snapshot.findings if finding.patch_available)
 
     def ready(self) -> bool:
-        """Whether everything that is watched has been listed once and is followed, or is known to be forbidden."""
+        """Return whether everything watched has been listed once and is followed, or is known to be forbidden."""
         return self._listed and ScopeState.STALE not in self._inventory.scopes().values()
 
     def exposition(self) -> Exposition:
-        """The page of metrics."""
+        """Return the metrics page."""
         return self._exposition
 
     def listed_snapshot(self) -> Snapshot | None:
-        """The newest snapshot; None before everything was listed: its findings would read as if nothing ran."""
+        """Return the newest snapshot, or None until everything was listed: incomplete findings would mislead."""
         return self._snapshot if self._listed else None
 
 
 async def serve(configuration: Configuration, source: ConfigurationSource) -> None:
-    """Run the exporter until SIGTERM or SIGINT; SIGHUP loads the configuration file again.
+    """Run the exporter until SIGTERM or SIGINT; SIGHUP reloads the configuration file.
 
     Args:
-        configuration: what to do.
-        source: where it came from.
+        configuration: the settings.
+        source: the origin of the configuration.
     """
     share_one_heap()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, source.requested.set)
     async with exporting(configuration, source) as (address, _):
-        _log.info("version %s answers at %s", __version__, address)
-        # What is allocated by now stays; the garbage collector need not look at it again and again.
+        _log.info("version %s listens on %s", __version__, address)
+        # Everything allocated so far stays, so the garbage collector need not scan it again.
         gc.collect()
         gc.freeze()
         await wait_for_signal()
@@ -123,14 +124,14 @@ async def serve(configuration: Configuration, source: ConfigurationSource) -> No
 async def exporting(
     configuration: Configuration, source: ConfigurationSource | None = None
 ) -> AsyncIterator[tuple[str, SnapshotPublisher]]:
-    """Run the exporter while the context lasts; yields its address and what it publishes.
+    """Run the exporter while the context lasts; yields its address and its publisher.
 
     Args:
         configuration: what to do.
-        source: where it came from, to follow its changes; None follows none.
+        source: the origin of the configuration, watched for changes; None to not watch it.
 
-    A part that fails cancels the other parts and the body of the context. An exporter that goes on without a part
-    reports stale values.
+    A part that fails cancels the other parts and the body of the context: an exporter without one of its parts would
+    report stale values.
     """
     telemetry, inventory = Telemetry(), Inventory()
     telemetry.config_loaded(time.time())
@@ -141,7 +142,7 @@ async def exporting(
         if configuration.api_listen is not None:
             own = listen(*configuration.api_listen, key="api.listen")
             listeners.append(opened.enter_context(contextlib.closing(own)))
-            _log.info("the API listens at %s", _address(own))
+            _log.info("the API listens on %s", _address(own))
         connection = await opened.enter_async_context(connect(configuration)) if configuration.kubernetes else None
         checker = await opened.enter_async_context(
             open_checker(configuration, telemetry=telemetry, inventory=inventory)
@@ -179,14 +180,14 @@ def page_of(
     checker: Checker,
     guard: Guard,
 ) -> Sequence[BaseRoute]:
-    """The page of the findings, which shows what the API answers, with links to other paths; none if it is off."""
+    """Return the findings page, which shows what the API returns and links to other paths; None if it is disabled."""
     if not configuration.page_enabled:
         return ()
     return routes(
         publisher,
         may_read=guard.admits if guard.closed else None,
         links=links,
-        # Where lookups are rare, none for some hours is as it should be.
+        # If lookups are rare, some hours without one are normal.
         stale_seconds=lambda: max(STALE_SECONDS, 2 * checker.lookup_interval),
     )
 
@@ -199,7 +200,7 @@ async def _apply(
     watch_list: WatchList,
     telemetry: Telemetry,
 ) -> None:
-    """Use the keys that apply without a restart (`Key.live`)."""
+    """Apply the keys that need no restart (`Key.live`)."""
     if not {"log.level", "log.format"}.isdisjoint(changed):
         logs.configure(configuration.log_level, configuration.log_format)
     windows.publish(configuration.calendar(), telemetry, clock=time.time)
@@ -207,7 +208,7 @@ async def _apply(
     await checker.configure(
         configuration.settings(), entries=configuration.registries if renewed else None, proxy=configuration.proxy
     )
-    # Last, so that a new image of a new registry is looked up there.
+    # Last, because a new image may need a new registry.
     watch_list.replace(configuration.watch)
 
 
@@ -219,14 +220,14 @@ def build_servers(
     answers: Api,
     page: Callable[[Mapping[str, str]], Sequence[BaseRoute]],
 ) -> list[Server]:
-    """A server for each listener: the first one has the pages about the exporter, and the last one has the API.
+    """Return a server for each listener: the first has the pages about the exporter, and the last has the API.
 
     Args:
         listeners: one or two.
-        publisher: what is served.
+        publisher: the content.
         telemetry: the exporter's own metrics.
         answers: the API.
-        page: the page of the findings, with these links; it is where the API is.
+        page: builds the findings page with these links; it is served next to the API.
     """
     shared = len(listeners) == 1
     pages = Pages(
@@ -244,14 +245,14 @@ def build_servers(
 
 
 async def watch_event_loop(telemetry: Telemetry, *, window: float = _LAG_WINDOW_SECONDS) -> None:
-    """Publish how late the event loop was at most, for ever.
+    """Publish the highest lag of the event loop, forever.
 
     Args:
         telemetry: has the gauge.
-        window: seconds that a lag is shown for, so that a scrape sees it.
+        window: seconds for which a lag is shown, so that a scrape sees it.
     """
     loop = asyncio.get_running_loop()
-    # Times and lags, each lag less than the one before: what a later and greater one hides is not kept.
+    # Times and lags, each lag less than the one before. A lag hidden by a later and greater one is dropped.
     lags: deque[tuple[float, float]] = deque()
     while True:
         due = loop.time() + _LAG_SECONDS
@@ -266,7 +267,7 @@ async def watch_event_loop(telemetry: Telemetry, *, window: float = _LAG_WINDOW_
 
 
 def connect(configuration: Configuration) -> contextlib.AbstractAsyncContextManager[Connection]:
-    """The connection to the cluster of a configuration."""
+    """Return the connection to the configured cluster."""
     return open_connection(kubeconfig=configuration.kubeconfig, context=configuration.context)
 
 
@@ -274,7 +275,7 @@ def connect(configuration: Configuration) -> contextlib.AbstractAsyncContextMana
 async def open_checker(
     configuration: Configuration, *, telemetry: Telemetry, inventory: Inventory
 ) -> AsyncIterator[Checker]:
-    """The checker over a catalogue and the registries, which are closed with the context."""
+    """Open the checker with its catalogue and its registry client, which are closed with the context."""
     async with (
         await Catalogue.open(configuration.state_dir, clock=time.time, telemetry=telemetry) as catalogue,
         RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry,
@@ -292,7 +293,7 @@ async def open_checker(
 def build_cluster(
     configuration: Configuration, connection: Connection, *, telemetry: Telemetry, inventory: Inventory
 ) -> Cluster:
-    """What fills the inventory from a cluster."""
+    """Return the part that fills the inventory from a cluster."""
     return Cluster(
         connection=connection,
         inventory=inventory,

@@ -1,4 +1,4 @@
-"""The arguments of `check`, `approve` and `approvals`, which have more than the other commands."""
+"""Arguments of `check`, `approve` and `approvals`, which have more of them than the other commands."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def add_check(
 
     Args:
         commands: the commands so far.
-        shared: what several commands have.
-        epilog: what stands below the help.
+        shared: the arguments that several commands have.
+        epilog: the text below the help.
     """
     check = commands.add_parser(
         "check",
@@ -28,37 +28,37 @@ def add_check(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_sources(check)
-    check.add_argument("--strategy", choices=tuple(STRATEGY_NAMES), help="the highest part of a version that may rise")
-    check.add_argument("-o", "--output", choices=tuple(FORMATS), default="table", help="the format of the report")
+    check.add_argument("--strategy", choices=tuple(STRATEGY_NAMES), help="the widest version change to offer")
+    check.add_argument("-o", "--output", choices=tuple(FORMATS), default="table", help="report format (see below)")
     check.add_argument(
         "--output-file",
         metavar="FILE",
         default=STANDARD_OUTPUT,
-        help="write the report to this file, which is replaced in one step; - (the default) is standard output",
+        help="write the report to this file, atomically (default: - for standard output)",
     )
     check.add_argument(
         "--only",
         choices=tuple(MATCHES),
         action="append",
         default=[],
-        help="show only what misses a patch, cannot be judged, or is on a line that a newer one superseded; may be "
-        "given several times. The exit status is about everything that was checked",
+        help="show only containers that miss a patch, cannot be judged (unknown), or are on a superseded line; may be "
+        "repeated; does not affect the exit status",
     )
     check.add_argument(
         "--sort",
         choices=tuple(SORTS),
-        help="age: what has missed a patch longest comes first; behind: what misses most releases; image: by image "
-        "and tag; name: by namespace, kind and name. By default age for people and name for programs",
+        help="sort by age (longest without its patch first), behind (most releases behind first), image (and tag), or "
+        "name (namespace, kind and name); default: age in formats for people, name in formats for programs",
     )
     check.add_argument(
         "--fail-on",
         choices=(*MATCHES, "any"),
         action="append",
         default=[],
-        help="exit with status 3 if a container misses a patch, cannot be judged, or is on a line that a newer one "
-        "superseded; may be given several times",
+        help="exit with status 3 if a container misses a patch, cannot be judged (unknown), is on a superseded line, "
+        "or any of these; may be repeated",
     )
-    check.add_argument("--allow-empty", action="store_true", help="do not fail if there is nothing to check")
+    check.add_argument("--allow-empty", action="store_true", help="succeed if there is nothing to check")
     return check
 
 
@@ -67,26 +67,26 @@ def _add_sources(check: argparse.ArgumentParser) -> None:
         "references",
         nargs="*",
         metavar="REFERENCE",
-        help="image references, judged without a cluster; - for those in standard input, one on each line",
+        help="image references to check without a cluster; - reads them from standard input, one per line",
     )
-    check.add_argument("--cluster", action="store_true", help="judge what runs in a cluster")
+    check.add_argument("--cluster", action="store_true", help="check the workloads of a cluster")
     check.add_argument(
         "-n",
         "--namespace",
         metavar="NS",
-        help="with --cluster, the only namespace to judge; with --manifests, that of objects without one",
+        help="with --cluster, check only this namespace; with --manifests, the namespace of objects without one",
     )
     check.add_argument(
         "--manifests",
         action="append",
         default=[],
         metavar="FILE",
-        help="judge what these would run: a file, a folder, or - for standard input; may be given several times",
+        help="check manifests: a file, a directory, or - for standard input; may be repeated",
     )
 
 
 def _formats() -> str:
-    """The formats for the help, each with what it is for."""
+    """Return the formats and their purposes for the help."""
     return "formats:\n" + "".join(f"  {name:<11}{format_.purpose}\n" for name, format_ in FORMATS.items())
 
 
@@ -98,19 +98,21 @@ def add_approve(
     approve.add_argument("workload", nargs="?", metavar="NAMESPACE/KIND/NAME", help="the workload to patch")
     approve.add_argument("--all", action="store_true", help="approve every missing patch of a namespace")
     approve.add_argument("-n", "--namespace", metavar="NS", help="with --all, the namespace")
-    approve.add_argument("--tag", metavar="TAG", help="the tag to approve, by default the newest patch")
+    approve.add_argument("--tag", metavar="TAG", help="the tag to approve (default: the newest patch)")
     approve.add_argument(
         "--container",
         action="append",
         default=[],
         metavar="NAME",
-        help="patch only this container; may be given several times, for containers of one image",
+        help="patch only this container; may be repeated for containers of the same image",
     )
     approve.add_argument(
-        "--expires", metavar="DURATION", help="when the approval ends, such as 7d, if its rollout has not begun by then"
+        "--expires",
+        metavar="DURATION",
+        help="let the approval expire if its rollout has not begun within this time, such as 7d",
     )
-    approve.add_argument("--yes", action="store_true", help="do not ask")
-    approvals = commands.add_parser("approvals", parents=[shared], help="list approvals and what became of them")
-    approvals.add_argument("-n", "--namespace", metavar="NS", help="the only namespace to list, by default all")
-    approvals.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the format")
+    approve.add_argument("--yes", action="store_true", help="do not ask for confirmation")
+    approvals = commands.add_parser("approvals", parents=[shared], help="list approvals and their state")
+    approvals.add_argument("-n", "--namespace", metavar="NS", help="list only this namespace (default: all)")
+    approvals.add_argument("-o", "--output", choices=("table", "json"), default="table", help="output format")
     return approve, approvals

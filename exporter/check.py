@@ -1,7 +1,7 @@
-"""`check`: judges image references, manifests or what runs in a cluster once, prints the result and ends.
+"""`check`: judge image references, manifests or the workloads of a cluster once, print the result and exit.
 
-A gate in a pipeline must not pass if nothing was checked. So nothing to check is a failure, and with `--fail-on` so is
-a container that could not be judged for a transient reason.
+A gate in a pipeline must not pass if nothing was checked, so an empty input is a failure. With `--fail-on`, a container
+that could not be judged for a transient reason is a failure too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from exporter.telemetry import Telemetry
 from exporter.workloads import Container, ContainerType, Workload, reference_key
 
 FOUND = 3
-"""The exit status if something that `--fail-on` names was found."""
+"""Exit status if something that `--fail-on` names was found."""
 _UNLISTED = frozenset({ScopeState.FORBIDDEN, ScopeState.NOT_INSTALLED})
 
 
@@ -44,23 +44,23 @@ async def check(
     fail_on: Collection[str] = (),
     allow_empty: bool = False,
 ) -> int:
-    """Judge one of three sources, and report the result.
+    """Judge one of three sources and report the result.
 
     Args:
         configuration: registries, strategy, selection; for a cluster also how to reach it.
-        references: image references; `-` stands for those in standard input, one on each line.
+        references: image references; `-` reads them from standard input, one per line.
         paths: manifests; files, folders, or `-` for standard input.
-        cluster: whether to judge what runs in a cluster.
-        namespace: of the cluster, the only one to judge; of manifests, that of objects without one.
+        cluster: whether to judge the workloads of a cluster.
+        namespace: of a cluster, the only one to judge; of manifests, the namespace of objects without one.
         output: one of `report.FORMATS`.
-        output_file: the file to write; `-` stands for standard output.
-        only: of `content.MATCHES`, the findings to show; empty: all of them. The exit status is about all of them.
-        sort: one of `content.SORTS`; None: as the format does.
+        output_file: the file to write; `-` for standard output.
+        only: the findings to show, of `content.MATCHES`; empty for all. It does not affect the exit status.
+        sort: one of `content.SORTS`; None for the format's default.
         fail_on: of `patch`, `unknown`, `superseded` and `any`.
-        allow_empty: whether it is fine if there is nothing to judge.
+        allow_empty: whether to accept an empty input.
 
     Returns:
-        The exit status: `FOUND` if something was found that `fail_on` names, otherwise 0.
+        The exit status: `FOUND` if something that `fail_on` names was found, otherwise 0.
 
     Raises:
         CommandError: a manifest cannot be read, there is nothing to judge, or nothing that `fail_on` names was found
@@ -69,7 +69,7 @@ async def check(
         OutputError: the result cannot be written.
     """
     destination.check_writable(output_file)
-    # One run neither needs nor changes what a running exporter keeps.
+    # A single run neither needs nor changes the catalogue of a running exporter.
     configuration = replace(configuration, state_dir=None)
     if cluster and namespace is not None:
         configuration = replace(configuration, namespaces=Globs(include=(namespace,)))
@@ -87,7 +87,7 @@ async def check(
                 raise ClusterError("not permitted to list any workloads")
         for workload in _workloads(references, paths, namespace=namespace or "default", places=places):
             inventory.put(workload)
-        snapshot = await checker.check_once(lambda done, total: show("looking tags up", done, total))
+        snapshot = await checker.check_once(lambda done, total: show("looking up tags", done, total))
     failing = set(MATCHES) if "any" in fail_on else set(fail_on)
     shown = select(
         snapshot,
@@ -103,7 +103,7 @@ async def check(
     if not snapshot.findings and not allow_empty:
         raise CommandError(_nothing(snapshot, namespace if cluster else None))
     unlisted = sorted({kind for (kind, _), state in inventory.scopes().items() if state in _UNLISTED})
-    # What cannot be listed is unknown, too.
+    # Kinds that cannot be listed are unknown, too.
     if ("unknown" in failing and unlisted) or any(MATCHES[what](f) for what in failing for f in snapshot.findings):
         return FOUND
     if fail_on:
@@ -134,28 +134,28 @@ def _references(given: Sequence[str]) -> Iterator[str]:
 
 
 def _nothing(snapshot: Snapshot, namespace: str | None) -> str:
-    """Why nothing was checked, as far as that is known, and what to do."""
+    """Return why nothing was checked, as far as known, and what to do."""
     if snapshot.ignored:
         why = f": {snapshot.ignored} {'container is' if snapshot.ignored == 1 else 'containers are'} ignored"
     elif namespace is not None:
-        why = f": namespace {namespace} does not exist, or runs nothing"
+        why = f": namespace {namespace} does not exist, or has no workloads"
     else:
         why = ""
-    return f"there is no container to check{why}; if that is expected, add --allow-empty"
+    return f"no containers to check{why} (use --allow-empty to accept this)"
 
 
 def _refuse_to_pass(findings: Sequence[Finding], unlisted: Sequence[str]) -> None:
-    """Raise if something could not be judged that may hold what `--fail-on` names."""
+    """Raise if something that `--fail-on` names may be among what could not be judged."""
     reasons = Counter(f.reason.value.replace("_", " ") for f in findings if f.reason and not f.reason.permanent)
     if reasons:
         listed = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
         containers = "container" if len(findings) == 1 else "containers"
         raise CommandError(
-            f"{reasons.total()} of {len(findings)} {containers} could not be judged ({listed}), so that this check "
-            "is incomplete; try again"
+            f"{reasons.total()} of {len(findings)} {containers} could not be judged ({listed}), so this check is "
+            "incomplete; try again"
         )
     if unlisted:
         raise CommandError(
-            f"could not list {', '.join(unlisted)}, so that this check is incomplete; give the rights, or leave "
-            "these kinds out with kubernetes.kinds"
+            f"could not list {', '.join(unlisted)}, so this check is incomplete; grant the permissions, or exclude "
+            "these kinds with kubernetes.kinds"
         )

@@ -1,10 +1,10 @@
-"""Inventory x catalogue -> findings: every change of what runs, or of what is known, ends in a new immutable snapshot.
+"""Inventory x catalogue -> findings: every change of a workload or of known tags leads to a new immutable snapshot.
 
-`evaluate` decides what to ask for a container, `polling` keeps the catalogue up to date, and the loop here brings both
-together. Changes are coalesced for half a second. Answers are kept per question (tag and options), so a change of one
-workload costs one question, and memory holds only what runs.
+`evaluate` decides what to ask for a container, `polling` keeps the catalogue up to date, and the loop here joins both.
+Changes are coalesced for half a second. Answers are kept per question (tag and options), so a changed workload costs
+one question, and memory holds answers for running containers only.
 
-A snapshot waits for no answer that takes long, and nothing here holds the event loop for long.
+A snapshot does not wait for slow answers, and nothing here blocks the event loop for long.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ from exporter.workloads import OPERATOR, Workload, WorkloadKey
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-# Long enough that a rollout of many workloads is one snapshot, short enough that a change shows within two seconds.
+# Long enough for a rollout of many workloads to be one snapshot, short enough for a change to show within two seconds.
 COALESCE_SECONDS = 0.5
-# Answers that take longer, because a repository has very many tags, are in a later snapshot than all others.
+# Slower answers, from repositories with very many tags, go into a later snapshot.
 _PATIENCE_SECONDS = 0.25
-# A snapshot of ten thousand containers takes a second: no more than half of the time is spent on them.
+# A snapshot of ten thousand containers takes a second. At most half of the time is spent on snapshots.
 _LONGEST_COALESCE_SECONDS = 2.0
-# Other tasks have their turn after so many steps: of some microseconds each, and of a fraction of a millisecond.
+# Steps between yields to other tasks: for steps of some microseconds, and for steps of a fraction of a millisecond.
 _LIGHT_STEPS, _HEAVY_STEPS = 500, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is judged, and how often.
+    """What to judge, and how often.
 
     Attributes:
         strategy: for containers whose annotations name none.
         interval: seconds between two lookups of a repository, if there is no schedule.
         schedule: when repositories are looked up.
-        selects: whether a workload is judged at all.
-        selects_image: whether containers of a repository (by its name) are.
+        selects: whether a workload is judged.
+        selects_image: whether containers of a repository, given by name, are judged.
         approvable: whether a patcher would carry out an approval of a workload.
     """
 
@@ -71,7 +71,7 @@ class Settings:
 
 
 class Checker:
-    """Keeps `snapshot` up to date while `run` runs; `check_once` does the same for a command that ends."""
+    """Keeps `snapshot` up to date while `run` runs; `check_once` fills it once."""
 
     def __init__(
         self,
@@ -97,15 +97,16 @@ class Checker:
             interval=settings.interval,
             cron=settings.schedule,
         )
-        # Workloads as they were evaluated: while a snapshot is made, the inventory may change.
+        # Workloads as they were evaluated: the inventory may change while a snapshot is built.
         self._workloads: dict[WorkloadKey, Workload] = {}
-        # The repositories that are looked up for nothing that runs: as the inventory has them, and where that leads.
+        # Repositories that are looked up although no workload uses them: as in the inventory, and after mirrors are
+        # resolved.
         self._extra: tuple[frozenset[Repository], frozenset[Repository]] = (frozenset(), frozenset())
         self._evaluated: dict[WorkloadKey, Evaluated] = {}
         self._synced: Mapping[str, bool] = {}
         self._listed = False
         self._answers: dict[Ask, Verdict] = {}
-        # The repositories, by name, that the catalogue knows: before their first lookup it has no answers.
+        # Repositories in the catalogue, by name. It has no answers before their first lookup.
         self._known: set[str] | None = None
         self._stale: set[Repository] = set()
         self._judging: dict[Repository, asyncio.Task[None]] = {}
@@ -131,11 +132,11 @@ class Checker:
     async def configure(
         self, settings: Settings, *, entries: Iterable[RegistryEntry] | None = None, proxy: str | None = None
     ) -> None:
-        """Judge and look up by another configuration from now on; what is being looked up ends as it began.
+        """Apply another configuration; lookups in progress finish with the old one.
 
         Args:
-            settings: what is judged, and how often.
-            entries: of registries, with the proxy to reach them; None if neither changed.
+            settings: what to judge, and how often.
+            entries: registry entries, with the proxy to reach them; None if neither changed.
             proxy: as `RegistryClient` has it.
         """
         if entries is not None:
@@ -143,20 +144,20 @@ class Checker:
             self._poller.retry()
         self._use(settings)
         self._poller.set_timetable(interval=settings.interval, cron=settings.schedule)
-        # What a workload asks depends on all of this. Answers that are known are kept.
+        # The questions of every workload depend on all of this. Known answers are kept.
         self._extra = frozenset(), frozenset()
         self._inventory.note_all()
 
     @property
     def lookup_interval(self) -> float:
-        """The longest time between two regular lookups of a repository, in seconds."""
+        """Return the longest time between two regular lookups of a repository, in seconds."""
         return self._poller.longest_interval
 
     def query(self, *, guarded: bool) -> Query:
-        """What answers questions about the images that are watched.
+        """Return an object that answers questions about watched images.
 
         Args:
-            guarded: whether only those may ask who may know the tags of private repositories.
+            guarded: whether all clients are permitted to see the tags of private repositories.
         """
         return Query(
             evaluator=lambda: self._evaluator,
@@ -183,10 +184,10 @@ class Checker:
                     await _either(self._inventory.changed, self._poller.changed, self._judged)
 
     async def check_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
-        """Judge what the inventory holds now, with one lookup of each repository.
+        """Judge the current inventory, with one lookup of each repository.
 
         Args:
-            progress: called with the number of repositories that were looked up, and the number of all.
+            progress: called with the number of repositories looked up so far and in total.
         """
         async with asyncio.TaskGroup() as group:
             demands = await self._refresh(group)
@@ -215,17 +216,17 @@ class Checker:
         return (item for evaluated in self._evaluated.values() for item in evaluated.items)
 
     async def _refresh(self, group: asyncio.TaskGroup, *, patience: float | None = None) -> Mapping[Repository, Demand]:
-        """Take in what changed and ask the catalogue what is not answered; returns the demand for each repository.
+        """Process changes, ask the catalogue the open questions, and return the demand for each repository.
 
         Args:
             group: for the tasks that wait for answers.
-            patience: seconds to wait for them; what takes longer is in a later snapshot. None waits for all.
+            patience: seconds to wait for answers; later ones go into a later snapshot. None waits for all.
         """
-        # Both at once: a snapshot must not say that it is complete before it has what made it so.
+        # Both at once: a snapshot must not claim to be complete before it has the data.
         self._synced, self._listed = self._inventory.synced(), self._inventory.listed()
         workloads, changes = self._inventory.workloads(), self._inventory.take_changes()
         changed = {key: workloads.get(key) if self._selects(key) else None for key in changes}
-        # Until a complete page was published, a workload that is not in it yet would seem to be gone.
+        # Until a complete page was published, workloads missing from it would look deleted.
         synced = self.snapshot.synced and all(self.snapshot.synced.values())
         evaluated = await self._evaluations.round(changed, seconds=ROUND_SECONDS if synced else math.inf)
         for key, result in evaluated.items():
@@ -245,7 +246,7 @@ class Checker:
         return await self._demands()
 
     async def _ask(self, asks: Iterable[Ask], group: asyncio.TaskGroup, *, patience: float | None) -> None:
-        """Ask the catalogue what is not answered, or may have another answer by now."""
+        """Ask the catalogue the questions whose answer is missing or outdated."""
         if self._known is None:
             self._known = set(await self._catalogue.lookups())
         self._known.update(map(str, self._stale))
@@ -263,7 +264,7 @@ class Checker:
                 self._judging[repository] = group.create_task(self._judge(repository, questions))
         if self._judging:
             await asyncio.wait(self._judging.values(), timeout=patience)
-        # The answers that are here are in the next snapshot.
+        # Answers that have arrived go into the next snapshot.
         self._judged.clear()
         if later - self._judging.keys():
             self._judged.set()
@@ -295,7 +296,7 @@ class Checker:
         return demands
 
     async def _looked_up_only(self) -> frozenset[Repository]:
-        """The repositories that are looked up for nothing that runs, as far as registries are allowed."""
+        """Return the repositories to look up although no workload uses them, if their registries are allowed."""
         before, named = self._extra, self._inventory.repositories
         if named is before[0]:
             return before[1]
@@ -303,7 +304,7 @@ class Checker:
         async for repository in _sliced(named):
             with contextlib.suppress(RegistryError):  # it is logged
                 found.add(self._registry.lookup_repository(repository))
-        # If `configure` was called in the meantime, some were found by what held before.
+        # If `configure` was called in the meantime, some were resolved with the old configuration.
         if self._extra is before:
             self._extra = named, frozenset(found)
         return frozenset(found)
@@ -339,14 +340,14 @@ class Checker:
         return {key: WorkloadState.of(self._workloads[key]) for key in keys if self._evaluated[key].items}
 
     async def _render_patches(self, keys: Iterable[WorkloadKey]) -> tuple[WorkloadPatch, ...]:
-        """The patches of every workload; those of a workload that did not change are kept."""
+        """Return the patches of every workload, rendering only those of changed workloads."""
         before, self._patches = self._patches, {}
         async for key in _sliced(keys, steps=_HEAVY_STEPS):
             findings = tuple(item.finding for item in self._evaluated[key].items if item.finding.patch_available)
             if not findings:
                 continue
             known, workload = before.get(key), self._workloads[key]
-            # Findings and workloads are replaced when they change.
+            # Findings and workloads are replaced on change, so identity is enough.
             if known is None or known.workload is not workload or not _same(known.findings, findings):
                 patches = render(findings, WorkloadState.of(workload), approvable=self._approvable(key))
                 known = _Rendered(workload, findings, patches)
@@ -355,7 +356,7 @@ class Checker:
 
 
 class _Rendered(NamedTuple):
-    """The patches of a workload, and what they were rendered from."""
+    """The patches of a workload, and their inputs."""
 
     workload: Workload
     findings: tuple[Finding, ...]
@@ -372,7 +373,7 @@ def _order(finding: Finding) -> tuple[WorkloadKey, str, int, str, str, str]:
 
 
 async def _sliced(items: Iterable[_T], *, steps: int = _LIGHT_STEPS) -> AsyncIterator[_T]:
-    """The items; after each slice other tasks have their turn."""
+    """Yield the items, and let other tasks run after each slice."""
     for number, item in enumerate(items, start=1):
         yield item
         if number % steps == 0:
@@ -380,7 +381,7 @@ async def _sliced(items: Iterable[_T], *, steps: int = _LIGHT_STEPS) -> AsyncIte
 
 
 async def _nowhere(_: Snapshot) -> None:
-    """Whoever needs snapshots as they are made replaces this."""
+    """Default for `on_snapshot`: discard the snapshot."""
 
 
 async def _either(*events: asyncio.Event) -> None:

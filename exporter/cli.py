@@ -1,4 +1,4 @@
-"""The command line: parses arguments and dispatches to what runs them."""
+"""The command line: parse the arguments and run the command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from exporter.server import ListenError
 _log = logging.getLogger(__name__)
 
 PROG = "mojaloop-image-patch-exporter"
-# Reported in one line. Anything else is a bug of ours, and shows its traceback.
+# Reported in one line. Anything else is a bug and shows its traceback.
 FAILURES = (CatalogueError, ClusterError, ClusterConfigurationError, CommandError, ListenError, OutputError)
 
 
@@ -39,11 +39,11 @@ _SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 
 
 class UsageError(Exception):
-    """Arguments that do not go together."""
+    """Arguments that cannot be combined."""
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
+    """Run the command and return its exit status."""
     parsed = _parser().parse_args(given)
     try:
         status: int = parsed.run(parsed)
@@ -51,7 +51,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return _failed(error, 2)
     except FAILURES as error:
         return _failed(error, 1)
-    except BaseExceptionGroup as group:  # a part of `exporting` failed, or what ran inside it
+    except BaseExceptionGroup as group:  # from a part of `exporting`, or from its body
         known: BaseException | None = group.subgroup(FAILURES)
         if known is None:
             raise
@@ -59,7 +59,7 @@ def main(given: Sequence[str] | None = None) -> int:
             known = known.exceptions[0]
         return _failed(known, 1)
     except BrokenPipeError:
-        # The reader of our output has closed it (`check ... | head`). Without this Python would complain again at exit.
+        # The reader closed our output (`check ... | head`). Without this, Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
@@ -75,7 +75,7 @@ def _failed(error: BaseException, status: int) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROG,
-        description="Tells which containers miss a patch release of their image.",
+        description="Find containers that miss a patch release of their image.",
         epilog=_STATUSES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -89,22 +89,26 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         default=Path(variable) if variable else None,
-        help=f"the configuration (YAML), by default ${config.FILE_VARIABLE}; without it, environment variables and "
+        help=f"configuration file (YAML, default: ${config.FILE_VARIABLE}); without one, environment variables and "
         "defaults apply",
     )
-    shared.add_argument("--kubeconfig", type=Path, metavar="FILE", help="how to reach the cluster from outside")
-    shared.add_argument("--context", metavar="NAME", help="a context of the kubeconfig")
+    shared.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="kubeconfig of the cluster, when running outside of it"
+    )
+    shared.add_argument("--context", metavar="NAME", help="kubeconfig context")
 
     serve = commands.add_parser(
         "serve", parents=[shared], help="watch a cluster, or a list of images, and publish metrics"
     )
     serve.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
-    serve.add_argument("--state-dir", metavar="DIR", help="the folder for the tags known so far")
+    serve.add_argument("--state-dir", metavar="DIR", help="directory where known tags are kept")
     serve.set_defaults(run=_serve)
 
     patcher = commands.add_parser("patcher", parents=[shared], help="patch what people approved, in upgrade windows")
     patcher.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
-    patcher.add_argument("--dry-run", action="store_true", help="print what would be done and when, and change nothing")
+    patcher.add_argument(
+        "--dry-run", action="store_true", help="print what the patcher would do and when, without changing anything"
+    )
     patcher.set_defaults(run=_patcher)
 
     arguments.add_check(commands, shared, epilog=_STATUSES).set_defaults(run=_check)
@@ -123,14 +127,14 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(variable) if variable else None,
         metavar="FILE",
-        help=f"the configuration (YAML), by default ${config.FILE_VARIABLE}",
+        help=f"configuration file (YAML, default: ${config.FILE_VARIABLE})",
     )
     validate.add_argument(
-        "--skip-files", action="store_true", help="do not look for the files that it names, which may be elsewhere"
+        "--skip-files", action="store_true", help="do not check that files named in the configuration exist"
     )
     validate.set_defaults(run=_validate)
 
-    completion = commands.add_parser("completion", help="print a script for your shell that completes this command")
+    completion = commands.add_parser("completion", help="print a shell completion script")
     completion.add_argument("shell", choices=_SHELLS)
     completion.set_defaults(run=_completion)
 
@@ -146,22 +150,22 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument(
         "what",
         choices=("rules", "outside-windows", "alertmanager", "slack", "dashboard"),
-        help="the rules for Prometheus, those that mute alerts outside upgrade windows, the example or the template of "
-        "Slack messages for Alertmanager, or a dashboard for Grafana",
+        help="Prometheus rules, Prometheus rules that mute alerts outside upgrade windows, an Alertmanager example, "
+        "Alertmanager's Slack template, or a Grafana dashboard",
     )
     show.add_argument(
-        "name", nargs="?", metavar="NAME", help="of a dashboard: exporter, fleet, images, overview or workload"
+        "name", nargs="?", metavar="NAME", help="the dashboard: exporter, fleet, images, overview or workload"
     )
     show.set_defaults(run=_show)
     return parser
 
 
 def _configuration(parsed: argparse.Namespace, content: bytes | None = None) -> Configuration:
-    """The configuration; arguments take precedence over it.
+    """Load the configuration; arguments take precedence over it.
 
     Args:
         parsed: the arguments.
-        content: of the configuration file, if it was read already.
+        content: of the configuration file, if already read.
     """
     # Only `serve` has an API. The patcher's pod does not mount its token.
     unread = () if parsed.run is _serve else ("api.token_file",)
@@ -175,19 +179,19 @@ def _configuration(parsed: argparse.Namespace, content: bytes | None = None) -> 
 
 
 def _start(parsed: argparse.Namespace, content: bytes | None = None) -> Configuration:
-    """The configuration, and logging as it says; the arguments are those of `_configuration`."""
+    """Load the configuration and set up logging; takes the arguments of `_configuration`."""
     loaded = _configuration(parsed, content)
     logs.configure(loaded.log_level, loaded.log_format)
     return loaded
 
 
 def _note_proxy(loaded: Configuration) -> None:
-    """Say that registries are contacted without the proxy of the environment, where somebody expects them to be."""
+    """Warn that the proxy of the environment is not used for registries."""
     variable = next((name for name in ("HTTPS_PROXY", "https_proxy") if os.environ.get(name)), None)
     if variable is not None and loaded.proxy is None:
         _log.warning(
             "%s is not used for registries, which are contacted directly; to use a proxy for them, set proxy in the "
-            "configuration, or IMAGE_PATCH_PROXY",
+            "configuration or IMAGE_PATCH_PROXY",
             variable,
         )
 
@@ -205,7 +209,7 @@ def _patcher(parsed: argparse.Namespace) -> int:
     content = None if parsed.config is None else config.content_of(parsed.config)
     loaded = _start(parsed, content)
     _note_proxy(loaded)
-    from exporter.patching import patcher  # noqa: PLC0415 - it is not a part of `serve`
+    from exporter.patching import patcher  # noqa: PLC0415 - `serve` does not need it
 
     source = ConfigurationSource(parsed.config, partial(_configuration, parsed), content)
     return asyncio.run(patcher(loaded, source, dry_run=parsed.dry_run))
@@ -214,11 +218,11 @@ def _patcher(parsed: argparse.Namespace) -> int:
 def _check(parsed: argparse.Namespace) -> int:
     loaded = _start(parsed)
     if sum((bool(parsed.references), parsed.cluster, bool(parsed.manifests))) != 1:
-        raise UsageError("check: name image references, or --cluster, or --manifests FILE: one of the three")
+        raise UsageError("check: expected one of: image references, --cluster, --manifests FILE")
     if parsed.namespace is not None and parsed.references:
-        raise UsageError("check: --namespace goes with --cluster or --manifests")
+        raise UsageError("check: --namespace needs --cluster or --manifests")
     _note_proxy(loaded)
-    # `serve` needs neither this nor the demo, and memory is mostly imports.
+    # `serve` needs neither this nor the demo, and imports cost most of its memory.
     from exporter.check import check  # noqa: PLC0415
 
     return asyncio.run(
@@ -241,11 +245,11 @@ def _check(parsed: argparse.Namespace) -> int:
 def _approve(parsed: argparse.Namespace) -> int:
     loaded = _start(parsed)
     if parsed.all == (parsed.workload is not None) or parsed.all != (parsed.namespace is not None):
-        raise UsageError("approve: name NAMESPACE/KIND/NAME, or --namespace NS --all")
+        raise UsageError("approve: expected NAMESPACE/KIND/NAME, or --namespace NS --all")
     if parsed.all and (parsed.tag is not None or parsed.container):
-        raise UsageError("approve: --tag and --container go with one workload")
+        raise UsageError("approve: --tag and --container cannot be combined with --all")
     if not parsed.yes and not sys.stdin.isatty():
-        raise UsageError("approve: there is no terminal to ask on; add --yes to approve without being asked")
+        raise UsageError("approve: no terminal to ask for confirmation; add --yes to approve without it")
     expires = config.parse_option("patcher.expiry", parsed.expires, option="--expires") if parsed.expires else None
     _note_proxy(loaded)
     from exporter.approve import WorkloadNameError, approve, workload_named  # noqa: PLC0415 - as in _check
@@ -291,8 +295,8 @@ def _completion(parsed: argparse.Namespace) -> int:
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Every argument of a parser and its subcommands."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public name for it
+    """Yield every argument of a parser and its subcommands."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public API for it
         yield action
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for inner in action.choices.values():
@@ -303,7 +307,7 @@ def _demo(parsed: argparse.Namespace) -> int:
     from exporter.demo.script import run  # noqa: PLC0415 - as in _check
 
     loaded = _configuration(parsed)
-    # The story says what the exporter finds; its warnings would interrupt it.
+    # The demo prints what the exporter finds; its warnings would get in the way.
     logs.configure("error", loaded.log_format)
     return asyncio.run(run(loaded, any_port=parsed.listen is None))
 

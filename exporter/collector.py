@@ -1,10 +1,10 @@
-"""A snapshot as Prometheus reads it: text 0.0.4 and OpenMetrics 1.0.0.
+"""A snapshot in the formats of Prometheus: text 0.0.4 and OpenMetrics 1.0.0.
 
-A snapshot is rendered once, however often it is scraped: the sample lines of both formats are the same bytes, only the
-`# TYPE` of an info metric differs. A scrape then copies bytes, or a compressed stream that was begun once.
+A snapshot is rendered once, however often it is scraped. The sample lines of both formats are identical; only the `#
+TYPE` of info metrics differs. A scrape copies bytes, or a compressed stream that was begun once.
 
-`FAMILIES` is the metric contract as data. A family's labels are declared there once: docs/metrics.md shows them,
-and the lines of its samples are made from them.
+`FAMILIES` is the metric contract as data. It declares the labels of each family once, for its samples and for
+docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from exporter.findings import Finding, Snapshot
 
 _WORKLOAD = ("namespace", "workload_kind", "workload")
 _CONTAINER = (*_WORKLOAD, "container", "container_type", "image", "tag")
-# Values as both formats write them.
+# Values in the syntax of both formats.
 _NO, _YES = "0.0", "1.0"
 
 
 def _pairs(labels: Sequence[str]) -> str:
-    """A format for the values of some labels."""
+    """Return a format string for the values of some labels."""
     return ",".join(f'{label}="%s"' for label in labels)
 
 
-# Many samples begin with the labels of the same workload or container: that text is made once for all of them.
+# Many samples begin with the labels of the same workload or container. That text is rendered once for all of them.
 _WORKLOAD_PAIRS, _CONTAINER_PAIRS = _pairs(_WORKLOAD), _pairs(_CONTAINER)
 
 
@@ -37,11 +37,11 @@ class Family:
 
     Attributes:
         name: with its unit.
-        help: what its value says.
-        shared: the labels of a workload or of a container, whose text comes first in a line; or none.
+        help: the meaning of its value.
+        shared: the labels of the workload or container, which come first in a line; may be empty.
         own: the labels that follow.
-        line: a format for a sample. Its values are the text of the shared labels if there are any, the own labels'
-            values, and the sample's.
+        line: a format string for a sample: the rendered shared labels if any, the values of the own labels, and the
+            sample's value.
     """
 
     name: str
@@ -61,21 +61,20 @@ class Family:
 
     @property
     def is_info(self) -> bool:
-        """Whether OpenMetrics has a type for it, which text 0.0.4 lacks."""
+        """Whether it is of OpenMetrics' type info, which text 0.0.4 lacks."""
         return self.name.endswith("_info")
 
 
 _AVAILABLE = Family(
     "mojaloop_image_patch_available",
-    "1 if a newer patch of the running tag exists, 0 if none does; no sample where that is not known.",
+    "1 if a newer patch of the running tag exists, 0 if not; no sample if that is unknown.",
     _CONTAINER,
     ("latest_tag",),
 )
 _BEHIND = Family("mojaloop_image_patch_releases_behind", "How many newer patch releases exist.", _CONTAINER)
 _PUBLISHED = Family(
     "mojaloop_image_patch_published_timestamp_seconds",
-    "When the first patch that the container misses was published; "
-    "no sample where none is missed or its time is unknown.",
+    "When the first patch that the container misses was published; no sample if none is missed or its time is unknown.",
     _CONTAINER,
 )
 _FIRST_SEEN = Family(
@@ -85,7 +84,7 @@ _FIRST_SEEN = Family(
 )
 _UPGRADE = Family(
     "mojaloop_image_upgrade_available",
-    "1 if a release of a newer line exists (minor: greater Y of X.Y.Z, major: greater X), 0 if none does. "
+    "1 if a release of a newer line exists (minor: greater Y of X.Y.Z, major: greater X), 0 if not. "
     "A container with 0 patches and 1 here is not safe.",
     _CONTAINER,
     ("latest_tag", "strategy"),
@@ -107,13 +106,13 @@ _LOOKUP = Family(
 _PATCH = Family(
     "mojaloop_workload_patch_releases_behind",
     "How many patch releases the containers of a workload with this image and tag are behind, with the command to "
-    "patch them, its rollback, and what to do instead or as well; no sample where no patch is missing.",
+    "patch them, its rollback, and what to do instead or as well; no sample if no patch is missing.",
     _WORKLOAD,
     ("image", "tag", "latest_tag", "patch_command", "rollback_command", "advice"),
 )
 _MANAGED = Family(
     "mojaloop_workload_managed_by",
-    "1 where argocd, flux, helm or an operator owns the workload; the most specific owner.",
+    "1 if argocd, flux, helm or an operator owns the workload; the most specific owner.",
     _WORKLOAD,
     ("manager", "source"),
 )
@@ -124,13 +123,12 @@ _ROLLOUT = Family(
 )
 _SYNCED = Family(
     "mojaloop_exporter_synced",
-    "1 while everything that is watched there (* is everywhere) has been listed and is followed, otherwise 0.",
+    "1 while everything watched there (* is everywhere) has been listed and is followed, otherwise 0.",
     own=("watched_namespace",),
 )
 _SCRAPE_CHECK = Family(
     "mojaloop_exporter_scrape_check",
-    "Always 1, with the value kept in both labels: if it arrives otherwise, the scrape renames, overwrites or drops "
-    "labels.",
+    "Always 1, with the same value in both labels: if they differ, the scrape renames, overwrites or drops labels.",
     own=("namespace", "container"),
 )
 _SAMPLES = Family(
@@ -158,24 +156,24 @@ _COUNTED = tuple(family for family in FAMILIES if family.name.startswith(("mojal
 
 
 class Exposition:
-    """A snapshot, rendered."""
+    """A rendered snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._bodies = _render(snapshot)
         self._compressed: dict[bool, tuple[bytes, zlib._Compress]] = {}
 
     def chunks(self, openmetrics: bool) -> Iterator[bytes]:  # noqa: FBT001 - the one choice there is
-        """The page in parts, without OpenMetrics' closing `# EOF`: the exporter's own metrics come between."""
+        """Yield the page in parts, without OpenMetrics' closing `# EOF`: the exporter's own metrics follow."""
         for family in FAMILIES:
             yield _head(family, openmetrics=openmetrics)
             yield self._bodies[family]
 
     def compressed(self, openmetrics: bool) -> bool:  # noqa: FBT001 - as above
-        """Whether the page of a format was compressed."""
+        """Return whether the page of a format was compressed."""
         return openmetrics in self._compressed
 
     def compress(self, openmetrics: bool) -> None:  # noqa: FBT001 - as above
-        """Compress the page of a format, once. It takes 10 ms for each MiB; threads may do it."""
+        """Compress the page of a format, once. It takes 10 ms per MiB and is thread-safe."""
         if openmetrics not in self._compressed:
             stream = zlib.compressobj(level=3, wbits=31)
             parts = [stream.compress(chunk) for chunk in self.chunks(openmetrics)]
@@ -183,7 +181,7 @@ class Exposition:
             self._compressed[openmetrics] = (b"".join(parts), stream)
 
     def gzip(self, openmetrics: bool, tail: bytes) -> tuple[bytes, bytes]:  # noqa: FBT001 - as above
-        """The page, which is compressed once and shared, and what comes behind it."""
+        """Return the compressed page, which all requests share, and the compressed tail."""
         self.compress(openmetrics)
         begun, stream = self._compressed[openmetrics]
         rest = stream.copy()
@@ -202,17 +200,18 @@ def _escape(value: str) -> str:
 
 
 class _Lines:
-    """The samples of every family as text.
+    """The rendered samples of every family.
 
     Attributes:
-        bodies: by family. They grow line by line: lists of lines would need twice the memory of the page.
+        bodies: the text by family. It grows line by line, because lists of lines would take twice the memory of the
+            page.
     """
 
     def __init__(self) -> None:
         self.bodies = {family: bytearray() for family in FAMILIES}
 
     def add(self, family: Family, *values: object) -> None:
-        """Add a sample: what its labels and its value are rendered from."""
+        """Add a sample, given the values of its labels and its own."""
         self.bodies[family] += (family.line % values).encode()
 
 
@@ -237,14 +236,14 @@ def _render(snapshot: Snapshot) -> dict[Family, bytes]:
         lines.add(_SYNCED, _escape(namespace), float(synced))
     lines.add(_SCRAPE_CHECK, "kept", "kept", _YES)
     for family in _COUNTED:
-        # Values have no line feed: it is escaped.
+        # Values contain no line feeds: they are escaped.
         lines.add(_SAMPLES, family.name, float(lines.bodies[family].count(b"\n")))
-    # Popped one by one, so that the copies are never held together.
+    # Popped one by one, so all copies are never in memory together.
     return {family: bytes(lines.bodies.pop(family)) for family in FAMILIES}
 
 
 def _render_finding(finding: Finding, lines: _Lines) -> None:
-    # Names and references were checked against grammars that hold no character to escape (evaluate, images).
+    # Names and references were validated (evaluate, images): their grammars have no characters to escape.
     key, tag = finding.workload, finding.tag
     container = _CONTAINER_PAIRS % (
         key.namespace,

@@ -1,19 +1,19 @@
-"""The command to paste: a guarded `kubectl patch` for a workload's containers of one image and tag, and its rollback.
+"""Commands to paste: a guarded `kubectl patch` for a workload's containers of one image and tag, and its rollback.
 
-A JSON patch has a `test` of each container's present image before its `replace`. A stale command fails atomically,
-where a strategic merge patch would add a container whose name is gone, and custom resources support no such patch. A
-container's name is tested as well if another container of the template has the same reference: only then could a patch
-hit the wrong one. A container that is inserted later with the same reference is the exception.
+The JSON patch has a `test` of each container's current image before its `replace`, so a stale command fails atomically.
+A strategic merge patch would add a container if its name is gone, and custom resources do not support it. The
+container's name is tested as well if another container of the template has the same reference, because only then a
+patch could hit the wrong one. The exception is a container inserted later with the same reference.
 
-Where a patcher works, there is a second command: it creates an approval. The approval names the workload by its uid and
-each container by its image, so that a stale one is refused.
+With a patcher, there is a second command, which creates an approval. The approval names the workload by its uid and
+each container by its image, so a stale approval is refused.
 
-There is no command where a patch cannot work (a Job's template is immutable, no controller manages a bare pod, a
-foreign kind has a shape of its own, and nobody knows where a watched image runs) or would not last (Argo CD, Flux or an
-operator reverts it). `advice` then says what to change instead.
+There is no command if a patch cannot work (Jobs have immutable templates, bare pods have no controller, foreign kinds
+have unknown schemas, and watched images run in unknown places) or would not last (Argo CD, Flux or an operator reverts
+it). `advice` then says what to change instead.
 
-Everything in a command or an advice was checked against a grammar without any character that a shell or JSON would
-read: names and sources in `workloads`, references in `images`. The names of triggers are only compared.
+Everything in a command or an advice was validated against a grammar without special characters of shells or JSON: names
+and sources in `workloads`, references in `images`. The names of triggers are only compared.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ from exporter.workloads import ContainerType, Manager, WorkloadKey
 
 # Remote-write targets limit label values; Grafana Mimir's default is 2,048 bytes.
 LONGEST_LABEL_BYTES = 2000
-# A UUID, as the API server makes it.
+# A UUID as the API server generates it.
 _UID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LISTS = {ContainerType.CONTAINER: "containers", ContainerType.INIT_CONTAINER: "initContainers"}
-# The kinds that the patcher patches on approval (`patcher.health.RULES`), and what it reads.
+# The kinds that the patcher patches (`patcher.health.RULES`), and the API group of its approvals.
 APPROVABLE = frozenset({"Deployment", "StatefulSet", "DaemonSet", "CronJob"})
 APPROVAL_API = "image-patch.mojaloop.io/v1alpha1"
-# Who runs a command, as the API server sees them.
+# The user who runs the command, as authenticated by the API server.
 _WHO = '"$(kubectl auth whoami -o jsonpath={.status.userInfo.username})"'
-# A name that is generated has at most 63 characters, five of which are random.
+# A generated name has at most 63 characters, five of them random.
 _LONGEST_PREFIX = 50
-# How many containers an advice names; it is a label, too.
+# Maximum number of containers in an advice, which is a label, too.
 _FEW = 5
-# Who reverts a patch, at once or within minutes: with the source of the workload, and where that is unknown.
+# Managers that revert a patch, at once or within minutes: their name, and the workload's source if it is known and if
+# not.
 _REVERTING = {
     "argocd": ("Argo CD", "Application {}", "its Application"),
     "flux": ("Flux", "{}", "its Kustomization or HelmRelease"),
@@ -55,10 +56,10 @@ _REVERTING = {
 
 
 def render(findings: Iterable[Finding], state: WorkloadState, *, approvable: bool = False) -> list[WorkloadPatch]:
-    """What the containers of a workload miss, in the order of image and tag.
+    """Return the patches that the containers of a workload miss, sorted by image and tag.
 
     Args:
-        findings: of one workload. Containers that miss no patch are left alone: an annotation may keep one as it is.
+        findings: of one workload. Containers that miss no patch stay unchanged: an annotation may pin one.
         state: of the workload.
         approvable: whether a patcher would carry out an approval of the workload.
     """
@@ -71,13 +72,13 @@ def render(findings: Iterable[Finding], state: WorkloadState, *, approvable: boo
 
 
 def guarded(place: str, *, before: str, after: str, name: str | None = None) -> list[dict[str, str]]:
-    """The operations of a JSON patch that replace the image of one container, and fail if it is another one by now.
+    """Return JSON patch operations that replace the image of one container, and fail if it has changed.
 
     Args:
         place: the JSON pointer to the container.
-        before: the image that it has to have.
-        after: the image that it gets.
-        name: the name that it has to have, if that is tested.
+        before: the expected image.
+        after: the new image.
+        name: the expected name, or None to not test it.
     """
     named = [] if name is None else [{"op": "test", "path": f"{place}/name", "value": name}]
     return [
@@ -90,15 +91,15 @@ def guarded(place: str, *, before: str, after: str, name: str | None = None) -> 
 def approval(
     key: WorkloadKey, *, uid: str, images: Mapping[str, str], before: str, to: str, approved_by: str
 ) -> dict[str, Any]:
-    """An `ImagePatchApproval`, as it is created; the API server completes its name.
+    """Return an `ImagePatchApproval` to create; the API server completes its name.
 
     Args:
         key: the workload.
-        uid: of the workload, so that no other one of its name is patched.
-        images: the containers that are patched, and the reference that each has.
+        uid: of the workload, so a recreated one is not patched.
+        images: the containers to patch, with their current references.
         before: the tag that they run.
-        to: the tag that they are to run.
-        approved_by: who approves, as the API server knows them.
+        to: the new tag.
+        approved_by: the user who approves, as known to the API server.
     """
     kind = KINDS.get(key.kind)
     name, _, group = key.kind.partition(".")
@@ -122,7 +123,7 @@ def approval(
 
 
 def approved_together(missing: Sequence[Finding]) -> tuple[str, list[Finding]]:
-    """What one approval of containers with one image and tag is about: the newest patch, and who is offered it.
+    """Return the newest patch of containers with one image and tag, and the findings that it is offered to.
 
     Args:
         missing: findings that miss a patch, at least one.
@@ -132,7 +133,7 @@ def approved_together(missing: Sequence[Finding]) -> tuple[str, list[Finding]]:
 
 
 def reverter(manager: Manager | None) -> tuple[str, str] | None:
-    """Who reverts a patch, and what declares the workload instead; None if nobody does."""
+    """Return who reverts a patch, and where the workload is declared; None if nobody does."""
     if manager is None or manager.name not in _REVERTING:
         return None
     who, named, unnamed = _REVERTING[manager.name]
@@ -140,10 +141,10 @@ def reverter(manager: Manager | None) -> tuple[str, str] | None:
 
 
 def helm_advice(manager: Manager | None) -> str:
-    """What to do after a patch of a workload that Helm installed; empty for any other workload."""
+    """Return what to do after patching a workload that Helm installed; empty for other workloads."""
     if manager is None or manager.name != "helm":
         return ""
-    # Without the tag, so that Slack shows it once for all workloads of a release.
+    # Without the tag, so Slack shows it once for all workloads of a release.
     release = f"the Helm release {manager.source}" if manager.source else "its Helm release"
     return (
         f"Set the new tag in the values of {release} as well: otherwise the next upgrade restores the old image "
@@ -152,7 +153,7 @@ def helm_advice(manager: Manager | None) -> str:
 
 
 def within_label_limit(patch: WorkloadPatch) -> WorkloadPatch:
-    """A patch as labels carry it: without commands that are too long, and with the way to get them."""
+    """Return a patch that fits into labels: commands that are too long are replaced by advice on how to print them."""
     if all(len(command) <= LONGEST_LABEL_BYTES for command in (patch.patch_command, patch.rollback_command)):
         return patch
     where = f"mojaloop-image-patch-exporter check --cluster --namespace {patch.workload.namespace} --output commands"
@@ -180,12 +181,12 @@ def _patch(
 
 
 def _patched(finding: Finding) -> str:
-    """The reference with the newest patch's tag. A digest belongs to the old tag and is dropped."""
+    """Return the reference with the tag of the newest patch. A digest belongs to the old tag and is dropped."""
     return f"{parse(finding.reference).name}:{finding.latest_tag}"
 
 
 def _patchable(finding: Finding, state: WorkloadState) -> Kind | None:
-    """The kind of a workload, if a patch works and lasts."""
+    """Return the kind of a workload if a patch works and lasts, otherwise None."""
     kind = KINDS.get(finding.workload.kind)
     if kind is None or not kind.patchable or not state.declared:
         return None
@@ -207,19 +208,19 @@ def _command(
 
 
 def _approve_command(missing: Sequence[Finding], uid: str) -> str:
-    """A command that creates an approval in the name of whoever runs it; empty where the patcher would refuse it."""
+    """Return a command that creates an approval on behalf of its user; empty if the patcher would refuse it."""
     key, (latest, together) = missing[0].workload, approved_together(missing)
     if key.kind not in APPROVABLE or not _UID.fullmatch(uid):
         return ""
     images = {finding.container: finding.reference for finding in together}
-    # printf puts the name in. A percent sign in a reference or a name would not match its grammar.
+    # printf inserts the user's name. References and names cannot contain percent signs.
     document = approval(key, uid=uid, images=images, before=missing[0].tag, to=latest, approved_by="%s")
     text = shlex.quote(json.dumps(document, separators=(",", ":")))
     return f"printf {text} {_WHO} | kubectl create -f -"
 
 
 def _advice(missing: Sequence[Finding], state: WorkloadState, new: str) -> str:
-    """What to do in addition to the command, or instead of it: a few sentences, or nothing."""
+    """Return what to do in addition to the command, or instead of it: a few sentences, or an empty string."""
     key, manager = missing[0].workload, state.manager
     kind = KINDS.get(key.kind)
     if not key.kind:

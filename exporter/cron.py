@@ -1,15 +1,15 @@
-"""Schedules in cron's syntax, in a time zone: when the next time is.
+"""Cron schedules in a time zone, and their next times.
 
-cronsim reads the five fields and walks local times; what a change of the clocks does to them is decided here. The rules
-are those of Debian's cron (cron(8)), for changes of any size:
+cronsim parses the five fields and iterates over local times. This module handles clock changes, by the rules of
+Debian's cron (cron(8)), for changes of any size:
 
-- A schedule at particular times (`30 2 * * *`) fires once for each of them. A time that is skipped fires at the moment
-  of the change, once however many are skipped; a time that is repeated fires the first time only.
-- If the minute or the hour starts with `*` (`*/10 2 * * *`), the schedule follows the clock on the wall: times that are
-  skipped do not fire, and times that are repeated fire both times.
+- A schedule at particular times (`30 2 * * *`) fires once for each of them. Skipped times fire at the moment of the
+  change, once in total. A repeated time fires the first time only.
+- If the minute or the hour starts with `*` (`*/10 2 * * *`), the schedule follows the wall clock: skipped times do not
+  fire, and repeated times fire twice.
 
-cronsim's own zones are not used: with them, the next time after the second 02:15 of an autumn night is the first 02:30,
-and a change by half an hour (Lord Howe) loses times.
+cronsim's own time zone support is not used: with it, the next time after the second 02:15 of an autumn night is the
+first 02:30, and a change by half an hour (Lord Howe) loses times.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _LONGEST_TEXT = 200
 _ONE_WITH_STEP = re.compile(r"\b(\w+)-\1/")
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
-# cronsim gives up after as many years.
+# cronsim gives up after this many years.
 _HORIZON = timedelta(days=50 * 366)
 # Every schedule that fires does so in the 50 years from here on: 29 February is each weekday once in 28 years.
 _REFERENCE = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
@@ -35,15 +35,15 @@ _YEAR_SECONDS = 366 * 86400.0
 
 
 class CronError(ValueError):
-    """Not a schedule; the message says why, and is to follow the place where it is written."""
+    """A schedule is invalid; the message says why, and callers prefix its location."""
 
 
 class Cron:
-    """A schedule: five fields of cron in a time zone. Two are equal if their texts and zones are.
+    """A cron schedule in a time zone. Two are equal if their texts and zones are.
 
     Args:
         text: minute, hour, day-of-month, month and day-of-week, separated by blanks.
-        zone: where these are local times.
+        zone: the time zone of the fields.
 
     Attributes:
         text, zone: as given.
@@ -60,7 +60,7 @@ class Cron:
         parsed = _parse(text)
         minute, hour = text.split()[:2]
         self._at_times = not minute.startswith("*") and not hour.startswith("*")
-        # Every day on which it fires has the same times, if no clock is changed.
+        # Without a clock change, every day on which it fires has the same times.
         times = [hour * 3600 + minute * 60 for hour in sorted(parsed.hours) for minute in sorted(parsed.minutes)]
         self._last = divmod(times[-1] // 60, 60)
         self._longest_in_a_day = float(max((b - a for a, b in itertools.pairwise(times)), default=0))
@@ -77,7 +77,7 @@ class Cron:
         return f"Cron({self.text!r}, {self.zone})"
 
     def after(self, at: float) -> float:
-        """The first time after a moment, both in epoch seconds; infinity if there is none for 50 years."""
+        """Return the first time after a moment, both in epoch seconds; infinity if there is none for 50 years."""
         if at == math.inf:
             return at
         begin = datetime.fromtimestamp(math.floor(at), UTC)
@@ -85,16 +85,16 @@ class Cron:
         return math.inf if found is None else found.timestamp()
 
     def longest_gap(self, at: float) -> float:
-        """Seconds between two times that follow each other, at most, within a year of a moment.
+        """Return the longest gap between two consecutive times within a year of a moment, in seconds.
 
-        Schedules that fire less often are followed for longer, for two gaps. Changes of the clocks count.
+        Schedules that fire less often are followed for longer, for two gaps. Clock changes count.
         """
         time, gaps, longest = self.after(at), 0, 0.0
         while gaps < 2 or time < at + _YEAR_SECONDS:
             here = datetime.fromtimestamp(time, self.zone)
             hour, minute = self._last
             last = here.replace(hour=hour, minute=minute)
-            # On a day on which no clock is changed, what lies between its first and last time is known.
+            # On a day without a clock change, the gaps between its first and last time are known.
             if last > here and last.utcoffset() == here.utcoffset() and _exists(last):
                 time, longest = last.timestamp(), max(longest, self._longest_in_a_day)
             following = self.after(time)
@@ -104,7 +104,7 @@ class Cron:
         return longest
 
     def _particular(self, begin: datetime) -> datetime | None:
-        """Local times in order are moments in order: the first moment that is later."""
+        """Return the first later moment: local times in order are moments in order."""
         for local in CronSim(self.text, begin.astimezone(self.zone).replace(tzinfo=None)):
             moment = first_moment(local, self.zone)
             if moment > begin:
@@ -112,7 +112,9 @@ class Cron:
         return None
 
     def _on_the_wall(self, begin: datetime) -> datetime | None:
-        """As long as the offset from UTC stays the same, local times are moments; at a change, start again from it."""
+        """Return the first later moment: walk local times while the UTC offset stays the same, and restart at each
+        change.
+        """
         end = begin + _HORIZON
         begin += timedelta(seconds=1)
         while begin < end:
@@ -160,19 +162,19 @@ def _short(text: str) -> str:
 
 
 def _exists(aware: datetime) -> bool:
-    """Whether clocks show this local time; those of a zone that are put forward skip some."""
+    """Return whether clocks show this local time: a zone that moves them forward skips some."""
     return aware.astimezone(UTC).astimezone(aware.tzinfo).replace(tzinfo=None) == aware.replace(tzinfo=None)
 
 
 def first_moment(local: datetime, zone: tzinfo) -> datetime:
-    """The moment when clocks first show a local time, or the moment of the change that skips it."""
+    """Return the moment when clocks first show a local time, or the moment of the change that skips it."""
     while not _exists(aware := local.replace(tzinfo=zone, fold=0)):
         local += _MINUTE
     return aware.astimezone(UTC)
 
 
 def _change(begin: datetime, end: datetime, zone: tzinfo) -> datetime | None:
-    """The first moment, after `begin` and until `end`, with another offset from UTC than at `begin`."""
+    """Return the first moment after `begin` and until `end` with another UTC offset than `begin`."""
     offset = begin.astimezone(zone).utcoffset()
     while begin < end:
         until = min(begin + _DAY, end)

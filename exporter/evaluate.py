@@ -1,7 +1,7 @@
-"""From a workload to the findings of its containers. No I/O and no clock.
+"""Evaluate a workload to the findings of its containers. No I/O and no clock.
 
-`Evaluator.evaluate` reads a workload's references and annotations. A container then has a permanent reason, or a
-question to the catalogue; `Item.update` puts the answer, or the reason why there is none, into its finding.
+`Evaluator.evaluate` reads a workload's references and annotations. Each container gets either a permanent reason or a
+question for the catalogue. `Item.update` stores the answer, or the reason for its absence, in the finding.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from exporter.versions import Strategy, lowest, unjudgeable
 from exporter.workloads import Container, ContainerType, Workload, WorkloadKey, is_kind, is_object_name
 
 _log = logging.getLogger(__name__)
-# Of the problems of a workload. Anybody who can create a workload can cause any number of them.
+# Limits of the logged problems of a workload. Anyone who can create a workload can cause any number of them.
 _MOST_LOGGED = 3
-# What a finding has where there is a reason.
+# The other fields of a finding that has a reason.
 _NOTHING_KNOWN: dict[str, Any] = dict.fromkeys(
     ("latest_tag", "releases_behind", "published", "first_seen", "minor", "major")
 )
 
 
 class Ask(NamedTuple):
-    """A question and the repository whose tags answer it."""
+    """A question, and the repository to answer it from."""
 
     repository: Repository
     question: Question
@@ -40,7 +40,7 @@ class Ask(NamedTuple):
 
 @dataclass(slots=True)
 class Item:
-    """A container: its finding so far, and what to ask for it; None if its reason is permanent."""
+    """A container: its current finding and its question, which is None if its reason is permanent."""
 
     finding: Finding
     ask: Ask | None = None
@@ -51,10 +51,10 @@ class Item:
 
         Args:
             verdict: the answer to `ask`, or None.
-            failure: why the last lookup failed; `pending` if it did not, or if there was none.
+            failure: why the last lookup failed; `pending` if it succeeded, or if there was none.
         """
         if verdict is not None and not verdict.found:
-            # A list from before a failure may lack a tag that is newer.
+            # The tag may be newer than the list from before the failure.
             verdict, failure = None, Reason.TAG_NOT_FOUND if failure is Reason.PENDING else failure
         if verdict is None:
             self._verdict = None
@@ -75,7 +75,7 @@ class Item:
 
 
 class Evaluated(NamedTuple):
-    """The containers of a workload that are judged, and how many are left out."""
+    """The judged containers of a workload, and the number of ignored ones."""
 
     items: list[Item]
     ignored: int
@@ -83,14 +83,14 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluator:
-    """What holds for every workload.
+    """Evaluates workloads by the rules of a configuration.
 
     Attributes:
         strategy: for containers whose annotations name none.
-        selects_image: whether containers of a repository (by its name) are judged. Images of the watch list always are:
-            they were named one by one.
-        lookup_repository: the repository to ask for the tags of one (for mirrors), or of the one that an annotation
-            names; raises `RegistryError` where none may be asked.
+        selects_image: whether containers of a repository, given by name, are judged. Images of the watch list always
+            are.
+        lookup_repository: maps an image's repository, or the one that an annotation names, to the repository to look up
+            (for mirrors); raises `RegistryError` if its registry is not allowed.
         exceeded: called with each limit that a workload exceeds.
     """
 
@@ -100,15 +100,15 @@ class Evaluator:
     exceeded: Callable[[Limit], None] = lambda _: None
 
     def evaluate(self, workload: Workload) -> Evaluated:
-        """Read a workload's references and annotations. Problems end up in one line of the log.
+        """Read a workload's references and annotations, and log all problems in one line.
 
-        Regular expressions are compiled, which may take milliseconds each: call it in a thread.
+        Call it in a thread: it compiles regular expressions, which may take milliseconds each.
         """
         if not _is_named(workload.key):
-            _log.warning("ignored: %s is not the name of a workload", shown(repr(tuple(workload.key))))
+            _log.warning("ignored: %s is not a valid workload name", shown(repr(tuple(workload.key))))
             return Evaluated([], ignored=len(workload.containers))
         if workload.limit_exceeded:
-            # One finding for all of its containers. Whoever refused them has counted and logged it.
+            # One finding for all of its containers. The caller that refused them has counted and logged it.
             first = next((container for container in workload.containers if is_object_name(container.name)), None)
             return Evaluated([Item(_unknown(workload.key, first, reason=Reason.LIMIT_EXCEEDED))], ignored=0)
         annotations = Annotations(workload.annotations, [container.name for container in workload.containers])
@@ -121,10 +121,10 @@ class Evaluator:
         return Evaluated(_only_lowest(judged), ignored=len(items) - len(judged))
 
     def _item(self, reading: _Reading, container: Container) -> Item | None:
-        """A container's item; None if the container is left out."""
+        """Return the item of a container; None if the container is ignored."""
         if reading.key.namespace and not is_object_name(container.name):
-            # Built-in kinds have no such names. Custom resources and manifests may, and names end up in commands.
-            reading.problems[f"ignored: {container.name!r} is not the name of a container"] = None
+            # The API server validates the names of built-in kinds only, and names end up in commands.
+            reading.problems[f"ignored: {container.name!r} is not a valid container name"] = None
             return None
         unknown = _unknown(reading.key, container, reason=Reason.INVALID_REFERENCE)
         try:
@@ -164,12 +164,12 @@ class Evaluator:
 
 
 class _Reading:
-    """A workload that is being read.
+    """The state while a workload is read.
 
     Attributes:
         key: of the workload.
         annotations: of its pod template.
-        problems: what is wrong in it, with the limit that it exceeds if there is one; the order is that of the log.
+        problems: its problems in the order of the log, with the limit that each exceeds or None.
     """
 
     def __init__(self, key: WorkloadKey, annotations: Annotations) -> None:
@@ -179,11 +179,11 @@ class _Reading:
 
     @property
     def limits(self) -> list[Limit]:
-        """The limits that the workload exceeds, each as often as it does."""
+        """Return the limits that the workload exceeds, one for each time."""
         return [limit for limit in self.problems.values() if limit is not None]
 
     def log(self) -> None:
-        """One line, whatever is wrong in however many containers."""
+        """Log all problems in one line."""
         problems = [*self.problems, *(f"ignored: {what}" for what in self.annotations.ignored)]
         if problems:
             more = len(problems) - _MOST_LOGGED
@@ -192,7 +192,7 @@ class _Reading:
 
 
 def _unknown(key: WorkloadKey, container: Container | None, *, reason: Reason) -> Finding:
-    """A finding without a reference; without a container it is about the workload."""
+    """Return a finding without a reference; without a container it is about the workload."""
     return Finding(
         workload=key,
         container="" if container is None else container.name,
@@ -206,14 +206,14 @@ def _unknown(key: WorkloadKey, container: Container | None, *, reason: Reason) -
 
 
 def _is_named(key: WorkloadKey) -> bool:
-    # A reference that is judged on its own has no kind and no names (`workloads.reference_key`).
+    # A reference that is judged by itself has no kind and no names (`workloads.reference_key`).
     return not key.kind or (
         (key.is_image or is_object_name(key.namespace)) and is_object_name(key.name) and is_kind(key.kind)
     )
 
 
 def _only_lowest(items: Iterable[Item]) -> list[Item]:
-    """Of several tags of one image in one container (a custom controller in the middle of a rollout) the lowest."""
+    """Keep the lowest of several tags of one image in one container (a custom controller during a rollout)."""
     places: dict[tuple[str, str, str], list[Item]] = {}
     for item in items:
         places.setdefault((item.finding.container, item.finding.container_type, item.finding.image), []).append(item)

@@ -1,7 +1,7 @@
-"""Which workload is evaluated when: in a thread, and namespaces in turns.
+"""Evaluate workloads in a thread, with namespaces taking turns.
 
-Reading the annotations of a hostile workload can take 50 ms. Whoever creates a thousand of them delays his own
-namespace: in each round the others have their turn after one of his, and a round ends after a second.
+Reading the annotations of a hostile workload can take 50 ms. A thousand of them delay only their own namespace: each
+round alternates between namespaces, and ends after a second.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ ROUND_SECONDS = 1.0
 
 
 class Evaluations:
-    """The workloads that wait to be evaluated.
+    """The queue of workloads to evaluate.
 
     Args:
-        evaluate: what evaluates a workload; called in a thread.
-        clock: seconds that pass.
+        evaluate: evaluates a workload; called in a thread.
+        clock: monotonic seconds.
     """
 
     def __init__(self, evaluate: Callable[[Workload], Evaluated], clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,20 +36,20 @@ class Evaluations:
 
     @property
     def waiting(self) -> bool:
-        """Whether the last round left workloads over."""
+        """Return whether the last round left workloads."""
         return bool(self._waiting)
 
     async def round(
         self, changed: Mapping[WorkloadKey, Workload | None], *, seconds: float = math.inf
     ) -> dict[WorkloadKey, tuple[Workload, Evaluated] | None]:
-        """Evaluate what changed now or was left over, at least one workload, until the time is over.
+        """Evaluate changed and left-over workloads until the time is up, at least one.
 
         Args:
-            changed: the workloads that changed; None for those that are gone.
-            seconds: how long it may take.
+            changed: the changed workloads; None for deleted ones.
+            seconds: the time limit.
 
         Returns:
-            Each workload that was evaluated with the result, and None for what is gone.
+            The results of the evaluated workloads; None for deleted ones.
         """
         gone = [key for key, workload in changed.items() if workload is None]
         for key in gone:
@@ -74,7 +74,7 @@ class Evaluations:
 
 
 def _in_turns(keys: Iterable[WorkloadKey]) -> list[WorkloadKey]:
-    """The first workload of each namespace, then the second of each, and so on."""
+    """Return the first workload of each namespace, then the second of each, and so on."""
     before: Counter[str] = Counter()
     turns = []
     for key in sorted(keys):

@@ -1,4 +1,4 @@
-"""What is known about each container, and the immutable snapshot that every output is made from."""
+"""The findings about containers, and the immutable snapshot that every output is rendered from."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from exporter.workloads import Container, ContainerType, Manager, Workload, Work
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is known about one container of a workload.
+    """The facts about one container of a workload.
 
     Attributes:
         workload: namespace, kind and name.
         container, container_type, position: which container, and its index in its list.
-        reference: as written; of an invalid one at most 300 characters, printable.
-        image: the repository that runs (`docker.io/mojaloop/quoting-service`); empty where the reference is invalid.
-        tag: the running tag; empty where the reference is invalid or has a digest only.
+        reference: as written; an invalid one is printable and cut to 300 characters.
+        image: the repository that runs (`docker.io/mojaloop/quoting-service`); empty if the reference is invalid.
+        tag: the running tag; empty if the reference is invalid or has only a digest.
         digest: the digest in the reference, or empty.
         reason: why it cannot be judged, or None; then the fields below are set.
         latest_tag: the newest patch; equal to `tag` if there is none, None if not judged.
@@ -49,19 +49,19 @@ class Finding:
 
     @property
     def patch_available(self) -> bool | None:
-        """Whether a newer patch exists; None if that is not known."""
+        """Whether a newer patch exists; None if unknown."""
         return None if self.latest_tag is None else self.latest_tag != self.tag
 
     @property
     def newer_line(self) -> str | None:
-        """The newest release of the newer lines; None if there is none, or if it is what `latest_tag` offers."""
+        """The newest release of the newer lines; None if there is none, or if it equals `latest_tag`."""
         newest = next((tag for tag in (self.major, self.minor) if tag not in (None, self.tag)), None)
         return None if newest == self.latest_tag else newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadState:
-    """What is known about a workload besides its containers; the attributes are those of `workloads.Workload`."""
+    """The facts about a workload apart from its containers; see `workloads.Workload` for the attributes."""
 
     manager: Manager | None = None
     rollout_incomplete: bool = False
@@ -72,7 +72,7 @@ class WorkloadState:
 
     @classmethod
     def of(cls, workload: Workload) -> WorkloadState:
-        """The state of a workload that runs."""
+        """Return the state of a workload."""
         return cls(
             manager=workload.manager,
             rollout_incomplete=workload.rollout_incomplete,
@@ -88,17 +88,17 @@ NO_STATE = WorkloadState()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadPatch:
-    """What the containers of one workload with one image and tag miss, and how to patch them.
+    """The patch that a workload's containers of one image and tag miss, and the commands for it.
 
     Attributes:
         workload: namespace, kind and name.
-        image, tag: what runs.
+        image, tag: the running image.
         latest_tag: the newest patch that any of the containers is offered.
-        releases_behind: how many patches are missed, at most.
-        patch_command: one line of shell; empty if no patch can work or would last.
+        releases_behind: the highest number of missed patches.
+        patch_command: one line of shell; empty if a patch cannot work or would not last.
         rollback_command: one line of shell that undoes it; empty likewise.
-        approve_command: one line of shell that approves the patch for the patcher; empty where there is no patcher, or
-            where it would refuse.
+        approve_command: one line of shell that approves the patch for the patcher; empty if there is no patcher, or if
+            it would refuse.
         advice: what to do in addition to the command, or instead of it; may be empty.
     """
 
@@ -115,16 +115,16 @@ class WorkloadPatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Snapshot:
-    """Everything that is published, at one moment; all outputs share it without locks.
+    """Everything that is published at one moment; all outputs share it without locks.
 
     Attributes:
         findings: sorted by workload, type, position, image, tag; without ignored containers.
-        patches: sorted by workload, image, tag; only where a patch is missing.
+        patches: sorted by workload, image, tag; only with a missing patch.
         workloads: for each workload with a finding, its manager and rollout.
         lookups: last successful lookup of each repository's tags, epoch seconds.
         synced: for each watched namespace (`*` or a name), whether everything watched there is listed and followed.
-        listed: whether everything that is watched has been listed once, or is known not to be listable.
-        ignored: how many containers an annotation or the configuration left out.
+        listed: whether everything watched has been listed once, or is known not to be listable.
+        ignored: the number of containers that an annotation or the configuration excludes.
     """
 
     findings: tuple[Finding, ...] = ()

@@ -1,8 +1,8 @@
-"""Image references, by the grammar of the OCI distribution specification v1.1.1.
+"""Parse image references by the grammar of the OCI distribution specification v1.1.1.
 
 A pod template holds references of the form `[HOST[:PORT]/]PATH[:TAG][@DIGEST]`. The specification gives the grammar of
-`<name>` and of tags ("Pulling manifests"); the OCI image specification v1.1.1 gives that of digests ("Digests"). How a
-name is split into a host and a path, and what a missing host means, is a convention of container runtimes
+`<name>` and of tags ("Pulling manifests"); the OCI image specification v1.1.1 gives that of digests ("Digests"). The
+split of a name into host and path, and the default host, are conventions of container runtimes
 (distribution/reference): the first part is a host if it contains a dot or a colon, or is `localhost`.
 
 Anything else raises `InvalidReferenceError`. This is a security boundary: the parts of a reference become label values,
@@ -30,7 +30,7 @@ _NAME_LIMIT = 255
 
 
 class InvalidReferenceError(ValueError):
-    """A text that is not an image reference; the message says which part is wrong, and why."""
+    """An image reference is invalid; the message says which part, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Reference:
     """A parsed image reference.
 
     Attributes:
-        written: the text as in the template; patch and rollback commands start from it.
-        name: its part before tag and digest, as written (`redis`, `docker.io/library/redis`).
+        written: the text in the template, which patch and rollback commands use.
+        name: the part before tag and digest, as written (`redis`, `docker.io/library/redis`).
         repository: normalised (`redis` is `docker.io/library/redis`).
         tag: None if none was written.
         digest: `sha256:...`, or None.
@@ -69,7 +69,7 @@ class Reference:
 
 
 def parse(text: str) -> Reference:
-    """Read an image reference as a container runtime would.
+    """Parse an image reference like a container runtime.
 
     Raises:
         InvalidReferenceError: it does not match the grammar.
@@ -88,7 +88,7 @@ def parse(text: str) -> Reference:
 
 
 def parse_repository(name: str) -> Repository:
-    """Read the name of a repository, such as `redis` or `quay.io/cilium/cilium`, without tag and digest.
+    """Parse a repository name without tag and digest, such as `redis` or `quay.io/cilium/cilium`.
 
     Raises:
         InvalidReferenceError: it does not match the grammar.
@@ -114,7 +114,7 @@ def parse_repository(name: str) -> Repository:
 
 
 def is_host(text: str) -> bool:
-    """Whether a text is a host or a bracketed IPv6 address, with or without a port, as at the start of a reference."""
+    """Return whether a text can start a reference: a host or a bracketed IPv6 address, with or without a port."""
     if not _HOST.fullmatch(text):
         return False
     port = text.rpartition(":")[2] if not text.endswith("]") and ":" in text else "1"
@@ -122,10 +122,10 @@ def is_host(text: str) -> bool:
 
 
 def is_tag(text: str) -> bool:
-    """Whether a text matches the specification's grammar of tags; registries may send anything."""
+    """Return whether a text matches the specification's grammar of tags; registries may send anything."""
     return _TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text matches the specification's grammar of digests, with a registered algorithm."""
+    """Return whether a text matches the specification's grammar of digests, with a registered algorithm."""
     return _DIGEST.fullmatch(text) is not None

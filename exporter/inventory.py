@@ -1,7 +1,7 @@
-"""What runs now: the workloads that inputs put here, which of them changed, and how far each input has come.
+"""The inventory: the workloads from all inputs, their changes, and the progress of each input.
 
-State without I/O. The cluster's reflectors, the watch list and the manifests write, and the checker reads. All of them
-run on one event loop, so nothing here needs a lock, and the state is consistent after each call of a writer.
+State without I/O. The cluster's reflectors, the watch list and the manifests write to it, and the checker reads it. All
+of them run on one event loop, so no locks are needed, and the state is consistent after each write.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from exporter.workloads import Workload, WorkloadKey
 
 
 class ScopeState(StrEnum):
-    """How far one kind in one watched namespace has come."""
+    """The progress of one kind in one watched namespace."""
 
     PENDING = "pending"
     SYNCED = "synced"
-    # It was listed, but for minutes neither a list nor a watch has worked.
+    # It was listed, but for minutes all lists and watches have failed.
     STALE = "stale"
     FORBIDDEN = "forbidden"
     NOT_INSTALLED = "not_installed"
 
 
 class Inventory:
-    """The workloads that run, by key.
+    """The workloads by key.
 
     Attributes:
-        changed: set on any change; whoever waits for it clears it.
-        repositories: those that are looked up although no workload uses them; replaced as a whole.
+        changed: set on any change; cleared by its waiter.
+        repositories: those to look up although no workload uses them; replaced on change.
     """
 
     def __init__(self) -> None:
@@ -42,61 +42,61 @@ class Inventory:
         self.repositories: frozenset[Repository] = frozenset()
 
     def put(self, workload: Workload) -> None:
-        """Add or replace a workload; an equal one changes nothing."""
+        """Add or replace a workload; a no-op if it is equal."""
         if self._workloads.get(workload.key) == workload:
             return
         self._workloads[workload.key] = workload
         self._note(workload.key)
 
     def remove(self, key: WorkloadKey) -> None:
-        """Remove a workload; one that is not there changes nothing."""
+        """Remove a workload, if present."""
         if self._workloads.pop(key, None) is not None:
             self._note(key)
 
     def set_repositories(self, repositories: frozenset[Repository]) -> None:
-        """Set which repositories are looked up although no workload uses them."""
+        """Set the repositories to look up although no workload uses them."""
         if self.repositories != repositories:
             self.repositories = repositories
             self.changed.set()
 
     def note_all(self) -> None:
-        """Count every workload as changed: what is judged of it depends on more than the workload."""
+        """Mark every workload as changed, because its verdict depends on more than the workload."""
         self._changes.update(self._workloads)
         self.changed.set()
 
     def workloads(self) -> Mapping[WorkloadKey, Workload]:
-        """A read-only view, which follows later changes."""
+        """Return a live, read-only view."""
         return MappingProxyType(self._workloads)
 
     def take_changes(self) -> set[WorkloadKey]:
-        """The keys that were changed or removed since the last call."""
+        """Return the keys that changed or were removed since the last call."""
         changes, self._changes = self._changes, set()
         return changes
 
     def set_scope(self, kind: str, watched_namespace: str, state: ScopeState) -> None:
-        """Set how far a kind in a watched namespace (`*`: all) has come."""
+        """Set the progress of a kind in a watched namespace (`*`: all)."""
         if self._scopes.get((kind, watched_namespace)) is not state:
             self._scopes[kind, watched_namespace] = state
             self.changed.set()
 
     def drop_scope(self, kind: str, watched_namespace: str) -> None:
-        """Say that a kind is not watched there: a cluster need not have every kind."""
+        """Note that a kind is not watched there: a cluster need not have every kind."""
         if self._scopes.pop((kind, watched_namespace), None) is not None:
             self.changed.set()
 
     def scopes(self) -> Mapping[tuple[str, str], ScopeState]:
-        """A read-only view of every (kind, watched namespace)."""
+        """Return a read-only view by kind and watched namespace."""
         return MappingProxyType(self._scopes)
 
     def synced(self) -> dict[str, bool]:
-        """By watched namespace, whether all of its kinds are listed completely and followed."""
+        """Return for each watched namespace whether all of its kinds are listed and followed."""
         synced: dict[str, bool] = {}
         for (_, namespace), state in self._scopes.items():
             synced[namespace] = synced.get(namespace, True) and state is ScopeState.SYNCED
         return synced
 
     def listed(self) -> bool:
-        """Whether everything that is watched has been listed once, or is known not to be listable."""
+        """Return whether everything watched has been listed once, or is known not to be listable."""
         return bool(self._scopes) and ScopeState.PENDING not in self._scopes.values()
 
     def _note(self, key: WorkloadKey) -> None:

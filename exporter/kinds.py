@@ -1,4 +1,4 @@
-"""The kinds of workloads that are read: one row each, and everything that depends on the kind reads the row.
+"""The table of supported workload kinds. Everything that depends on the kind reads its row.
 
 To add a kind, add a row. If its pod template is at a new path, add the fields on that path to `cluster/decode.py` too.
 """
@@ -10,14 +10,14 @@ from enum import Enum
 
 
 class Progress(Enum):
-    """Which fields of `status` tell whether pods of an older template still run."""
+    """The `status` fields that show whether pods of an older template still run."""
 
     # `replicas` and `updatedReplicas`.
     REPLICAS = "replicas"
     # `currentNumberScheduled` and `updatedNumberScheduled`.
     SCHEDULED = "scheduled"
     # Argo Rollouts: `stableRS` is the hash of the template that has rolled out, `currentPodHash` that of the newest
-    # one. Replicas do not tell: after a blue-green rollout the old ReplicaSet is kept for a while on purpose.
+    # one. Replica counts do not help: after a blue-green rollout the old ReplicaSet is kept for a while.
     STABLE = "stable"
 
 
@@ -26,19 +26,20 @@ class Kind:
     """A kind of workload.
 
     Attributes:
-        name: the kind, as it is published.
+        name: the kind, as published.
         group: its API group, empty for the core group. Kinds of other groups may have the same name.
-        version: of the API, to list it; it is not part of a workload's identity.
+        version: of the API, for lists; not part of a workload's identity.
         plural: the resource's name in paths.
-        template: the keys that lead to the pod template; none for a pod, which is its own.
-        patchable: whether a JSON patch of the template changes what runs; a Job's template is immutable.
-        progress: how a rollout is judged, None where there is none.
+        template: the path of keys to the pod template; empty for a pod, which is its own template.
+        patchable: whether a JSON patch of the template changes the running pods; a Job's template is immutable.
+        progress: how a rollout is judged; None if the kind has no rollouts.
         revision: it holds one revision of its controller's template. It is kept for a rollback with zero replicas, and
-            a patch of it does not replace its pods.
-        owned: it counts for the object that controls it, whatever kind that is.
-        metadata_only: listed by metadata only, because a hub has thousands and nearly all have a template elsewhere.
-        optional: a cluster may not have it, or we may not be permitted to read it. Then what it controls is judged
-            instead.
+            patching it does not replace its pods.
+        owned: it is attributed to the object that controls it, whatever its kind.
+        metadata_only: listed by metadata only, because a hub has thousands and nearly all have their template
+            elsewhere.
+        optional: a cluster may lack it, or we may not be permitted to read it. Then the objects that it controls are
+            judged instead.
     """
 
     name: str
@@ -55,17 +56,17 @@ class Kind:
 
     @property
     def custom(self) -> bool:
-        """Whether a custom resource definition or an aggregated API server brings it: it may come and go."""
+        """Whether a custom resource definition or an aggregated API server provides it, so it may come and go."""
         return "." in self.group
 
     @property
     def api_version(self) -> str:
-        """What an object of this kind has as its `apiVersion`."""
+        """The `apiVersion` of its objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def resource(self) -> str:
-        """The type as kubectl reads it without ambiguity: `deployment`, `rollout.argoproj.io`."""
+        """The unambiguous resource type for kubectl: `deployment`, `rollout.argoproj.io`."""
         return f"{self.name.lower()}.{self.group}" if self.custom else self.name.lower()
 
     @property
@@ -74,7 +75,7 @@ class Kind:
         return "/".join(("", *self.template, "spec"))
 
     def path(self, namespace: str) -> str:
-        """The path of its list at the API server: in one namespace, or in all for `*`."""
+        """Return the API path of its list, in one namespace or in all (`*`)."""
         root = f"/apis/{self.api_version}" if self.group else f"/api/{self.version}"
         return f"{root}/{self.plural}" if namespace == "*" else f"{root}/namespaces/{namespace}/{self.plural}"
 
@@ -89,8 +90,8 @@ KINDS = {
         Kind(name="CronJob", group="batch", plural="cronjobs", template=("spec", "jobTemplate", "spec", "template")),
         Kind(name="Job", group="batch", plural="jobs", patchable=False, owned=True),
         Kind(name="Pod", group="", plural="pods", template=(), patchable=False, owned=True, metadata_only=True),
-        # OpenShift's DeploymentConfigs own them; hardly anything else does, and roles made for an older version do not
-        # list them.
+        # Owned by OpenShift's DeploymentConfigs and hardly anything else. Roles made for an older version do not
+        # include them.
         Kind(
             name="ReplicationController",
             group="",
@@ -120,19 +121,19 @@ KINDS = {
 
 
 def find(kind: str, api_version: str) -> Kind | None:
-    """The row of an object's kind; None where the kind is not ours, as Volcano's Job."""
+    """Return the row of an object's kind; None for unsupported kinds, such as Volcano's Job."""
     found = KINDS.get(kind)
     return found if found is not None and found.group == _group(api_version) else None
 
 
 def published(kind: str, api_version: str) -> str:
-    """A kind as it identifies workloads: alone if it is in the table or the core group, otherwise with its group.
+    """Return the kind for workload keys: alone if it is in the table or the core group, otherwise with its group.
 
-    The second form is kubectl's (`StrimziPodSet.core.strimzi.io`), so that a foreign `Deployment` is never taken for
-    the built-in one.
+    The second form is kubectl's (`StrimziPodSet.core.strimzi.io`) and distinguishes a foreign `Deployment` from the
+    built-in one.
 
     Raises:
-        LookupError: an API server has no such kind: one of the table's names, in the core group where it is not.
+        LookupError: no API server has this kind: a name of the table that is wrongly in the core group.
     """
     group = _group(api_version)
     if find(kind, api_version) is None and not group and kind in KINDS:

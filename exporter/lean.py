@@ -1,15 +1,15 @@
-"""Keeps memory low. The package imports it before everything else, so that unused imports stay out of memory.
+"""Keep unused imports out of memory. The package imports this module before everything else.
 
-Every hub pays for the exporter's memory, and most of it is imports. Two packages run far more at import than we use:
+Most of the exporter's memory is imports. Two packages import far more than we use:
 
-- `httpx/__init__` imports its command line (click, pygments, rich) where those are installed, and falls back
-  to a stub where they are not (`except ImportError`). Marking the module as missing selects the fallback: 4 MiB.
+- `httpx/__init__` imports its command line (click, pygments, rich) if those are installed, and otherwise falls back to
+  a stub (`except ImportError`). Marking the module as missing selects the stub and saves 4 MiB.
 - `kubernetes/__init__` imports the synchronous client with requests, urllib3 and oauthlib, and
-  `kubernetes.aio/__init__` a dynamic client, leader election and streams. We use the asynchronous client and its
-  configuration only. Neither needs its parent packages, so those are replaced by empty ones: 7 and 1 MiB.
+  `kubernetes.aio/__init__` a dynamic client, leader election and streams. We use only the asynchronous client and its
+  configuration. Neither needs its parent packages, so those are replaced by empty ones, which saves 7 and 1 MiB.
 
-Both depend on the layout of packages that the lock file pins; `tests/test_lean.py` fails when one changes. A process
-that has imported either before (a test, a notebook) keeps what it has.
+Both depend on the layout of packages that the lock file pins; `tests/test_lean.py` fails when one changes. Packages
+that a process has already imported (a test, a notebook) stay as they are.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ _M_ARENA_MAX = -8  # malloc.h of glibc
 
 
 def share_one_heap() -> None:
-    """Make all threads of the process use one heap; call it before they start.
+    """Make all threads of the process share one heap; call it before they start.
 
-    glibc gives each thread a heap of its own, where memory that one thread has freed is of no use to another. Our
-    threads hold the interpreter's lock while they allocate, so they gain nothing from that. Other C libraries have no
-    such setting.
+    glibc gives each thread its own heap, so other threads cannot use the memory that one has freed. Our threads
+    allocate while holding the GIL, so they gain nothing from that. Other C libraries have no such setting.
     """
     with contextlib.suppress(AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)

@@ -1,7 +1,7 @@
-"""What untrusted input may cost at most: one table of every limit that somebody outside the exporter can run into.
+"""Limits on untrusted input, in one table.
 
-What exceeds a limit is refused and counted in `mojaloop_exporter_limits_exceeded_total{limit}`; everything else goes
-on. The table in docs/security.md is generated from this one.
+Input that exceeds a limit is refused and counted in `mojaloop_exporter_limits_exceeded_total{limit}`. Everything else
+continues. The table in docs/security.md is generated from this one.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ from enum import Enum
 
 
 class Limit(Enum):
-    """A limit: the label value `limit`, the highest accepted number, its unit, and what is refused.
+    """A limit: the value of the label `limit`, the highest accepted number, its unit, and the consequence.
 
     Attributes:
         label: the value of the label `limit`.
-        most: the highest number that is accepted.
-        unit: what is counted, and per what.
+        most: the highest accepted number.
+        unit: the unit, and what it is counted per.
         refused: what happens to input that exceeds the limit.
     """
 
-    TAGS = "tags", 200_000, "tags of a repository", "the lookup fails with `bad_answer`; the last answer is kept"
-    # Five options for each of 50 containers.
+    TAGS = (
+        "tags",
+        200_000,
+        "tags of a repository",
+        "the lookup fails with `bad_answer`; the last answer is kept",
+    )  # Five options for each of 50 containers.
     ANNOTATION_COUNT = (
         "annotation_count",
         256,
@@ -39,14 +43,14 @@ class Limit(Enum):
         "characters of a regular expression",
         "the containers that it applies to are unknown with `limit_exceeded`",
     )
-    # An expression for tags needs some 10 KiB. One that needs more than this is refused after at most 4 ms.
+    # An expression for tags takes some 10 KiB. A larger one is refused after at most 4 ms.
     EXPRESSION_MEMORY = (
         "expression_memory",
         128 << 10,
         "bytes of a compiled regular expression",
         "the containers that it applies to are unknown with `limit_exceeded`",
     )
-    # Prometheus, kubelet and people together open some ten connections; the others are for clients of the API.
+    # Prometheus, the kubelet and browsers open some ten connections. The rest is for clients of the API.
     HTTP_CONNECTIONS = (
         "http_connections",
         256,
@@ -56,8 +60,8 @@ class Limit(Enum):
     HTTP_STALLED = (
         "http_stalled",
         10,
-        "HTTP responses that wait for their clients to read",
-        "the one that has waited longest, of the client address with most of them, is cut off",
+        "HTTP responses blocked on slow clients",
+        "the one blocked longest, of the client address with most of them, is cut off",
     )
     HTTP_HEADER_SECONDS = (
         "http_header_seconds",
@@ -80,7 +84,7 @@ class Limit(Enum):
     HTTP_HEADER_BYTES = (
         "http_header_bytes",
         16 << 10,
-        "bytes of an HTTP request's line and headers",
+        "bytes of the request line and headers of an HTTP request",
         "the request is answered with 400",
     )
     HTTP_BODY_BYTES = "http_body_bytes", 0, "bytes of an HTTP request's body", "the request is answered with 413"
@@ -93,32 +97,37 @@ class Limit(Enum):
     CATALOGUE_BYTES = (
         "catalogue_bytes",
         64 * 2**20,
-        "bytes of the catalogue, without the repositories that `watch` names",
-        "repositories that are not in use are forgotten, then the largest one of the namespace that takes most",
+        "bytes of the catalogue, without repositories of the `watch` list",
+        "unused repositories are dropped, then the largest one of the namespace that uses most",
     )
 
     REPOSITORIES = (
         "repositories",
         1_000,
-        "repositories that a namespace uses",
+        "repositories used by a namespace",
         "the others are not looked up: `limit_exceeded`",
     )
     QUESTIONS = (
         "questions",
         1_000,
-        "questions about the images of a namespace to one registry in an interval, or in an hour with a schedule",
-        "further lookups of the namespace in that registry wait; its images are `pending`, or keep their last answer",
+        "lookups in one registry for a namespace, per interval, or per hour with a schedule",
+        "further lookups are delayed; the images are `pending`, or keep their last answer",
     )
 
-    # A real API server stays below: etcd holds objects of at most 1.5 MiB, and escapes in JSON make that 9 MiB at most.
+    # Real API servers stay below: etcd objects have at most 1.5 MiB, which escapes in JSON turn into at most 9 MiB.
     ANSWER = (
         "kubernetes_answer",
         16 * 2**20,
-        "bytes of a page, an object or a watch event of the API server",
+        "bytes of a page, an object or a watch event from the API server",
         "a page is read again with fewer objects; otherwise the list or watch fails with `bad_answer`",
     )
-    # With pages of 2 MiB that is more than etcd holds (8 GiB at most).
-    LIST_PAGES = "kubernetes_list_pages", 5_000, "pages of a list of the API server", "the list fails with `bad_answer`"
+    # With pages of 2 MiB, more than etcd can hold (8 GiB).
+    LIST_PAGES = (
+        "kubernetes_list_pages",
+        5_000,
+        "pages of a list from the API server",
+        "the list fails with `bad_answer`",
+    )
     CONTAINERS = (
         "workload_containers",
         250,
@@ -140,8 +149,8 @@ class Limit(Enum):
     NAMESPACE_OBJECTS = (
         "namespace_objects",
         20_000,
-        "containers of all objects of a kind in a namespace that count for workloads",
-        "further objects are left out; the next list, at most 5 minutes later, takes them in if there is room",
+        "containers of all objects of a kind in a namespace that are attributed to workloads",
+        "further objects are ignored; the next list, at most 5 minutes later, includes them if there is room",
     )
     TAG_PAGES = "tag_pages", 500, "pages of a tag list", "the lookup fails with `bad_answer`; the last answer is kept"
     LOOKUP_BYTES = (
@@ -155,43 +164,48 @@ class Limit(Enum):
         "large_lookups",
         2,
         "lookups with answers of more than 128 KiB at a time, one for each registry",
-        "further ones wait, and fail with `unreachable` when `lookup_seconds` are over",
+        "further ones wait, and fail with `unreachable` after `lookup_seconds`",
     )
-    ANSWER_BYTES = "answer_bytes", 4 * 2**20, "bytes of one answer of a registry", "the lookup fails with `bad_answer`"
+    ANSWER_BYTES = (
+        "answer_bytes",
+        4 * 2**20,
+        "bytes of one response of a registry",
+        "the lookup fails with `bad_answer`",
+    )
     ANSWER_HEAD_BYTES = (
         "answer_head_bytes",
         128 * 2**10,
-        "bytes that a registry may send before the body of an answer",
+        "bytes that a registry sends before the body of a response",
         "the lookup fails with `bad_answer`",
     )
     ANSWER_PARTS = (
         "answer_parts",
         10_000,
-        "parts (chunks) of the body of one answer",
+        "chunks of the body of one response",
         "the lookup fails with `bad_answer`",
     )
     MANIFEST_VALUES = (
         "manifest_values",
         20_000,
         "JSON values in the manifest of an image",
-        "the publish time is unknown and asked for again later",
+        "the publish time is unknown and looked up again later",
     )
     REQUEST_SECONDS = (
         "request_seconds",
         60,
-        "seconds of one request to a registry, to the end of its answer",
+        "seconds of one request to a registry, including its response",
         "the lookup fails with `unreachable`",
     )
     NAME_LOOKUPS = (
         "name_lookups",
         4,
         "host names of one registry that are being resolved at a time",
-        "further ones wait, and fail with `unreachable` when their time to connect ends",
+        "further ones wait, and fail with `unreachable` when their connect timeout expires",
     )
     TOKEN_BYTES = (
         "token_bytes",
         16 * 2**10,
-        "bytes of a token that a token service issues",
+        "bytes of a token from a token service",
         "the lookup fails with `bad_answer`",
     )
     TOKENS = "tokens", 64, "tokens kept for one registry", "the oldest one is dropped, and requested again when needed"

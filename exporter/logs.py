@@ -1,7 +1,7 @@
-"""One event per line, as text or JSON, on standard error.
+"""Log one event per line, as text or JSON, to standard error.
 
-httpx and httpcore stay at warning even if the level is debug: there they write complete headers, which hold
-credentials, and the addresses of presigned redirects.
+httpx and httpcore stay at warning even if the level is debug, because their debug logs contain credentials in headers
+and presigned URLs.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ import time
 from typing import TextIO
 
 _QUIET = ("httpx", "httpcore", "asyncio", "aiohttp", "urllib3")
-# Characters that a terminal or a reader of lines would interpret, and lone surrogates, which no stream can encode.
+# Characters that terminals or line readers would interpret, and lone surrogates, which no stream can encode.
 _BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# The errors that it raises say the same.
+# Its exceptions say the same.
 _SILENT = ("kubernetes",)
-# It warns of every bad request, and anybody can send them.
+# It logs a warning for every bad request, and anyone can send them.
 _ERRORS_ONLY = ("uvicorn",)
 _LONGEST_SHOWN = 300
 
 
 def shown(text: str) -> str:
-    """A text that anybody may have written, as a log line shows it: printable, and at most 300 characters."""
+    """Return untrusted text for a log line: printable, and at most 300 characters."""
     return printable(text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}...")
 
 
 def printable(text: str) -> str:
-    """A text without control characters, line breaks, changes of direction and lone surrogates: those are escaped."""
+    """Return a text with control characters, line breaks, changes of direction and lone surrogates escaped."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class _Formatter(logging.Formatter):
-    """The time in UTC, to the millisecond (RFC 3339)."""
+    """Formats times in UTC, to the millisecond (RFC 3339)."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
 
     def parts(self, record: logging.LogRecord) -> tuple[str, str]:
-        """The message, and the traceback if there is one."""
+        """Return the message, and the traceback or an empty string."""
         return record.getMessage(), self.formatException(record.exc_info) if record.exc_info else ""
 
 
@@ -48,7 +48,7 @@ class TextFormatter(_Formatter):
     """`2026-11-21T04:05:06.123Z WARNING exporter.checker message`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; characters that would break it are escaped."""
+        """Return one line, with characters that would break it escaped."""
         message, error = self.parts(record)
         line = f"{self.formatTime(record)} {record.levelname} {record.name} {message}"
         if error:
@@ -60,7 +60,7 @@ class JsonFormatter(_Formatter):
     """`{"time": ..., "level": ..., "logger": ..., "message": ..., "error": ...}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; `error` holds the traceback if there is one."""
+        """Return one line; `error` holds the traceback if there is one."""
         message, error = self.parts(record)
         event = {
             "time": self.formatTime(record),

@@ -1,6 +1,6 @@
-"""One lookup of a repository: ask its registry, store the answer, and note what failed.
+"""Look up a repository: ask its registry, store the answer, and note failures.
 
-A lookup that fails keeps the last answer. `polling` says when there is one.
+A failed lookup keeps the last answer. `polling` decides when lookups happen.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from exporter.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
-# Registries and exporters have clocks of their own.
+# Tolerated difference between the clocks of registries and exporters.
 _FUTURE_SECONDS = 86400.0
 
 
@@ -27,13 +27,13 @@ class Lookups:
 
     Args:
         catalogue: where answers are stored.
-        registry: what is asked.
+        registry: the registry client.
         telemetry: the exporter's own metrics.
         clock: epoch seconds.
 
     Attributes:
-        changed: set after every lookup and every new publish time; whoever waits for it clears it.
-        failures: why the last lookup of a repository failed, where it did.
+        changed: set after every lookup and every new publish time; cleared by its waiter.
+        failures: why the last lookup of a repository failed, if it did.
         lookups: the last successful lookup of each repository in use, epoch seconds.
     """
 
@@ -52,16 +52,16 @@ class Lookups:
         self.lookups: dict[Repository, float] = {}
 
     def take_stale(self) -> set[Repository]:
-        """The repositories whose answers may have changed since this was called last."""
+        """Return the repositories whose answers may have changed since the last call."""
         stale, self._stale = self._stale, set()
         return stale
 
     async def look_up(self, repository: Repository, running: AbstractSet[str]) -> RegistryError | None:
-        """Look a repository up once; a failure keeps the last answer, and is returned.
+        """Look up a repository once; a failure keeps the last answer and is returned.
 
         Args:
-            repository: where to look.
-            running: its tags that run: a complete list holds one of those that were known before.
+            repository: the repository.
+            running: its running tags: a complete list contains at least one of those known before.
         """
         try:
             etag = await self._catalogue.etag(repository)
@@ -89,7 +89,7 @@ class Lookups:
         self.failures.pop(repository, None)
         if repository.registry in self._unreachable:
             self._unreachable.remove(repository.registry)
-            _log.info("%s answers again", repository.registry)
+            _log.info("%s responds again", repository.registry)
         self.lookups[repository] = stored.looked_up
         if stored.changed:
             self._stale.add(repository)
@@ -97,12 +97,12 @@ class Lookups:
         return None
 
     def _note_failure(self, repository: Repository, error: RegistryError) -> None:
-        """Log a failed lookup; of a registry that cannot be reached, the first one until it answers again."""
+        """Log a failed lookup; of an unreachable registry, only the first until it answers again."""
         if error.reason is not Reason.UNREACHABLE:
             _log.warning("%s: %s (%s)", repository, error, error.reason)
         elif repository.registry not in self._unreachable:
             self._unreachable.add(repository.registry)
-            more = "; its other repositories are not logged until it answers"
+            more = "; failures of its other repositories are not logged until it answers"
             _log.warning("%s: %s (%s)%s", repository, error, error.reason, more)
         else:
             _log.debug("%s: %s (%s)", repository, error, error.reason)
@@ -113,9 +113,9 @@ class Lookups:
         return error
 
     async def look_up_dates(self, repository: Repository, undated: AbstractSet[str]) -> None:
-        """Ask when tags were published. A registry that does not know is not asked again.
+        """Look up when tags were published, once if the registry does not know.
 
-        A time in the future is not recorded: either this clock is behind, or the time is wrong. It is asked for again
+        A time in the future is not recorded, because this clock is behind or the time is wrong. It is looked up again
         after the next lookup.
         """
         for tag in sorted(undated):
@@ -123,11 +123,11 @@ class Lookups:
                 published = await self._registry.created(repository, tag)
             except RegistryError as error:
                 if error.reason is not Reason.NOT_FOUND:
-                    _log.info("%s:%s: its publish time is not known yet: %s", repository, tag, error)
+                    _log.info("%s:%s: publish time not known yet: %s", repository, tag, error)
                     continue
                 published = None
             if published is not None and published > self._clock() + _FUTURE_SECONDS:
-                _log.info("%s:%s: its publish time is in the future", repository, tag)
+                _log.info("%s:%s: publish time is in the future", repository, tag)
                 continue
             await self._catalogue.record_published(repository, tag, published)
             self._stale.add(repository)

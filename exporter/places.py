@@ -1,6 +1,6 @@
-"""Where the containers of manifests are written: what editors and code scanners mark.
+"""Positions of containers in manifests, for editors and code scanners.
 
-Workloads and findings do not hold it, because `serve` has none of it and keeps thousands of them.
+They are not part of workloads and findings, because `serve` keeps thousands of those and needs no positions.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class Place(NamedTuple):
     """A line of a file.
 
     Attributes:
-        file: as it was named, or found in a folder that was named; empty for standard input.
-        line: of the image, or of its document where that is not known; from 1.
+        file: the path as given, or as found in a given directory; empty for standard input.
+        line: of the image, or of its document if that is unknown; from 1.
     """
 
     file: str
@@ -24,21 +24,22 @@ class Place(NamedTuple):
 
 
 class Places:
-    """The places of containers. What is written more than once (a base and its overlay) is at its first place."""
+    """The places of containers. Duplicates (a base and its overlay) have their first place."""
 
     def __init__(self) -> None:
         self._places: dict[tuple[Any, ...], Place] = {}
 
     def add(self, key: WorkloadKey, container: Container, place: Place) -> None:
-        """Note where a container of a workload is."""
+        """Add the place of a workload's container."""
         name = key, container.type, container.name
         for known in ((*name, container.image), name, (key,)):
             self._places.setdefault(known, place)
 
     def of(self, finding: Finding) -> Place | None:
-        """The place of a finding's container; None for what is not from a manifest.
+        """Return the place of a finding's container; None if it is not from a manifest.
 
-        An invalid reference is cut and escaped in its finding, and a finding about a whole workload names no container.
+        An invalid reference is cut and escaped in its finding, and a finding about a complete workload has no
+        container.
         """
         name = finding.workload, finding.container_type, finding.container
         known = ((*name, finding.reference), name, (finding.workload,))

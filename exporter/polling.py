@@ -1,9 +1,9 @@
-"""When repositories are looked up: each as its timetable says while it is in use, however many containers run it.
+"""Poll the repositories in use, each by its timetable, however many containers run it.
 
-A failed lookup is retried after some seconds, then later and later; or when the registry says. What looks like the
-answer for good (404, 401) is retried less often than what looks like a fault, and at once for a new tag. A running tag
-that the last list did not have is looked for at once: it may have been published a moment ago. The publish times of
-first missed patches are asked for as soon as they are needed, each once. `schedule` says whose turn it is.
+A failed lookup is retried with backoff from some seconds, or when the registry says. Failures that look permanent (404,
+401) are retried less often than faults, and immediately for a new tag. A running tag missing from the last list
+triggers a lookup immediately, because it may have just been published. The publish times of first missed patches are
+looked up once, as soon as they are needed. `schedule` decides the order.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from exporter.workloads import OPERATOR
 
 _log = logging.getLogger(__name__)
 
-# Of a retry.
+# Of the wait before a retry.
 _JITTER = 0.1
-# Nobody waits for publish times: after a start they are spread out, so that scrapes do not wait for them.
+# Publish times are not urgent: after a start they are spread out, so scrapes do not wait for them.
 _DATE_PAUSE_SECONDS = 0.1
-# How often clocks are compared, and a catalogue that could not be written is tried again.
+# How often clocks are compared, and writes to a failed catalogue are retried.
 _TICK_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class Demand:
-    """What the running containers need of a repository.
+    """The needs of the running containers of a repository.
 
     Attributes:
-        running: the tags that run.
-        undated: tags whose publish time is missing.
-        lacking: tags that run and that the last list did not have.
-        namespaces: where the containers run.
+        running: the running tags.
+        undated: tags without a publish time.
+        lacking: running tags that the last list lacked.
+        namespaces: of the containers.
     """
 
     running: set[str] = field(default_factory=set)
@@ -62,13 +62,13 @@ class _Polled:
     """A repository in use.
 
     Attributes:
-        demand: what is needed of it.
-        due: when its tags are looked up next, by the elapsed time.
-        regular: when that is by the clock, in epoch seconds; minus infinity unless it is a regular lookup.
-        failures: how many lookups in a row failed.
-        asked: the tags whose publish time was asked for since the last lookup.
-        dates_due: when further publish times are asked for, by the elapsed time; None if nobody needs any.
-        task: what asks the registry now, if anything does.
+        demand: the needs of its containers.
+        due: when its tags are looked up next, in elapsed time.
+        regular: the same in epoch seconds if that is a regular lookup, otherwise minus infinity.
+        failures: the number of consecutive failed lookups.
+        asked: the tags whose publish time was looked up since the last lookup.
+        dates_due: when further publish times are looked up, in elapsed time; None if none are needed.
+        task: the current request to the registry, if any.
     """
 
     demand: Demand
@@ -84,12 +84,13 @@ class Poller(Lookups):
     """Looks repositories up when they are due.
 
     Args:
-        catalogue, registry, telemetry, clock: as `Lookups` has them.
-        monotonic: seconds of a clock that nobody sets.
+        catalogue, registry, telemetry, clock: see `Lookups`.
+        monotonic: seconds of a monotonic clock.
         interval: seconds between two lookups of a repository, if there is no schedule.
         cron: the schedule.
-        repositories: how many a namespace may use. What the operator names (`workloads.OPERATOR`) has no limit.
-        questions: how many a namespace may ask of one registry in an interval, or in an hour with a schedule; likewise.
+        repositories: the limit for each namespace. Images named by the operator (`workloads.OPERATOR`) have no limit.
+        questions: the limit of lookups for each namespace and registry, per interval, or per hour with a schedule;
+            likewise.
     """
 
     def __init__(
@@ -122,15 +123,15 @@ class Poller(Lookups):
         self._serving: asyncio.Task[None] | None = None
 
     def expect(self, demands: Mapping[Repository, Demand]) -> None:
-        """Note which repositories are in use: the catalogue forgets others first."""
+        """Note which repositories are in use: the catalogue drops others first."""
         self._in_use = {str(repository): tuple(demand.namespaces) for repository, demand in demands.items()}
 
     def uses(self, repository: Repository) -> bool:
-        """Whether somebody needs a repository, so that it is looked up as far as limits permit."""
+        """Return whether a repository is needed, and so looked up as far as limits permit."""
         return str(repository) in self._in_use
 
     async def follow(self, demands: Mapping[Repository, Demand], group: asyncio.TaskGroup) -> None:
-        """Look these repositories up from now on, in tasks of the group, and no others."""
+        """Look up these repositories from now on, and no others, in tasks of the group."""
         self.expect(demands)
         admitted = self._admit(demands)
         new = admitted - self._polled.keys()
@@ -147,11 +148,11 @@ class Poller(Lookups):
 
     @property
     def longest_interval(self) -> float:
-        """The longest time between two regular lookups of a repository, in seconds."""
+        """Return the longest time between two regular lookups of a repository, in seconds."""
         return self._timetable.longest
 
     def set_timetable(self, *, interval: float, cron: Cron | None) -> None:
-        """Look up by another interval or schedule from now on; what the last lookups were, still counts."""
+        """Change the interval or schedule; past lookups still count."""
         changed = timetable(interval, cron, now=self._clock())
         if changed == self._timetable:
             return
@@ -162,7 +163,7 @@ class Poller(Lookups):
         self._wake.set()
 
     def retry(self) -> None:
-        """Look up again what failed: the configuration of registries changed. Rate limits go on."""
+        """Retry failed lookups, because the configuration of registries changed. Rate limits stay in force."""
         now = self._elapsed()
         for repository, polled in self._polled.items():
             if self.failures.get(repository, Reason.RATE_LIMITED) is not Reason.RATE_LIMITED:
@@ -171,13 +172,13 @@ class Poller(Lookups):
         self._wake.set()
 
     def _admit(self, demands: Mapping[Repository, Demand]) -> set[Repository]:
-        """The repositories that are looked up; where a namespace uses too many, the first ones stay."""
+        """Return the repositories to look up; of a namespace that uses too many, the first ones stay."""
         admitted, counts = set(demands), Counter[str]()
         if len(demands) > self._repositories:
             for repository in sorted(demands, key=lambda one: (one not in self._polled, str(one))):
                 if OPERATOR in demands[repository].namespaces:
                     continue
-                # What several use counts for the one that uses fewest.
+                # A shared repository counts for the namespace that uses fewest.
                 namespace = min(demands[repository].namespaces, key=counts.__getitem__, default="")
                 counts[namespace] += 1
                 if counts[namespace] > self._repositories:
@@ -195,7 +196,7 @@ class Poller(Lookups):
         now, wall = self._elapsed(), self._clock()
         self._polled[repository] = polled = _Polled(demand, now)
         if last is not None:
-            # A lookup in the future was made while the clock was wrong: nobody knows how long ago it is.
+            # A lookup in the future was made while the clock was wrong, so its age is unknown.
             self.lookups[repository] = min(last, wall)
             if last <= wall and not demand.lacking:
                 self._plan(repository, polled)
@@ -210,9 +211,9 @@ class Poller(Lookups):
         polled.due = self._elapsed() + max(0.0, polled.regular - self._clock())
 
     def _replan(self) -> None:
-        """Plan every lookup again, as the timetable or the clock changed.
+        """Plan every lookup again, after a change of the timetable or the clock.
 
-        A retry comes at the latest when a regular lookup would, unless the registry limits requests.
+        A retry happens no later than a regular lookup would, unless the registry limits requests.
         """
         now, wall = self._elapsed(), self._clock()
         for repository, polled in self._polled.items():
@@ -244,14 +245,14 @@ class Poller(Lookups):
         new = not (demand.running <= before.running and demand.namespaces <= before.namespaces)
         failure = self.failures.get(repository)
         if (new and failure in LOOKS_PERMANENT) or (failure is None and demand.lacking - before.lacking):
-            # Somebody may have corrected what was wrong, or published the tag since the last lookup.
+            # The cause may be fixed, or the tag may have been published, since the last lookup.
             polled.due, polled.regular = now, -math.inf
             self._schedule.expedite(repository, now)
         if demand.undated - polled.asked:
             self._schedule.expedite(repository, self._due_of_dates(polled, now))
 
     async def _serve(self, group: asyncio.TaskGroup) -> None:
-        """Start lookups when they are due, for ever."""
+        """Start lookups when they are due, forever."""
         tick = self._monotonic() + _TICK_SECONDS
         while True:
             self._wake.clear()
@@ -268,7 +269,7 @@ class Poller(Lookups):
                 await self._catalogue.retry_disk()
 
     async def _attend(self, repository: Repository, polled: _Polled) -> None:
-        """Use the turn of a repository."""
+        """Process the turn of a repository."""
         if self._is_due(polled) and self._schedule.charge(repository, self._elapsed()):
             polled.asked.clear()
             error = await self.look_up(repository, polled.demand.running)
@@ -278,7 +279,7 @@ class Poller(Lookups):
             else:
                 polled.failures += 1
                 wait = max(retry_wait(self._timetable.pace, error.reason, polled.failures), error.retry_after or 0.0)
-                # The jitter spreads load and guards nothing.
+                # The jitter spreads load; it is not for security.
                 wait *= random.uniform(1, 1 + _JITTER)  # noqa: S311
                 polled.due, polled.regular = self._elapsed() + wait, -math.inf
         blocked = False
@@ -293,13 +294,13 @@ class Poller(Lookups):
         self._wake.set()
 
     def _is_due(self, polled: _Polled) -> bool:
-        """Whether its tags are to be looked up now; a clock that is a little slow makes a regular lookup wait."""
+        """Return whether its tags are due; a slightly slow clock delays a regular lookup."""
         if (early := polled.regular - self._clock()) > 0:
             polled.due = self._elapsed() + early
         return self._elapsed() >= polled.due
 
     def _notice_step(self) -> None:
-        """Correct the times of lookups after the wall clock was set back: what it said before was wrong."""
+        """Correct the times of lookups after the wall clock was set back, because they were wrong."""
         back = self._elapsed.set_back()
         if not back:
             return
@@ -313,4 +314,6 @@ class Poller(Lookups):
 
     def _note_blocked(self, registry: str, namespace: str) -> None:
         self._telemetry.exceeded(Limit.QUESTIONS)
-        _log.warning("%s: namespace %s has asked all that it may in an interval; its lookups wait", registry, namespace)
+        _log.warning(
+            "%s: namespace %s has used up its lookups for this interval; further ones are delayed", registry, namespace
+        )

@@ -1,11 +1,10 @@
-"""Questions about images that somebody asks over HTTP, answered by the rules that findings are made by.
+"""Answer questions about images over HTTP, by the same rules as findings.
 
-Only images that are watched are answered: a container of the cluster runs one, or the watch list names one. What is
-asked never makes the exporter ask a registry, and what the catalogue still knows of other repositories stays there. An
-answer is what `check` says of the same reference: annotations of workloads do not apply to it.
+Only watched images are answered: those of the cluster's containers and those on the watch list. A question never leads
+to a request to a registry, and never reveals what the catalogue still has about other repositories. The answer equals
+that of `check` for the same reference: annotations of workloads do not apply.
 
-Answers are kept as long as the tags of their repository do not change, at most so many of them: anybody may ask for any
-tag.
+Answers are cached until the tags of their repository change. The cache is limited, because anyone may ask for any tag.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from exporter.versions import Strategy
 from exporter.workloads import Container, ContainerType, Workload, reference_key
 
 _T = TypeVar("_T")
-# Some bytes each; more than the different images of the largest hub.
+# Some bytes each; more than the distinct images of the largest hub.
 _MOST_VERDICTS = 4_096
 # Mojaloop's largest repository has 3,000 tags.
 _MOST_TAGS = 10_000
@@ -49,11 +48,11 @@ class Refusal(Enum):
 
 
 class RefusedError(Exception):
-    """A question that has no answer; the message says why, in one sentence.
+    """A question has no answer; the message says why, in one sentence.
 
     Attributes:
         refusal: why.
-        reason: the reason that a finding about the image would have, if there is one.
+        reason: the reason that a finding about the image would have, if any.
     """
 
     def __init__(self, refusal: Refusal, message: str, *, reason: Reason | None = None) -> None:
@@ -67,8 +66,8 @@ class Judged:
     """The answer about an image.
 
     Attributes:
-        finding: as `check` has it.
-        strategy: what it was judged by.
+        finding: the same as of `check`.
+        strategy: the strategy used.
         looked_up: epoch seconds of the last successful lookup of its tags.
     """
 
@@ -78,11 +77,11 @@ class Judged:
 
 
 class Kept(Generic[_T]):
-    """Values by key, each with the stamp of what it was made from; the one that was not used for longest goes first.
+    """An LRU cache of values, each with the stamp of its inputs.
 
     Args:
-        most: how much is kept.
-        size: how much a value counts.
+        most: the total size to keep.
+        size: returns the size of a value.
     """
 
     def __init__(self, most: int, *, size: Callable[[_T], int] = lambda _: 1) -> None:
@@ -92,7 +91,7 @@ class Kept(Generic[_T]):
         self._sum = 0
 
     def get(self, key: Hashable, stamp: object) -> _T | None:
-        """The value of a key, if it was made from what the stamp says."""
+        """Return the value of a key if its stamp matches, otherwise None."""
         found = self._values.get(key)
         if found is None or found[0] != stamp:
             return None
@@ -100,7 +99,7 @@ class Kept(Generic[_T]):
         return found[1]
 
     def put(self, key: Hashable, stamp: object, value: _T) -> None:
-        """Keep a value; one that is too large for all of the room is not kept."""
+        """Store a value, unless it exceeds the total size."""
         if key in self._values:
             self._sum -= self._size(self._values.pop(key)[1])
         self._values[key] = stamp, value
@@ -113,11 +112,11 @@ class Query:
     """Answers questions about watched images.
 
     Args:
-        evaluator: the rules that hold now, as the checker has them.
+        evaluator: the current rules, shared with the checker.
         catalogue: the tags.
-        poller: which repositories are watched, and when they were looked up.
-        registry: whose entries say where tags are looked up.
-        guarded: whether only those may ask who may know the tags of private repositories.
+        poller: the watched repositories and their last lookups.
+        registry: its entries map repositories to those to look up.
+        guarded: whether all clients are permitted to see the tags of private repositories.
     """
 
     def __init__(
@@ -137,22 +136,22 @@ class Query:
         self._verdicts: Kept[Verdict] = Kept(_MOST_VERDICTS)
 
     async def image(self, reference: str, strategy: Strategy | None = None) -> Judged:
-        """What is known about an image.
+        """Judge an image.
 
         Args:
             reference: with a tag.
-            strategy: how far an offer may go; None is as configured.
+            strategy: the widest version change to offer; None for the configured one.
 
         Raises:
             RefusedError: there is no answer.
         """
-        # Filters of what runs do not apply: what counts is whether the repository is watched. And nothing is logged of
-        # registries that are not allowed: anybody may ask for any.
+        # Filters for workloads do not apply: it only matters whether the repository is watched. Registries that are not
+        # allowed are not logged, because anyone may ask for any.
         evaluator = replace(self._evaluator(), selects_image=lambda _: True, lookup_repository=self._lookup_repository)
         strategy = strategy or evaluator.strategy
         item = _item(evaluator, reference, strategy)
         ask = item.ask
-        assert ask is not None  # noqa: S101 - `_item` refuses what has a permanent reason
+        assert ask is not None  # noqa: S101 - `_item` refuses permanent reasons
         self._permit(ask.repository, item.finding.image)
         verdict = await self._verdict(ask)
         failure = self._poller.failures.get(ask.repository, Reason.PENDING)
@@ -162,13 +161,13 @@ class Query:
         return Judged(finding=item.finding, strategy=strategy, looked_up=self._poller.lookups.get(ask.repository))
 
     def repository(self, name: str) -> Repository:
-        """Where the tags of a repository are looked up.
+        """Return the repository where the tags of a repository are looked up.
 
         Args:
-            name: as in a reference, without tag and digest.
+            name: a reference without tag and digest.
 
         Raises:
-            RefusedError: it is not a repository, or its tags may not be named, or it is not watched.
+            RefusedError: it is not a repository, its tags may not be exposed, or it is not watched.
         """
         try:
             own = parse_repository(name)
@@ -182,7 +181,7 @@ class Query:
         return repository
 
     async def tags(self, repository: Repository) -> TagListing:
-        """The known tags of what `repository` gave.
+        """Return the known tags of a repository that `repository` returned.
 
         Raises:
             RefusedError: it was never looked up successfully.
@@ -193,15 +192,15 @@ class Query:
         return listing
 
     def looked_up(self, repository: Repository) -> float | None:
-        """Epoch seconds of the last successful lookup of what `repository` gave."""
+        """Return the time of the last successful lookup of such a repository, in epoch seconds."""
         return self._poller.lookups.get(repository)
 
     def stamp(self, repository: Repository) -> Hashable:
-        """Another value whenever the answers about what `repository` gave may be others."""
+        """Return a value that changes whenever the answers about such a repository may change."""
         return self._catalogue.revision(repository), self.looked_up(repository)
 
     async def _verdict(self, ask: Ask) -> Verdict | None:
-        # Read before the tags are: what changes in between makes the answer outdated, not wrong for ever.
+        # Read before the tags: a change in between makes the answer outdated, but not permanently wrong.
         stamp = self._catalogue.revision(ask.repository)
         verdict = self._verdicts.get(ask, stamp)
         if verdict is None and (found := await self._catalogue.judge(ask.repository, [ask.question])) is not None:
@@ -214,18 +213,18 @@ class Query:
 
     def _permit(self, repository: Repository, image: str) -> None:
         entry = self._registry.entries.of(repository)
-        # In this order: whoever may not see the tags does not learn what is watched.
+        # In this order, clients that may not see the tags do not learn what is watched.
         if entry.has_credentials and not (self._guarded or entry.expose_tags):
             raise RefusedError(
                 Refusal.NOT_EXPOSED,
-                f"the registry of {image} is read with credentials; set api.token_file, or expose_tags in its entry",
+                f"the registry of {image} has credentials; set api.token_file, or expose_tags in its entry",
             )
         if not self._poller.uses(repository):
             raise _unwatched(image)
 
 
 def _item(evaluator: Evaluator, reference: str, strategy: Strategy) -> Item:
-    """What the checker would ask about a reference."""
+    """Return the checker's item for a reference."""
     try:
         parsed = parse(reference)
     except InvalidReferenceError as error:

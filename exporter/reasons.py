@@ -1,7 +1,7 @@
-"""Why a container cannot be judged: a closed list, and a part of the metric contract.
+"""The reasons why a container cannot be judged: a closed list, and part of the metric contract.
 
 A permanent reason ends when somebody changes the workload or the configuration. A transient one may end by itself, so
-the alerting rules hold an alert while its container is unknown for one.
+the alerting rules keep an alert firing during it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Reason(StrEnum):
 
     @property
     def permanent(self) -> bool:
-        """Whether the reason stays until somebody changes something; the others are transient."""
+        """Whether the reason stays until somebody changes something; otherwise it is transient."""
         return self in _PERMANENT
 
 
@@ -41,15 +41,15 @@ _PERMANENT = frozenset(
         Reason.NOT_A_VERSION,
         Reason.FLOATING_TAG,
         Reason.DIGEST_ONLY,
-        # Given only where no newer patch is known: an alert would have nothing to offer, so none is held for it.
+        # Set only if no newer patch is known, so there is no alert to keep firing.
         Reason.TAG_NOT_FOUND,
         Reason.REGISTRY_NOT_ALLOWED,
         Reason.PRIVATE_ADDRESS,
         Reason.LIMIT_EXCEEDED,
     }
 )
-# How a request to a registry can fail. PENDING means that there was none yet; whether an address is private is only
-# known once the host is resolved.
+# The failures of requests to a registry. PENDING means that there was none yet. Whether an address is private is only
+# known once its host is resolved.
 REQUEST_FAILURES = (
     *(reason for reason in Reason if not reason.permanent and reason is not Reason.PENDING),
     Reason.PRIVATE_ADDRESS,

@@ -1,11 +1,11 @@
-"""The configuration file, read again while the exporter runs: when its content changes, and on demand (SIGHUP).
+"""Reload the configuration file while the exporter runs: when its content changes, and on demand (SIGHUP).
 
-The content is compared every few seconds, because nothing else works everywhere: a ConfigMap changes by the swap of a
-symbolic link in another folder, an editor replaces the file, and network file systems notify nobody. New content is
-used once two readings in a row agree: a file that is being written is valid YAML at many lengths, and an empty one is a
-configuration too.
+The content is compared every few seconds, because nothing else works everywhere: ConfigMaps change by swapping a
+symbolic link in another directory, editors replace the file, and network file systems send no notifications. New
+content is used once two consecutive reads agree, because a partly written file is often valid YAML, and an empty one is
+a valid configuration too.
 
-An invalid file is logged and counted, and changes nothing. Reading and parsing happen in a thread.
+An invalid file is logged and counted, and has no other effect. Reading and parsing happen in a thread.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _CHECKS_UNTIL_GONE = 5
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationSource:
-    """Where a configuration came from.
+    """The origin of a configuration.
 
     Attributes:
         path: of the file; None if there is none.
-        load: from its content to the configuration; the environment and command-line options still take precedence.
-        content: what the file held when it was loaded first.
-        requested: set to have the file loaded again now, even if its content is the same: the files that it names may
+        load: parses its content; the environment and command-line options still take precedence.
+        content: the content at the first load.
+        requested: set it to reload the file now, even if its content is the same, because the files that it names may
             have changed.
     """
 
@@ -50,10 +50,10 @@ class Reloader:
     """Follows the file of a configuration while `run` runs.
 
     Args:
-        source: where the configuration came from.
-        configuration: what is in force.
-        apply: called with each new configuration, as far as it applies without a restart, and the names of the keys to
-            apply. `registries` is always one of them if the load was requested: it names files.
+        source: the origin of the configuration.
+        configuration: the one in force.
+        apply: called with each new configuration and the names of the changed keys that apply without a restart.
+            `registries` is always one of them if the reload was requested, because it names files.
         telemetry: the exporter's own metrics.
         clock: epoch seconds.
     """
@@ -72,18 +72,18 @@ class Reloader:
         self._apply = apply
         self._telemetry = telemetry
         self._clock = clock
-        # The content that was tried last; None where the file could not be read.
+        # The content tried last; None if the file could not be read.
         self._tried = source.content
         self._unconfirmed: bytes | None = None
         self._unread = 0
-        # The default executor would wait for names that DNS does not answer.
+        # The default executor may be blocked by slow DNS lookups.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="configuration")
 
     async def run(self, *, seconds: float = CHECK_SECONDS) -> None:
         """Follow the file until cancelled.
 
         Args:
-            seconds: from one check to the next.
+            seconds: between two checks.
         """
         while True:
             try:
@@ -96,15 +96,15 @@ class Reloader:
                 await self.check(requested=True)
 
     async def check(self, *, requested: bool = False) -> None:
-        """Compare the file once, and use what is new.
+        """Compare the file once, and apply changes.
 
         Args:
-            requested: whether to use it at once, whatever it holds.
+            requested: whether to apply it immediately, even if unchanged.
         """
         path = self._source.path
         if path is None:
             if requested:
-                _log.warning("SIGHUP: there is no configuration file to load; name one with --config")
+                _log.warning("SIGHUP: no configuration file to reload; set one with --config")
             return
         loop = asyncio.get_running_loop()
         try:
@@ -131,19 +131,19 @@ class Reloader:
     async def _use(self, loaded: Configuration, *, requested: bool) -> None:
         changed = differing(self._configuration, loaded)
         later = [key for key in changed if not key.live]
-        # Until the restart they keep the values that the parts were made with.
+        # Until the restart they keep their values.
         kept = {key.field: getattr(self._configuration, key.field) for key in later}
         self._configuration = replace(loaded, **kept)
         live = [key.name for key in changed if key.live]
         await self._apply(self._configuration, {*live, *(("registries",) if requested else ())})
         self._telemetry.config_reloads.labels("success").inc()
         self._telemetry.config_loaded(self._clock())
-        what = f"{', '.join(live)} changed" if live else "nothing changed that applies without a restart"
-        _log.info("the configuration was loaded again: %s", what)
+        what = f"{', '.join(live)} changed" if live else "no changes that apply without a restart"
+        _log.info("configuration reloaded: %s", what)
         if later:
-            _log.warning("%s: changed; restart to apply", ", ".join(key.name for key in later))
+            _log.warning("%s changed; restart to apply", ", ".join(key.name for key in later))
 
     def _refuse(self, error: ConfigurationError) -> None:
-        _log.error("the configuration was not loaded again, and the one before stays in force: %s", error)
+        _log.error("configuration not reloaded, keeping the previous one: %s", error)
         self._telemetry.config_reloads.labels("failure").inc()
         self._telemetry.config_last_reload_successful.set(0)

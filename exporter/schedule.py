@@ -1,9 +1,9 @@
-"""Whose turn it is: repositories that are due, shared out among namespaces. No I/O; time is passed in.
+"""Schedule due lookups fairly among namespaces. No I/O; time is passed in.
 
-Each registry has some turns at a time. Namespaces take turns one after the other, whatever each has waiting, and none
-has all turns of a registry. A repository that several namespaces use is looked up in the turn of the first of them that
-has one. What a namespace may ask of a registry in an interval is limited: a registry that limits its clients limits the
-exporter as a whole.
+Each registry has a number of concurrent turns. Namespaces take turns round-robin, however much each has waiting, and
+none gets all turns of a registry. A repository that several namespaces use is looked up in the first turn of any of
+them. The lookups of a namespace per registry and interval are limited, because a registry's rate limit applies to the
+whole exporter.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from exporter.images import Repository
 from exporter.workloads import OPERATOR
 
-# A wall clock that is set back further than this is noticed; adjustments in small steps are not.
+# Larger steps back of the wall clock are noticed; small adjustments are not.
 _STEP_SECONDS = 60.0
-# How long a namespace waits that has asked all that it may, before it is looked at again.
+# How long a namespace without budget waits before its next try.
 _BLOCKED_SECONDS = 1.0
-# How long a repository waits for the turn of another namespace, after what the operator's turn does not pay for.
+# How long a repository waits for the turn of another namespace after a lookup that the operator's turn does not cover.
 _SHARED_SECONDS = 10.0
-# Times that no longer hold stay in the heap until they come, or until there are so many more than needed.
+# Outdated times stay in the heap until they are reached, or until there are this many more than needed.
 _MOST_OUTDATED = 500
 
 
 class Elapsed:
-    """Seconds that have passed, for deadlines: never back, and not slower than either of two clocks.
+    """Elapsed seconds for deadlines: never going back, and at least as fast as either of two clocks.
 
-    A monotonic clock does not see that its host was suspended; a wall clock may be set back.
+    A monotonic clock does not count while its host is suspended, and a wall clock may be set back.
     """
 
     def __init__(self, *, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
@@ -39,14 +39,14 @@ class Elapsed:
         self._total = 0.0
 
     def __call__(self) -> float:
-        """Seconds since the object was made."""
+        """Return the seconds since the object was created."""
         wall, steady = self._clock(), self._monotonic()
         self._total += max(wall - self._seen[0], steady - self._seen[1], 0.0)
         self._seen = wall, steady
         return self._total
 
     def set_back(self) -> float:
-        """Seconds that the wall clock was set back since this was asked last; 0 if they are few."""
+        """Return by how many seconds the wall clock was set back since the last call; 0 if only a few."""
         offset = self._clock() - self._monotonic()
         back, self._offset = self._offset - offset, offset
         return back if back >= _STEP_SECONDS else 0.0
@@ -54,13 +54,13 @@ class Elapsed:
 
 @dataclass(slots=True)
 class _Entry:
-    """A repository: who uses it, and when it is due.
+    """A repository: its users, and when it is due.
 
     Attributes:
-        turn: the namespace in whose turn it is being looked up.
-        again: whether it is due again after that.
-        asked: whether a question was asked in this turn.
-        pause: not due before, after this turn.
+        turn: the namespace whose turn its lookup uses.
+        again: whether it is due again afterwards.
+        asked: whether a lookup was charged in this turn.
+        pause: earliest time when it is due after this turn.
     """
 
     namespaces: tuple[str, ...]
@@ -73,7 +73,7 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Budget:
-    """What a namespace may still ask of a registry; it fills up with time."""
+    """The remaining lookups of a namespace in a registry, refilled over time."""
 
     left: float
     at: float
@@ -81,7 +81,7 @@ class _Budget:
 
 @dataclass(slots=True)
 class _Namespace:
-    """The share of one namespace in one registry."""
+    """The state of one namespace in one registry."""
 
     budget: _Budget
     waiting: dict[Repository, None] = field(default_factory=dict)
@@ -91,25 +91,25 @@ class _Namespace:
 
 
 class Schedule:
-    """When each repository is looked up, and in which order.
+    """The times and the order of lookups.
 
     Args:
-        at_once: turns of one registry at a time.
-        most: questions of one namespace to one registry in an interval. What the operator names
-            (`workloads.OPERATOR`) has no limit.
-        interval: seconds in which `most` questions may be asked.
-        on_blocked: called when a namespace has asked all that it may.
+        at_once: concurrent turns of one registry.
+        most: lookups of one namespace in one registry per interval. Images named by the operator (`workloads.OPERATOR`)
+            have no limit.
+        interval: seconds for `most` lookups.
+        on_blocked: called when a namespace has used up its lookups.
     """
 
     def __init__(self, *, at_once: int, most: int, interval: float, on_blocked: Callable[[str, str], None]) -> None:
         self._at_once = at_once
-        # One turn of a registry is left to the others, however long the lookups of a namespace take.
+        # One turn of a registry is left for other namespaces, however long the lookups of one take.
         self._share = max(1, at_once - 1)
         self._most = float(most)
         self._interval = interval
         self._on_blocked = on_blocked
         self._entries: dict[Repository, _Entry] = {}
-        # Repositories by the time when they are due; an entry that has another time by now is ignored.
+        # Repositories by due time; outdated entries are ignored.
         self._sleeping: list[tuple[float, int, Repository]] = []
         self._registries: dict[str, dict[str, _Namespace]] = {}
         self._count = 0
@@ -124,7 +124,7 @@ class Schedule:
         self._sleep(repository, due)
 
     def use(self, repository: Repository, namespaces: Collection[str]) -> None:
-        """Change who uses a repository."""
+        """Change the users of a repository."""
         entry = self._entries[repository]
         if set(entry.namespaces) == set(_users(namespaces)):
             return
@@ -134,14 +134,14 @@ class Schedule:
             self._sleep(repository, entry.due)
 
     def remove(self, repository: Repository) -> None:
-        """Forget a repository; if it is being looked up, its turn ends."""
+        """Remove a repository; if it is being looked up, its turn ends."""
         entry = self._entries.pop(repository)
         self._unqueue(repository, entry)
         if entry.turn is not None:
             self._registries[repository.registry][entry.turn].running -= 1
 
     def expedite(self, repository: Repository, at: float) -> None:
-        """Make a repository due at a time at the latest; if it is being looked up, it is due again afterwards."""
+        """Make a repository due no later than a time; if it is being looked up, it is due again afterwards."""
         entry = self._entries[repository]
         if entry.turn is not None:
             entry.again = True
@@ -150,14 +150,14 @@ class Schedule:
             self._sleep(repository, at)
 
     def reschedule(self, repository: Repository, due: float) -> None:
-        """Make a repository due at another time; if it is being looked up, `finish` says when it is due."""
+        """Change when a repository is due; if it is being looked up, `finish` sets that."""
         entry = self._entries[repository]
         if entry.turn is None:
             entry.due = due
             self._sleep(repository, due)
 
     def begin(self, now: float) -> list[Repository]:
-        """The repositories that have a turn from now on; `finish` ends it."""
+        """Return the repositories whose turn begins now; `finish` ends it."""
         while self._sleeping and self._sleeping[0][0] <= now:
             due, _, repository = heapq.heappop(self._sleeping)
             entry = self._entries.get(repository)
@@ -172,7 +172,7 @@ class Schedule:
         return begun
 
     def _next(self, registry: str, namespaces: dict[str, _Namespace], now: float) -> Repository | None:
-        """Give a turn of a registry to the namespace that has fewest and waits for longest."""
+        """Give a turn of a registry to the namespace that has fewest and has waited longest."""
         if sum(namespace.running for namespace in namespaces.values()) >= self._at_once:
             return None
         candidates = [
@@ -202,10 +202,11 @@ class Schedule:
         return not blocked
 
     def charge(self, repository: Repository, now: float) -> bool:
-        """Count a question to the namespace in whose turn it is asked; False if it may not be asked now.
+        """Charge a lookup to the namespace whose turn it uses; return False if it must wait.
 
-        What the operator names is looked up without a limit. If other namespaces use it too, a turn has one such
-        question: what they need in addition, such as the publish times of many tags, is asked in their own turns.
+        Images named by the operator are looked up without a limit. If other namespaces use them too, a turn has one
+        such lookup: additional needs of theirs, such as the publish times of many tags, are looked up in their own
+        turns.
         """
         entry = self._entries.get(repository)
         if entry is None or entry.turn is None:
@@ -220,7 +221,7 @@ class Schedule:
         return True
 
     def finish(self, repository: Repository, *, due: float) -> None:
-        """End the turn of a repository, and say when it is due again."""
+        """End the turn of a repository, and set when it is due again."""
         entry = self._entries[repository]
         if entry.turn is not None:
             self._registries[repository.registry][entry.turn].running -= 1
@@ -232,7 +233,7 @@ class Schedule:
         self._sleep(repository, due)
 
     def wait(self, now: float) -> float:
-        """Seconds until `begin` may have something, as long as nothing else happens."""
+        """Return the seconds until `begin` may return something, if nothing else happens."""
         blocked = any(
             namespace.blocked and namespace.waiting
             for namespaces in self._registries.values()
@@ -253,7 +254,7 @@ class Schedule:
             heapq.heapify(self._sleeping)
 
     def _unqueue(self, repository: Repository, entry: _Entry) -> bool:
-        """Take a repository out of the queues of its namespaces; whether it was there."""
+        """Remove a repository from the queues of its namespaces; return whether it was there."""
         namespaces = self._registries.get(repository.registry, {})
         found = False
         for name in entry.namespaces:
@@ -273,7 +274,7 @@ class Schedule:
         budget.at = now
 
     def _forget_idle(self, now: float) -> None:
-        """Forget the shares of namespaces that have nothing to ask and may ask everything."""
+        """Remove namespaces that have nothing to look up and a full budget."""
         for registry, namespaces in list(self._registries.items()):
             for name, namespace in list(namespaces.items()):
                 if not namespace.waiting and not namespace.running:
@@ -285,5 +286,5 @@ class Schedule:
 
 
 def _users(namespaces: Collection[str]) -> tuple[str, ...]:
-    """What is in no namespace, such as a reference on the command line, is in one without a name."""
+    """Return the namespaces; without any, as for a reference on the command line, one without a name."""
     return tuple(namespaces) or (OPERATOR,)

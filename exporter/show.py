@@ -1,7 +1,7 @@
-"""`show`: prints the files that are installed with the command and that other programs need.
+"""`show`: print installed files for other programs.
 
-They are the rules for Prometheus, the example and the template for Alertmanager, and the dashboards for Grafana.
-`exporter/shipped` has symbolic links to them in the repository, and their content in a wheel.
+These are rules for Prometheus, an example and a template for Alertmanager, and dashboards for Grafana.
+`exporter/shipped` contains symbolic links to them in the repository, and copies in a wheel.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _FILES = {
 
 
 class UnknownNameError(Exception):
-    """Nothing has that name; the message lists what there is."""
+    """A name is unknown; the message lists the known ones."""
 
 
 def dashboards() -> dict[str, Path]:
-    """The files of the dashboards by name: what follows the prefix in the file's name, or `overview`."""
+    """Return the files of the dashboards by name: the file name without its prefix, or `overview`."""
     found = {path.stem.removeprefix(_PREFIX).lstrip("-") or "overview": path for path in FOLDER.glob("*.json")}
     return dict(sorted(found.items()))
 
 
 def text(what: str, name: str | None = None) -> str:
-    """The content of a file.
+    """Return the content of a file.
 
     Args:
         what: `rules`, `outside-windows`, `alertmanager`, `slack` or `dashboard`.
-        name: of a dashboard; None otherwise.
+        name: of a dashboard, otherwise None.
 
     Raises:
-        UnknownNameError: there is no such dashboard, or something else has a name.
+        UnknownNameError: the dashboard is unknown, or `what` has no names.
     """
     if what != "dashboard":
         if name is not None:
-            raise UnknownNameError(f"show {what} expects no name, found {name!r}")
+            raise UnknownNameError(f"show {what}: expected no name, found {name!r}")
         return (FOLDER / _FILES[what]).read_text("utf-8")
     known = dashboards()
     if name not in known:
         found = "no name" if name is None else repr(name)
-        raise UnknownNameError(f"show dashboard expects one of {', '.join(known)}; found {found}")
+        raise UnknownNameError(f"show dashboard: expected one of {', '.join(known)}; found {found}")
     return known[name].read_text("utf-8")

@@ -1,7 +1,7 @@
-"""The exporter's own metrics, `mojaloop_exporter_*`: one instance per process, passed to the parts that count.
+"""The exporter's own metrics, `mojaloop_exporter_*`: one instance per process, passed to the other parts.
 
-Counters start at 0 for every allowed registry and reason: a rate over a counter that appears with its first failure
-misses that failure.
+Counters start at 0 for every allowed registry and reason, because `rate` misses the first failure of a counter that
+appears with it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Telemetry:
     """The exporter's own metrics in a registry of their own (`registry`)."""
 
     def __init__(self) -> None:
-        # Nobody uses the time when a counter was created, and it would double the page.
+        # Nobody uses the creation times of counters, and they would double the page.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -41,14 +41,14 @@ class Telemetry:
         )
         self.registry_duration = Histogram(
             "mojaloop_exporter_registry_request_duration_seconds",
-            "Time from sending a request to a registry to the end of its answer.",
+            "Duration of requests to a registry, including the response.",
             ["registry"],
             buckets=(0.1, 0.5, 1, 5, 10, 30),
             registry=self.registry,
         )
         self.ratelimit_remaining = Gauge(
             "mojaloop_exporter_registry_ratelimit_remaining",
-            "Requests left, as the registry reported last.",
+            "Requests left, as last reported by the registry.",
             ["registry"],
             registry=self.registry,
         )
@@ -72,13 +72,13 @@ class Telemetry:
         )
         self.watch_restarts = Counter(
             "mojaloop_exporter_kubernetes_watch_restarts",
-            "Watches that ended and were started again.",
+            "Watches that ended and were restarted.",
             ["kind", "reason"],
             registry=self.registry,
         )
         self.forbidden = Gauge(
             "mojaloop_exporter_kubernetes_forbidden",
-            "1 while missing rights keep a kind from being listed in a watched namespace (* is all).",
+            "1 while a kind cannot be listed in a watched namespace (* is all) because of missing permissions.",
             ["kind", "watched_namespace"],
             registry=self.registry,
         )
@@ -103,13 +103,13 @@ class Telemetry:
         )
         self.catalogue_writable = Gauge(
             "mojaloop_exporter_catalogue_writable",
-            "0 while the folder of the catalogue cannot be written and the catalogue is kept in memory, otherwise 1.",
+            "0 while the directory of the catalogue is not writable and the catalogue is kept in memory, otherwise 1.",
             registry=self.registry,
         )
         self.catalogue_writable.set(1)
         self.event_loop_lag = Gauge(
             "mojaloop_exporter_event_loop_lag_seconds",
-            "How late the event loop was at most within the last minute: scrapes and probes waited as long.",
+            "Highest lag of the event loop within the last minute: scrapes and probes waited this long.",
             registry=self.registry,
         )
         self.limits_exceeded = Counter(
@@ -128,7 +128,7 @@ class Telemetry:
         )
         self.unexpected_errors = Counter(
             "mojaloop_exporter_unexpected_errors",
-            "Answers of a registry or objects of the cluster that ran into a defect of the exporter; the log has the "
+            "Responses of a registry or objects of the cluster that triggered a bug in the exporter; the log has the "
             "traceback.",
             ["source"],
             registry=self.registry,
@@ -138,18 +138,18 @@ class Telemetry:
 
         self.config_last_reload_successful = Gauge(
             "mojaloop_exporter_config_last_reload_successful",
-            "0 if the configuration file was invalid or unreadable when it was loaded last; the one before stays in "
-            "force. Otherwise 1.",
+            "0 if the configuration file was invalid or unreadable at the last load, so the previous one stays in "
+            "force; otherwise 1.",
             registry=self.registry,
         )
         self.config_last_reload_success = Gauge(
             "mojaloop_exporter_config_last_reload_success_timestamp_seconds",
-            "When the configuration was last loaded successfully, at the start or while running.",
+            "When the configuration was last loaded successfully, at startup or while running.",
             registry=self.registry,
         )
         self.config_reloads = Counter(
             "mojaloop_exporter_config_reloads",
-            "Times that the configuration file was loaded again, by result.",
+            "Reloads of the configuration file, by result.",
             ["result"],
             registry=self.registry,
         )
@@ -157,7 +157,7 @@ class Telemetry:
             self.config_reloads.labels(result)
 
     def config_loaded(self, at: float) -> None:
-        """Note that the configuration was loaded, at epoch seconds."""
+        """Record a successful load of the configuration, at epoch seconds."""
         self.config_last_reload_successful.set(1)
         self.config_last_reload_success.set(at)
 

@@ -1,8 +1,8 @@
-"""When a repository is due after its last lookup: after an interval, or at the next tick of a schedule.
+"""Timetables: a repository is due an interval after its last lookup, or at the next tick of a schedule.
 
-What is due is the same for every replica and after every restart: it depends on the last lookup and the repository's
-name alone. A last lookup counts for the tick before it, however it came about, so a host that slept past some ticks
-looks up once. After a failure a lookup is retried between these times, sooner at first and then later and later.
+Due times are the same for every replica and after every restart, because they depend only on the last lookup and the
+repository's name. The last lookup counts for the tick before it, so a host that was suspended past some ticks looks up
+once. After a failure, lookups are retried between these times with backoff.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from exporter.cron import Cron
 from exporter.images import Repository
 from exporter.reasons import Reason
 
-# Repositories with the same interval drift apart, so that lookups are spread over time: by a tenth of it, and by at
-# most an hour, which the alert MojaloopImageLookupStale allows for.
+# Repositories with the same interval drift apart, which spreads lookups over time: by a tenth of it, and by at most an
+# hour, which the alert MojaloopImageLookupStale allows for.
 _DRIFT, _MOST_DRIFT_SECONDS = 0.1, 3600.0
-# The lookups of one tick are spread over a minute; over half of the time to the next tick, where that is less.
+# The lookups of one tick are spread over a minute, or over half of the time to the next tick if that is less.
 _SPREAD_SECONDS = 60.0
-# Failures are retried, and budgets fill up, between the ticks of a schedule as with this interval, the default one.
+# Between the ticks of a schedule, retries and budgets use this interval, the default one.
 _PACE_SECONDS = 3600.0
-# After a failed lookup: the first wait, which grows with each further failure.
+# The wait after the first failed lookup; it grows with each further failure.
 _FIRST_RETRY_SECONDS = 10.0
 # A reason that looks permanent: the wait grows faster, and beyond the interval.
 LOOKS_PERMANENT = frozenset({Reason.NOT_FOUND, Reason.UNAUTHORIZED, *(reason for reason in Reason if reason.permanent)})
-"""Reasons of failures that more time will hardly change, but another tag or credential may."""
+"""Reasons of failures that rarely end with time, but may end with another tag or credential."""
 _LONGEST_RETRY_SECONDS = 86400.0
 _LONGEST_RETRY_INTERVALS = 4
 
@@ -38,16 +38,16 @@ class Every:
 
     @property
     def longest(self) -> float:
-        """Seconds between two regular lookups, apart from their drift."""
+        """Seconds between two regular lookups, without drift."""
         return self.interval
 
     @property
     def pace(self) -> float:
-        """The interval that retries and budgets are measured by, in seconds."""
+        """The interval for retries and budgets, in seconds."""
         return self.interval
 
     def due(self, repository: Repository, last: float) -> float:
-        """When a repository is due that was last looked up then; both in epoch seconds."""
+        """Return when a repository is due after its last lookup; both in epoch seconds."""
         return last + self.interval + min(_DRIFT * self.interval, _MOST_DRIFT_SECONDS) * _share(repository)
 
 
@@ -62,11 +62,11 @@ class Ticks:
 
     @property
     def pace(self) -> float:
-        """The interval that retries and budgets are measured by, in seconds: a weekly schedule retries within hours."""
+        """The interval for retries and budgets, in seconds: a weekly schedule retries within hours."""
         return min(self.longest, _PACE_SECONDS)
 
     def due(self, repository: Repository, last: float) -> float:
-        """When a repository is due that was last looked up then; both in epoch seconds."""
+        """Return when a repository is due after its last lookup; both in epoch seconds."""
         begin, tick, following = self._known
         if not begin <= last < tick:
             tick = self.cron.after(last)
@@ -79,23 +79,23 @@ Timetable = Every | Ticks
 
 
 def timetable(interval: float, cron: Cron | None, *, now: float) -> Timetable:
-    """The timetable of a configuration: the schedule if there is one, otherwise the interval (seconds).
+    """Return the timetable of a configuration: the schedule if there is one, otherwise the interval.
 
     Args:
         interval: seconds between two lookups of a repository.
         cron: the schedule.
-        now: epoch seconds; the longest gap is that of the year from here on.
+        now: epoch seconds; the longest gap is that of the year from then on.
     """
     return Every(interval) if cron is None else Ticks(cron, cron.longest_gap(now))
 
 
 def retry_wait(pace: float, reason: Reason, failures: int) -> float:
-    """Seconds to wait after a failed lookup.
+    """Return the seconds to wait after a failed lookup.
 
     Args:
         pace: of the timetable.
         reason: why it failed.
-        failures: how many lookups in a row failed, at least 1.
+        failures: the number of consecutive failed lookups, at least 1.
     """
     growth, longest = 2.0, pace
     if reason in LOOKS_PERMANENT:
@@ -105,5 +105,5 @@ def retry_wait(pace: float, reason: Reason, failures: int) -> float:
 
 
 def _share(repository: Repository) -> float:
-    """A number from 0 up to 1 that is a repository's own, in every process."""
+    """Return a number from 0 up to 1 that depends only on the repository."""
     return zlib.crc32(str(repository).encode()) / 2**32

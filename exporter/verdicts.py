@@ -1,7 +1,7 @@
-"""Questions about a running tag, and their answers from the tags of its repository. No I/O and no clock.
+"""Judge running tags by the tags of their repository. No I/O and no clock.
 
-`judge` asks for ranges of tags, page by page, and whoever drives it reads them: no repository is ever held as a whole.
-Each tag of a range is read once for all questions of a repository that have the same options.
+`judge` requests ranges of tags page by page from its caller, so a repository is never completely in memory. Each tag of
+a range is read once for all questions with the same options.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from exporter.annotations import acceptor
 from exporter.versions import Span, Strategy, final_of, newer_lines, offers, place
 
-# Long enough that reading costs more than asking, short enough for a slice of work.
+# Long enough to make the cost of a request small, short enough for a slice of work.
 PAGE_TAGS = 500
 
 
@@ -33,12 +33,12 @@ class Verdict:
 
     Attributes:
         latest: the newest patch, or the running tag.
-        behind: how many patches are missed.
-        found: whether its repository has the running tag; only looked for if no patch is missed, otherwise True.
+        behind: the number of missed patches.
+        found: whether its repository has the running tag; only checked if no patch is missed, otherwise True.
         published: epoch seconds when the first missed patch was published: the earliest date of all missed ones. None
             if none is missed, or the date of the first is unknown.
         first_seen: epoch seconds when a missed patch was first seen; None if none is missed.
-        undated: the first missed patch, if its publish time was not asked for yet.
+        undated: the first missed patch, if its publish time was not looked up yet.
         minor: the newest release with a greater Y and the same X, or the running tag.
         major: the newest release with a greater X, or the running tag.
     """
@@ -54,14 +54,14 @@ class Verdict:
 
 
 class TagRecord(NamedTuple):
-    """What is known about a tag.
+    """The facts about a tag.
 
     Attributes:
         name: the tag.
         rank: of its `versions.place`.
         first_seen: epoch seconds when a list first held it.
-        dated: whether its publish time was asked for, successfully or not.
-        published: epoch seconds of its publish time; None where it is unknown.
+        dated: whether its publish time was looked up, successfully or not.
+        published: its publish time in epoch seconds; None if unknown.
     """
 
     name: str
@@ -75,9 +75,9 @@ class Page(NamedTuple):
     """A request for tags of a span, in descending order of rank and name.
 
     Attributes:
-        span: which tags.
-        before: the rank and the name that the first of them comes after; None begins at the span's end.
-        most: how many; fewer mean that there are no more.
+        span: the range of tags.
+        before: start after this rank and name; None starts at the span's end.
+        most: the size of the page; fewer records mean that it is the last one.
     """
 
     span: Span
@@ -90,7 +90,7 @@ Judging = Generator[Page, Sequence[TagRecord], list[Verdict]]
 
 @dataclass(slots=True)
 class _Missed:
-    """What is missed so far: records are added from the newest tag down."""
+    """The missed patches so far; records are added from the newest tag down."""
 
     latest: str
     first: TagRecord
@@ -115,7 +115,7 @@ def judge(questions: Sequence[Question]) -> Judging:
     """Answer questions about one repository.
 
     Yields:
-        what to read; what was read is sent back.
+        requests for tags; the caller sends the tags back.
 
     Returns:
         The answers, in the order of the questions.
@@ -159,7 +159,7 @@ def _verdict(
         verdict,
         latest=missed.latest,
         behind=missed.count,
-        # Without the date of the first missed patch the dates of later ones say nothing.
+        # Without the date of the first missed patch, the dates of later ones are of no use.
         published=missed.published if missed.first.published is not None else None,
         first_seen=missed.first_seen,
         undated=None if missed.first.dated else missed.first.name,
@@ -167,7 +167,7 @@ def _verdict(
 
 
 def _younger_finals(tags: Iterable[str]) -> Generator[Page, Sequence[TagRecord], set[str]]:
-    """The pre-releases whose final is known to be published after them."""
+    """Return the pre-releases known to be published before their final."""
     younger = set()
     for tag in tags:
         if (final := final_of(tag)) is None:
@@ -186,12 +186,12 @@ def _published(tag: str) -> Generator[Page, Sequence[TagRecord], float | None]:
 
 
 def _lacking(tags: Iterable[str]) -> Generator[Page, Sequence[TagRecord], set[str]]:
-    """The tags that their repository does not have."""
+    """Return the tags that their repository lacks."""
     lacking = set()
     for tag in tags:
         if (at := place(tag)) is None:
             continue
-        # Nothing comes between a name and the same name with NUL: the first record is the tag, or it is lacking.
+        # Nothing sorts between a name and the same name with NUL: the first record is the tag, or the tag is missing.
         records = yield Page(Span(at.line, at.rank, at.rank + b"\0"), (at.rank, f"{tag}\0"), 1)
         if not any(record.name == tag for record in records):
             lacking.add(tag)
@@ -201,15 +201,15 @@ def _lacking(tags: Iterable[str]) -> Generator[Page, Sequence[TagRecord], set[st
 def _find(
     wanted: Mapping[Question, Sequence[Span]], *, newest: bool
 ) -> Generator[Page, Sequence[TagRecord], dict[Question, _Missed]]:
-    """What the first span of each question that has an acceptable tag holds.
+    """Return the content of the first span of each question that has an acceptable tag.
 
     Args:
         wanted: the spans of each question, in their order of preference.
-        newest: whether the newest acceptable tag is all that is wanted.
+        newest: whether only the newest acceptable tag is wanted.
     """
     found: dict[Question, _Missed] = {}
     for turn in range(max(map(len, wanted.values()), default=0)):
-        # Spans that differ only in where they end, at the running tag, are read once.
+        # Spans that differ only in their end, the running tag, are read once.
         together: dict[tuple[str, bytes, _Options], list[tuple[bytes, Question]]] = {}
         for question, spans in wanted.items():
             if question not in found and turn < len(spans):
@@ -231,7 +231,7 @@ def _scan(
     newest: bool,
     found: dict[Question, _Missed],
 ) -> Generator[Page, Sequence[TagRecord], None]:
-    """Read a line from its end down to the lowest of the lows, and note for each question what lies above its own."""
+    """Read a line from its end down to the lowest low, and note for each question the records above its own."""
     waiting = list(reversed(lows))
     missed: _Missed | None = None
     span, before = Span(line, waiting[0][0], high), None

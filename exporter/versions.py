@@ -1,17 +1,17 @@
-"""Which tags are patches of which: the heart of the exporter. Pure, and total: no tag raises.
+"""Decide which tags are patches of which: the core of the exporter. Pure and total: no tag raises.
 
 The rules are numbered as in docs/versions.md:
 
 1. Grammar: `[vV]? N(.N){0,4} suffix?`. N has no leading zero and at most nine digits; a suffix begins with `-`, `.` or
-   `_`, and one that begins with `.` does not go on with a digit (that would be a part of the number).
+    `_`. One that begins with `.` does not continue with a digit, which would be a part of the number.
 2. One or two parts, and `latest`, move, so they are not judged.
 3. Prefixes do not mix: `5.5.0` is never offered `v5.5.1`.
 4. A final has three parts or more and no suffix, and is only offered finals.
-5. A pre-release (a closed list of words) is offered a final, else a later one of the same word.
-6. A branch build (`-hotfix.2`, `-iad-608.5`) is offered a final above it, else a later one of the same word and ticket.
+5. A pre-release (a closed list of words) is offered a final, otherwise a later one of the same word.
+   ticket.
 7. A variant (`-alpine`, `-pisp`) keeps its suffix; a trailing `-rN` is its newest part.
 8. A suffix of numbers alone is a build, compared after the core.
-9. What is counted are the finals missed; the own kind's only where no final is offered. Nothing moves down.
+9. The count is of missed finals, or of the own kind if no final is offered. Nothing moves down.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from exporter.reasons import Reason
 
 
 class Strategy(StrEnum):
-    """How far an offer may go: Z, Y or X of X.Y.Z may rise."""
+    """The widest version change to offer: of Z, Y or X in X.Y.Z."""
 
     PATCH = "patch"
     MINOR = "minor"
@@ -52,13 +52,13 @@ class _Kind(StrEnum):
     BUILD = "n"
 
 
-# How many leading parts of the core an offer must share with the running version.
+# Number of leading parts of the core that an offer shares with the running version.
 _FIXED_PARTS = {Strategy.PATCH: 2, Strategy.MINOR: 1, Strategy.MAJOR: 0}
 
 _VERSION = re.compile(
     r"([vV]?)((?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){0,4})(|[-_].+|\.[^0-9].*)", re.ASCII | re.DOTALL
 )
-# The words of rule 5. A number is anybody's, also a time stamp; 18 digits bound the work.
+# The words of rule 5. The number may be anything, such as a timestamp, of up to 18 digits.
 _PRE_RELEASE = re.compile(
     r"[-._](snapshot|alpha|beta|rc|preview|pre|dev|milestone|nightly|canary)(?:[-._]?([0-9]{1,18}))?",
     re.ASCII | re.IGNORECASE,
@@ -68,12 +68,12 @@ _PRE_RELEASE = re.compile(
 _BRANCH = re.compile(r"[-._]([A-Za-z]+(?:[-_][A-Za-z]+)*(?:[-_][0-9]{1,9})?)\.([0-9]{1,18})", re.ASCII)
 _BUILD = re.compile(r"[-_][0-9]{1,18}(?:[-._][0-9]{1,18})*", re.ASCII)
 _REVISION = re.compile(r"(.*)-r([0-9]{1,18})", re.ASCII | re.DOTALL)
-# `608111629` is somebody's build number, and as a version it would beat every other.
+# `608111629` is a build number, which as a version would beat every other.
 _LONGEST_LONE_NUMBER = 4
 
 
 class TagKind(StrEnum):
-    """What a tag is, in words: the kinds of rules 4 to 8."""
+    """The kind of a tag, by rules 4 to 8."""
 
     FINAL = "final"
     PRE_RELEASE = "pre_release"
@@ -92,15 +92,15 @@ _TAG_KINDS: Mapping[_Kind, TagKind] = MappingProxyType(
     }
 )
 
-# Greater than every byte that begins a part of a rank.
+# Greater than every first byte of a part of a rank.
 _END = b"\xff"
 
 
 class Place(NamedTuple):
-    """Where a tag stands among the tags of its repository.
+    """The position of a tag in its repository.
 
     Attributes:
-        line: what must be equal for two tags to be compared by their ranks.
+        line: only tags of the same line are compared by rank.
         rank: compared byte by byte, it orders the tags of a line.
     """
 
@@ -117,11 +117,11 @@ class Span(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What a tag is, for a list of tags.
+    """The kind of a tag, and its position in a list of tags.
 
     Attributes:
-        kind: what it is.
-        order: sorts tags of all kinds by their numbers. Of one number, builds on the way to the final come first, then
+        kind: its kind.
+        order: sorts tags of all kinds by their numbers. With equal numbers, builds before the final come first, then
             the final, then its builds and variants.
     """
 
@@ -131,10 +131,10 @@ class Described(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Version:
-    """A tag that the grammar takes, of three parts or more.
+    """A tag that matches the grammar, with three parts or more.
 
-    `line` is what must be equal within a kind: the word of a pre-release, word and ticket of a branch build, a
-    variant's suffix. `number` orders versions of one core and line.
+    Only tags with the same kind and `line` are compared: the word of a pre-release, the word and ticket of a branch
+    build, the suffix of a variant. `number` orders versions of one core and line.
     """
 
     prefix: str
@@ -145,7 +145,7 @@ class _Version:
 
     @property
     def follows_finals(self) -> bool:
-        """Whether it is a build on the way to a final (rules 5 and 6)."""
+        """Whether it is a build before a final (rules 5 and 6)."""
         return self.kind in (_Kind.PRE_RELEASE, _Kind.BRANCH)
 
     @property
@@ -155,13 +155,13 @@ class _Version:
 
     @property
     def place(self) -> Place:
-        """Builds of tickets are a line of their own, so that no other build is compared with them."""
+        """Return the place; builds of tickets are a line of their own, so no other build is compared with them."""
         kind = self.kind.upper() if self.ticket else self.kind
         return Place(f"{self.prefix}:{kind}:{self.line}", _encode(self.core) + b"\0" + _encode(self.number) + b"\0")
 
 
 def _encode(parts: tuple[int, ...]) -> bytes:
-    """Numbers as bytes that sort as the tuple does: the length of each, then its bytes."""
+    """Encode numbers as bytes that sort like the tuple: the length of each, then its bytes."""
     # Within a line this is also the precedence of Semantic Versioning 2.0.0, section 11: `-snapshot` < `-snapshot.0`.
     return b"".join(bytes((1 + (size := (part.bit_length() + 7) // 8),)) + part.to_bytes(size, "big") for part in parts)
 
@@ -190,22 +190,22 @@ def _parse(tag: str) -> _Version | Reason:
 
 
 def unjudgeable(tag: str) -> Reason | None:
-    """Why nothing can be said of a running tag, or None where something can."""
+    """Return why a running tag cannot be judged, or None if it can."""
     parsed = _parse(tag)
     return parsed if isinstance(parsed, Reason) else None
 
 
 def place(tag: str) -> Place | None:
-    """Where a tag stands among the tags of its repository; None if it is not a version.
+    """Return the position of a tag in its repository; None if it is not a version.
 
-    The catalogue stores places: a change of what this returns needs a migration there.
+    The catalogue stores places, so a change of this function needs a migration there.
     """
     parsed = _parse(tag)
     return None if isinstance(parsed, Reason) else parsed.place
 
 
 def describe(tag: str) -> Described | None:
-    """What a tag is, and its position in a list of its repository; None if it is not a version."""
+    """Return the kind and position of a tag; None if it is not a version."""
     version = _parse(tag)
     if isinstance(version, Reason):
         return None
@@ -214,7 +214,7 @@ def describe(tag: str) -> Described | None:
 
 
 def final_of(running: str) -> str | None:
-    """The final of a pre-release's own number, which takes its place if it is known to be younger; otherwise None."""
+    """Return the final with the number of a pre-release, which replaces it if known to be younger; otherwise None."""
     version = _parse(running)
     if isinstance(version, Reason) or version.kind is not _Kind.PRE_RELEASE:
         return None
@@ -222,15 +222,15 @@ def final_of(running: str) -> str | None:
 
 
 def offers(running: str, *, strategy: Strategy, final_is_younger: bool = False) -> tuple[Span, ...]:
-    """Where the tags stand that a running tag is offered (rules 3 to 9).
+    """Return the spans of tags that a running tag is offered (rules 3 to 9).
 
     Args:
-        running: the tag that runs; it need not exist in its registry.
-        strategy: how far an offer may go.
+        running: the running tag; it need not exist in its registry.
+        strategy: the widest version change to offer.
         final_is_younger: whether `final_of` the running tag is known to be published after it.
 
     Returns:
-        The first span that has an acceptable tag counts, and the others do not. None for a tag that cannot be judged.
+        Spans, of which only the first with an acceptable tag counts. None for a tag that cannot be judged.
     """
     version = _parse(running)
     if isinstance(version, Reason):
@@ -250,10 +250,10 @@ def offers(running: str, *, strategy: Strategy, final_is_younger: bool = False) 
 
 
 def newer_lines(running: str, *, strategy: Strategy) -> tuple[Span, ...]:
-    """Where the releases of newer lines stand; as with `offers`, the first span that has one counts.
+    """Return the spans of releases of newer lines; as with `offers`, only the first with one counts.
 
     Args:
-        running: the tag that runs.
+        running: the running tag.
         strategy: `minor` for a greater Y of the same X, `major` for a greater X.
     """
     version = _parse(running)
@@ -269,12 +269,12 @@ def newer_lines(running: str, *, strategy: Strategy) -> tuple[Span, ...]:
 
 
 def lowest(tags: Iterable[str]) -> str:
-    """The lowest of several running tags of one image, as during a rollout of a custom controller."""
+    """Return the lowest of several running tags of one image, as during a rollout of a custom controller."""
     return min(tags, key=_rank)
 
 
 def highest(tags: Iterable[str]) -> str:
-    """The highest of several tags, compared as versions."""
+    """Return the highest of several tags, compared as versions."""
     return max(tags, key=_rank)
 
 
@@ -282,7 +282,7 @@ def _rank(tag: str) -> tuple[Any, ...]:
     parsed = _parse(tag)
     if isinstance(parsed, Reason):
         return (1, semver.Version(0), [], (), tag)
-    # Semantic Versioning 2.0.0, section 11: a build on the way to a final comes before it, `-rc.9` before `-rc.34`.
+    # Semantic Versioning 2.0.0, section 11: a build before a final sorts below it, `-rc.9` below `-rc.34`.
     before = None if parsed.kind is _Kind.FINAL else "0"
     if parsed.kind is _Kind.PRE_RELEASE:
         before = ".".join([parsed.line, *map(str, parsed.number)])

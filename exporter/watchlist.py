@@ -1,10 +1,10 @@
-"""The watch list: images that the configuration names, judged as if they ran, with or without a cluster.
+"""The watch list: configured images, judged as if they ran, with or without a cluster.
 
-A reference with a tag becomes a workload of the kind `Image` in no namespace, so that everything that is known about
-containers holds for it. A repository without a tag has nothing to judge: its tags are looked up, for whoever asks.
+A reference with a tag becomes a workload of the kind `Image` without a namespace, and is treated like a container. A
+repository without a tag has nothing to judge; its tags are looked up for the API.
 
-The list has a scope of its own, the namespace `""`. So an exporter without a cluster never says that a cluster is
-known, and does not end the alerts that another exporter holds.
+The list has its own scope, the namespace `""`. So an exporter without a cluster never reports a cluster as synced, and
+does not resolve the alerts of another exporter.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class WatchedImage:
 
     Attributes:
         reference: with a tag it is judged; without one, its repository is looked up.
-        name: what the reference is published as; empty without a tag.
-        strategy: of the reference; None is that of the configuration.
+        name: the published name of the reference; empty without a tag.
+        strategy: of the reference; None for the configured one.
     """
 
     reference: Reference
@@ -34,17 +34,17 @@ class WatchedImage:
     strategy: Strategy | None = None
 
     def workload(self) -> Workload:
-        """The workload that stands for a reference with a tag."""
+        """Return the workload that represents a reference with a tag."""
         container = Container("", ContainerType.CONTAINER, self.reference.written, 0)
         annotations = () if self.strategy is None else ((f"{PREFIX}strategy", self.strategy.value),)
         return Workload(key=image_key(self.name), containers=(container,), annotations=annotations)
 
 
 class WatchList:
-    """Keeps the inventory in line with the list.
+    """Keeps the inventory in sync with the list.
 
     Args:
-        inventory: where the images are put.
+        inventory: where the images are stored.
     """
 
     def __init__(self, inventory: Inventory) -> None:

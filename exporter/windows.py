@@ -1,10 +1,10 @@
-"""Upgrade windows: when a workload may be patched, and for how long still. No I/O; the time is passed in.
+"""Upgrade windows: when a workload may be patched, and how much time is left. No I/O; the time is passed in.
 
-A window opens at each time of its schedule and closes after its duration: real time, so that it closes an hour earlier
-or later on the clock if that is changed in between. Its start counts, its end does not. A freeze closes every window.
-A workload that no window names may never be patched.
+A window opens at each time of its schedule and closes after its duration. The duration is real time, so a clock change
+in between moves the end on the clock by an hour. The start is inclusive, the end exclusive. A freeze closes every
+window. A workload that no window covers may never be patched.
 
-Only "the first time after a moment" is asked of a schedule. What opened last is found from one duration ago.
+Schedules only provide the first time after a moment. The last opening is found by starting one duration ago.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from exporter.telemetry import Telemetry
 from exporter.workloads import WorkloadKey
 
 LONGEST_SECONDS = 7 * 86400.0
-"""The longest window, and how far ahead windows that follow each other are joined."""
-# How far ahead a window is looked for that is long enough: a year of nights.
+"""The longest window, and how far ahead adjacent windows are joined."""
+# How many openings to search for a window that is long enough: a year of nights.
 _MOST_OPENINGS = 400
 
 
@@ -29,11 +29,11 @@ class Window:
     """An upgrade window.
 
     Attributes:
-        name: what metrics call it.
+        name: as in metrics.
         cron: when it opens.
         duration: seconds.
-        namespaces: patterns of the namespaces that it is for; none: all.
-        workloads: patterns of `NAMESPACE/KIND/NAME`, likewise; a workload has to match both.
+        namespaces: patterns of the namespaces that it covers; empty for all.
+        workloads: patterns of `NAMESPACE/KIND/NAME`, likewise; a workload must match both.
     """
 
     name: str
@@ -43,18 +43,18 @@ class Window:
     workloads: tuple[str, ...] = ()
 
     def covers(self, key: WorkloadKey) -> bool:
-        """Whether it is for a workload."""
+        """Return whether it covers a workload."""
         return _matches(key.namespace, self.namespaces) and _matches(str(key), self.workloads)
 
     def closes(self, now: float) -> float | None:
-        """When it closes if nothing opens it again, in epoch seconds; None if it is closed, freezes left aside."""
+        """Return when it closes if nothing reopens it, in epoch seconds; None if it is closed. Ignores freezes."""
         start = self.cron.after(now - self.duration)
         return start + self.duration if start <= now else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freeze:
-    """A time in which every window is closed: from `start` until before `end`, in epoch seconds."""
+    """A period in which every window is closed: from `start` (inclusive) to `end` (exclusive), in epoch seconds."""
 
     start: float
     end: float
@@ -69,15 +69,15 @@ class Calendar:
     freezes: tuple[Freeze, ...] = ()
 
     def freeze(self, now: float) -> Freeze | None:
-        """The freeze at a moment (epoch seconds, here and below)."""
+        """Return the freeze at a moment (epoch seconds, here and below)."""
         return next((freeze for freeze in self.freezes if freeze.start <= now < freeze.end), None)
 
     def is_open(self, window: Window, now: float) -> bool:
-        """Whether a window is open."""
+        """Return whether a window is open."""
         return self.freeze(now) is None and window.closes(now) is not None
 
     def next_opening(self, window: Window, now: float) -> float:
-        """When a window opens after a moment, or opens again after a freeze; infinity if it never does.
+        """Return when a window opens after a moment, or reopens after a freeze; infinity if never.
 
         While it is open, this is the next time of its schedule.
         """
@@ -86,22 +86,22 @@ class Calendar:
         return min((at for at in found if at < math.inf and self.is_open(window, at)), default=math.inf)
 
     def covering(self, key: WorkloadKey) -> tuple[Window, ...]:
-        """The windows for a workload; if there is none, it may never be patched."""
+        """Return the windows for a workload; without any, it may never be patched."""
         return tuple(window for window in self.windows if window.covers(key))
 
     def open_for(self, key: WorkloadKey, now: float) -> tuple[Window, ...]:
-        """The windows for a workload that are open."""
+        """Return the open windows for a workload."""
         return tuple(window for window in self.covering(key) if self.is_open(window, now))
 
     def remaining(self, key: WorkloadKey, now: float, *, enough: float = LONGEST_SECONDS) -> float:
-        """How long a workload may still be patched: until the last of its windows closes, or a freeze begins.
+        """Return how long a workload may still be patched: until the last of its windows closes, or a freeze begins.
 
-        Windows that overlap, or follow each other without a gap, count together.
+        Windows that overlap or are adjacent count together.
 
         Args:
             key: the workload.
             now: epoch seconds.
-            enough: seconds that are at most looked ahead.
+            enough: the maximum number of seconds to look ahead.
 
         Returns:
             Seconds, at most `enough`; 0 if no window is open.
@@ -119,22 +119,22 @@ class Calendar:
         return min(end, most) - now
 
     def next_start(self, key: WorkloadKey, now: float, *, reserve: float = 0.0) -> tuple[float, Window] | None:
-        """When a rollout of a workload may start, at the earliest.
+        """Return the earliest time when a rollout of a workload may start.
 
         Args:
             key: the workload.
             now: epoch seconds.
-            reserve: seconds that have to remain at the start.
+            reserve: seconds that must remain at the start.
 
         Returns:
-            The moment, which is now if it may start now, and the window that is open then. None if there is none among
+            The time, which is `now` if it may start now, and the window open at that time. None if there is none among
             the next openings.
         """
         windows, at = self.covering(key), now
         for _ in range(_MOST_OPENINGS):
             if (left := self.remaining(key, at, enough=max(reserve, 1.0))) > 0 and left >= reserve:
                 return at, self.open_for(key, at)[0]
-            # Until what is open now closes, less and less is left.
+            # The remaining time only shrinks until the open windows close.
             at = min((self.next_opening(window, at + left) for window in windows), default=math.inf)
             if at == math.inf:
                 break
@@ -142,7 +142,7 @@ class Calendar:
 
 
 def publish(calendar: Calendar, telemetry: Telemetry, *, clock: Callable[[], float]) -> None:
-    """Publish these windows and no others. Their metrics are computed when they are read, so they are never stale.
+    """Publish these windows and no others. Their metrics are computed at each scrape, so they are never stale.
 
     Args:
         calendar: the windows.

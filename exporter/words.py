@@ -1,6 +1,6 @@
-"""The words in which findings are shown to people: one text for each fact, whichever output shows it.
+"""The wording of findings for people: one text for each fact, shared by all outputs.
 
-Outputs escape for themselves: what is returned here may hold names and references that anybody wrote.
+Outputs must escape these texts, which may contain names and references from untrusted users.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from exporter.workloads import IMAGE_KIND, WorkloadKey
 
 PROJECT = "https://github.com/mojaloop/mojaloop-image-patch-exporter"
 WATCHED = IMAGE_KIND
-"""The kind of what the configuration watches without a cluster; its namespace is empty."""
+"""The kind of images on the watch list; their namespace is empty."""
 _MOJALOOP = re.compile(r"docker\.io/mojaloop/([a-z0-9._-]+)")
 _HOUR = 3600
 _DAY = 24 * _HOUR
 
 
 class State(StrEnum):
-    """What a finding is first of all: each finding has one state."""
+    """The state of a finding; each finding has exactly one."""
 
     PATCH = "patch"
     SUPERSEDED = "superseded"
@@ -32,7 +32,7 @@ class State(StrEnum):
 
 
 def state(finding: Finding) -> State:
-    """The state of a finding: a missing patch takes precedence over a newer line, because it is the smaller step."""
+    """Return the state of a finding; a missing patch takes precedence over a newer line, as the smaller step."""
     if finding.reason is not None:
         return State.UNKNOWN
     if finding.patch_available:
@@ -51,19 +51,19 @@ STATES = {
 
 
 class Explanation(NamedTuple):
-    """Why a container is unknown, in a sentence, and what to do about it, in another."""
+    """Why a container is unknown, and what to do about it, in one sentence each."""
 
     what: str
     what_to_do: str
 
 
 def reason(value: Reason) -> str:
-    """A reason as a word or two: `floating tag`."""
+    """Return a reason in a few words: `floating tag`."""
     return value.value.replace("_", " ")
 
 
 def explain(value: Reason) -> Explanation:
-    """A reason in words."""
+    """Explain a reason."""
     return _EXPLANATIONS[value]
 
 
@@ -84,8 +84,8 @@ _EXPLANATIONS = {
     ),
     Reason.TAG_NOT_FOUND: Explanation(
         "The repository does not have the tag.",
-        "Check the tag. If the image comes from a mirror or a build of your own, name the repository that has its "
-        "tags with the annotation image or with mirror_of.",
+        "Check the tag. If the image comes from a mirror or your own build, set the repository that has its tags with "
+        "the annotation image or with mirror_of.",
     ),
     Reason.REGISTRY_NOT_ALLOWED: Explanation(
         "The configuration does not allow this registry.", "Add it to registries in the exporter's configuration."
@@ -113,13 +113,13 @@ _EXPLANATIONS = {
         "The registry limits the rate of requests.", "Wait, or give the exporter credentials with a higher limit."
     ),
     Reason.BAD_ANSWER: Explanation(
-        "The registry's answer cannot be used.", "The exporter's log says what is wrong with it."
+        "The registry's response is invalid.", "The exporter's log says what is wrong with it."
     ),
 }
 
 
 def age(seconds: float | None) -> str:
-    """How long something has lasted: in days, in hours if it is less than two days, `?` if that is unknown."""
+    """Format a duration: in days, in hours if it is less than two days, `?` if unknown."""
     if seconds is None:
         return "?"
     if seconds >= 2 * _DAY:
@@ -128,17 +128,19 @@ def age(seconds: float | None) -> str:
 
 
 def many(count: int, what: str) -> str:
-    """A count with its noun: `1 day`, `1,200 days`."""
+    """Format a count with its noun: `1 day`, `1,200 days`."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def short_image(image: str) -> str:
-    """A repository as people know it, without the prefixes of Docker Hub: `mojaloop/ledger`, `redis`."""
+    """Return the common name of a repository, without Docker Hub's prefixes: `mojaloop/ledger`, `redis`."""
     return image.removeprefix("docker.io/").removeprefix("library/")
 
 
 def running(finding: Finding) -> str:
-    """What runs, in short: `mojaloop/ledger:v1.0.0`, the repository with its digest, or an invalid text as written."""
+    """Return the running image in short: `mojaloop/ledger:v1.0.0`, the repository with its digest, or an invalid text
+    as is.
+    """
     name = short_image(finding.image)
     if not name:
         return finding.reference or ("(not judged)" if finding.reason is Reason.LIMIT_EXCEEDED else "(no image)")
@@ -148,7 +150,7 @@ def running(finding: Finding) -> str:
 
 
 def describe(finding: Finding) -> str:
-    """What is known about a finding, in one sentence or two, without its place and without ages."""
+    """Describe a finding in one or two sentences, without its place and without ages."""
     image, newer = running(finding), finding.newer_line
     if finding.reason is not None:
         what, what_to_do = explain(finding.reason)
@@ -163,16 +165,18 @@ def describe(finding: Finding) -> str:
 
 
 def changes_url(image: str, tag: str, newer: str) -> str:
-    """A page with what changed between two tags; empty for images that are not Mojaloop's.
+    """Return the URL of the changes between two tags; empty for images that are not Mojaloop's.
 
-    Mojaloop's repositories on Docker Hub have the names of those on GitHub, and images the tags of their releases.
+    Mojaloop's repositories have the same names on Docker Hub and on GitHub, and images have the tags of their releases.
     """
     found = _MOJALOOP.fullmatch(image)
     return f"https://github.com/mojaloop/{found[1]}/compare/{quote(tag)}...{quote(newer)}" if found else ""
 
 
 def workload(key: WorkloadKey) -> str:
-    """Where something runs: `mojaloop deployment/ledger`, `watched image NAME`; empty for a reference by itself."""
+    """Return a workload for people: `mojaloop deployment/ledger`, `watched image NAME`; empty for a reference by
+    itself.
+    """
     if not key.kind:
         return ""
     if key.is_image:
@@ -181,5 +185,5 @@ def workload(key: WorkloadKey) -> str:
 
 
 def path(key: WorkloadKey) -> str:
-    """A workload as one word: `mojaloop/Deployment/ledger`, `Image/NAME`; empty for a reference by itself."""
+    """Return a workload as one word: `mojaloop/Deployment/ledger`, `Image/NAME`; empty for a reference by itself."""
     return "/".join(part for part in key if part) if key.kind else ""

@@ -1,4 +1,4 @@
-"""What runs: workloads and their containers, as values."""
+"""Workloads and their containers, as values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ContainerType(StrEnum):
 
 
 class WorkloadKey(NamedTuple):
-    """What identifies a workload in a cluster; the order of its parts is the order of every output."""
+    """The identity of a workload in a cluster; outputs are sorted by its parts in this order."""
 
     namespace: str
     kind: str
@@ -29,27 +29,29 @@ class WorkloadKey(NamedTuple):
 
     @property
     def is_image(self) -> bool:
-        """Whether it is an image of the watch list (`image_key`) instead of a workload."""
+        """Whether it is an image on the watch list (`image_key`) instead of a workload."""
         return self.namespace == OPERATOR and self.kind == IMAGE_KIND
 
 
 OPERATOR = ""
-"""The namespace of what is in none: images that the operator names in the configuration or on the command line.
+"""The namespace of images that the operator names in the configuration or on the command line.
 
-Limits that protect namespaces from each other do not hold for it.
+Limits that protect namespaces from each other do not apply to it.
 """
 
 IMAGE_KIND = "Image"
-"""The kind of what the configuration's key `watch` names. No API server has it: the core group has no such kind."""
+"""The kind of images under the configuration key `watch`. No API server has it: the core group has no such kind."""
 
 
 def image_key(name: str) -> WorkloadKey:
-    """The key of an image of the watch list, which is in no namespace."""
+    """Return the key of an image on the watch list, which has no namespace."""
     return WorkloadKey(OPERATOR, IMAGE_KIND, name)
 
 
 def reference_key(number: int) -> WorkloadKey:
-    """The key of an image reference that is judged by itself: no namespace, no kind; the number keeps their order."""
+    """Return the key of an image reference that is judged by itself: no namespace, no kind; the number keeps their
+    order.
+    """
     return WorkloadKey(OPERATOR, "", f"{number:06}")
 
 
@@ -72,7 +74,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """Who owns a workload: `argocd`, `flux`, `helm` or `operator`, and the Application, release or owner by name."""
+    """The owner: `argocd`, `flux`, `helm` or `operator`, and the name of the Application, release or owner."""
 
     name: str
     source: str
@@ -86,12 +88,12 @@ class Workload:
         key: namespace, kind and name of the top controller. The kind has its API group
             (`StrimziPodSet.core.strimzi.io`) unless it is one of `kinds.KINDS` or of the core group.
         containers: in the order of the template, init containers first. For a custom controller, the union over its
-            pods: then one name may have several images.
+            pods, so one name may have several images.
         annotations: of the pod template, those under `annotations.PREFIX` only, sorted by key.
         manager: the most specific owner, or None.
         rollout_incomplete: pods of an older template still run.
-        declared: the workload's own template was read, so that a patch can change it. False where the objects that it
-            controls were read instead, because we do not read its kind.
+        declared: the workload's own template was read, so a patch can change it. False if the objects that it controls
+            were read instead, because its kind is not supported.
         image_triggers: the names of the containers whose image OpenShift sets from an image stream.
         limit_exceeded: it, or all workloads of its namespace together, exceed a limit. `containers` holds only the
             first container, and annotations are left out.
@@ -109,7 +111,7 @@ class Workload:
     uid: str = ""
 
     def exceeded(self) -> Limit | None:
-        """The limit of a workload that this one exceeds."""
+        """The limit for workloads that this one exceeds."""
         if len(self.containers) > Limit.CONTAINERS.most:
             return Limit.CONTAINERS
         if sum(len(name) + len(value) for name, value in self.annotations) > Limit.ANNOTATIONS.most:
@@ -117,38 +119,38 @@ class Workload:
         return None
 
     def refused(self) -> Workload:
-        """What stands for it where a limit is exceeded: little to hold, and visible."""
+        """Return a small placeholder for it after an exceeded limit, which stays visible."""
         return replace(self, containers=self.containers[:1], annotations=(), image_triggers=(), limit_exceeded=True)
 
 
 # RFC 1123 names, as Kubernetes allows them for objects (subdomains) and containers (labels). Kinds are CamelCase;
 # those of a foreign group have the group behind them, as kubectl writes it.
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-# Of a label that alerts carry into messages; the longest name of an object.
+# Maximum length of a label that alerts carry into messages: the longest name of an object.
 _LONGEST_SOURCE = 253
 _KIND = re.compile(r"[A-Z][A-Za-z0-9]{0,62}(?:\.[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?)?")
 
 
 def is_object_name(text: str) -> bool:
-    """Whether a text can name a namespace, a workload or a container: what commands and labels may be made of."""
+    """Return whether a text can name a namespace, a workload or a container, and so appear in commands and labels."""
     return _OBJECT_NAME.fullmatch(text) is not None
 
 
 def is_kind(text: str) -> bool:
-    """Whether a text can be a Kubernetes kind, with or without an API group: `Job`, `Job.batch.volcano.sh`."""
+    """Return whether a text can be a Kubernetes kind, with or without an API group: `Job`, `Job.batch.volcano.sh`."""
     return _KIND.fullmatch(text) is not None
 
 
 def source(*names: str, prefix: str = "") -> str:
-    """What manages a workload, by name; empty if any part is not a name.
+    """Return the name of the object that manages a workload; empty if any part is not a name.
 
-    The parts come from annotations and labels that any author of a workload writes, and the result is shown next to
+    The parts come from annotations and labels, which any author of a workload can set, and the result is shown next to
     commands that people paste.
 
     Args:
         names: of the object, after its namespace if it has one: `flux-system`, `hub`. Argo CD also writes
             `NAMESPACE_NAME`.
-        prefix: its kind and what separates them: `Kustomization flux-system/hub`, `Kafka/hub`.
+        prefix: its kind and a separator: `Kustomization flux-system/hub`, `Kafka/hub`.
     """
     text = prefix + "/".join(names)
     named = all(is_object_name(part) for name in names for part in name.split("_", 1))

@@ -1,7 +1,7 @@
-"""Numbers of YAML, as Kubernetes reads them: never in base 60.
+"""Parse YAML numbers like Kubernetes: never in base 60.
 
 YAML 1.1 reads `1:30` as 90, and PyYAML still does. Nobody means that in a manifest or a configuration, where such a
-text is a time or a port, and a long one takes PyYAML quadratic time.
+text is a time or a port. A long one also takes PyYAML quadratic time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 
 
 def decimal_resolvers(loader: Any, *, without: Collection[str] = ()) -> dict[str, list[tuple[str, Any]]]:
-    """What a loader of PyYAML takes plain scalars for, without numbers that contain a colon.
+    """Return the resolvers of a PyYAML loader, without numbers that contain a colon.
 
     Args:
         loader: the loader's class.

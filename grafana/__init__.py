@@ -1,1 +1,1 @@
-"""The Grafana dashboards as JSON, and the code that writes them."""
+"""The Grafana dashboards as JSON, and their generator."""

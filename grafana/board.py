@@ -1,4 +1,4 @@
-"""What every dashboard has: its uid, variables, links, marks of events, and the JSON that it is written as."""
+"""The common parts of all dashboards: uid, variables, links, event annotations, and JSON output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana.panels import DATASOURCE, GOOD, MISSED, NEUTRAL, OVERDUE, Column, Panel
 from grafana.promql import AT, IN_NAMESPACE, WORKLOAD_LABELS, joined, missing, one_line
 
-# Alerts and people's bookmarks link to these uids: they never change.
+# Alerts and bookmarks link to these uids, so they must never change.
 OVERVIEW = "mojaloop-image-patch"
 WORKLOAD = "mojaloop-image-patch-workload"
 IMAGES = "mojaloop-image-patch-images"
@@ -23,7 +23,7 @@ RUNBOOK = "https://github.com/mojaloop/mojaloop-image-patch-exporter/blob/main/a
 
 
 def _choice(name: str, label: str, expr: str) -> dashboard.QueryVariable:
-    """A variable of a label's values: several, or All."""
+    """Return a multi-value variable of a label's values, with All."""
     return (
         dashboard.QueryVariable(name)
         .label(label)
@@ -40,15 +40,15 @@ def _choice(name: str, label: str, expr: str) -> dashboard.QueryVariable:
 
 CLUSTER = _choice("cluster", "Cluster", "label_values(mojaloop_image_info, cluster)")
 NAMESPACE = _choice("namespace", "Namespace", 'label_values(mojaloop_image_info{cluster=~"$cluster"}, namespace)')
-# The kind `Image` selects the images of watch lists: they have no namespace, and a variable has no empty value.
+# The kind `Image` selects the images of watch lists, which have no namespace: a variable cannot be empty.
 KIND = _choice("kind", "Kind", f"label_values(mojaloop_image_info{{{IN_NAMESPACE}}}, workload_kind)")
 WORKLOAD_NAME = _choice("workload", "Workload", f"label_values(mojaloop_image_info{{{AT}}}, workload)")
 IMAGE = _choice("image", "Image", f"label_values(mojaloop_image_info{{{AT}}}, image)")
 JOB = _choice("job", "Job", "label_values(mojaloop_exporter_build_info, job)")
 
-# Links in tables. A column that the table does not have, such as Cluster without a `cluster` label, is an empty value.
+# Links in tables. A column missing from the table, such as Cluster without a `cluster` label, is an empty value.
 TO_OVERVIEW = f"/d/{OVERVIEW}?var-cluster=${{__data.fields.Cluster}}&${{datasource:queryparam}}"
-# The column Scope is hidden. It is the namespace, and All for watched images: `scoped` adds it.
+# The column Scope is hidden. It is the namespace, or All for watched images; `scoped` adds it.
 TO_WORKLOAD = (
     f"/d/{WORKLOAD}?var-cluster=${{__data.fields.Cluster}}&var-namespace=${{__data.fields.Scope}}"
     "&var-kind=${__data.fields.Kind}&var-workload=${__data.fields.Workload}&${datasource:queryparam}"
@@ -58,30 +58,30 @@ TO_IMAGE = f"/d/{IMAGES}?var-image=${{__data.fields.Image}}&${{datasource:queryp
 
 
 def scoped(expr: str) -> str:
-    """Series with the label `scope`: what a link selects as the namespace."""
+    """Add the label `scope`, which links use as the namespace."""
     scope = f'label_replace({expr}, "scope", "$1", "namespace", "(.+)")'
     return f'label_replace({scope}, "scope", "All", "namespace", "")'
 
 
 class _Annotation(models.AnnotationQuery):
-    """An annotation query with the title of its marks, which Grafana reads and the SDK's model does not have."""
+    """An annotation query with a title, which Grafana supports but the SDK's model lacks."""
 
     title_format: str = ""
 
     def to_json(self) -> dict[str, object]:
-        """The model's JSON and the title."""
+        """Return the model's JSON with the title."""
         return {**super().to_json(), "titleFormat": self.title_format}
 
 
 def _event(name: str, title: str, expr: str, color: str) -> models.AnnotationQuery:
-    """Marks on every panel over time."""
+    """Return annotations for every time series panel."""
     event = _Annotation(name=name, datasource=DATASOURCE, enable=True, icon_color=color, expr=one_line(expr))
     event.title_format = title
     return event
 
 
 def events(at: str, *, approvals: str) -> tuple[models.AnnotationQuery, ...]:
-    """Marks where a workload began to miss a patch, where it stopped, and what the patcher did.
+    """Return annotations for released and applied patches, and for the actions of the patcher.
 
     Args:
         at: selects findings.
@@ -95,7 +95,7 @@ def events(at: str, *, approvals: str) -> tuple[models.AnnotationQuery, ...]:
         return _event(name, f"{workload} {title}", joined(expr, "workload", "namespace", "workload"), color)
 
     def began(name: str, title: str, states: str, color: str) -> models.AnnotationQuery:
-        """Marks where an approval came into one of these states."""
+        """Return annotations for approvals that entered one of these states."""
         approval = f'mojaloop_image_patch_approval{{{approvals},state=~"{states}"}}'
         expr = f"group by ({WORKLOAD_LABELS}, tag) ({approval})"
         return event(name, title, f"{expr} unless on ({WORKLOAD_LABELS}, tag) {approval} offset 5m", color)
@@ -118,7 +118,7 @@ def board(
     marks: Sequence[models.AnnotationQuery] = (),
     time_from: str = "now-24h",
 ) -> models.Dashboard:
-    """A dashboard; its panels are placed from left to right and from top to bottom."""
+    """Build a dashboard, with its panels from left to right and from top to bottom."""
     built = (
         dashboard.Dashboard(title)
         .uid(uid)

@@ -1,4 +1,4 @@
-"""Many clusters in one Grafana."""
+"""The dashboard for many clusters in one Grafana."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from grafana.promql import CONTAINER_LABELS, WORKLOAD_LABELS, missing
 _AT = 'cluster=~"$cluster"'
 _LAG = f"cluster:mojaloop_image_patch_lag_seconds:max{{{_AT}}}"
 _RATIO = f"cluster:mojaloop_image_patch_compliance:ratio{{{_AT}}}"
-# Clusters of which nothing is missing or unknown are at 0.
+# Clusters without missing patches or unknown containers are at 0.
 _ZERO = f"group by (cluster) (mojaloop_exporter_synced{{{_AT}}}) * 0"
 
 
 def build() -> models.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return board(
         FLEET,
         "Mojaloop image patches: fleet",
@@ -25,7 +25,7 @@ def build() -> models.Dashboard:
         panels=(
             rows(
                 "Clusters",
-                "The worst first. A click on a cluster leads to its overview.",
+                "The worst first. Click on a cluster for its overview.",
                 {
                     "missing": f"""
                         count by (cluster) (group by ({WORKLOAD_LABELS}) ({missing(_AT)}))
@@ -51,7 +51,7 @@ def build() -> models.Dashboard:
             ),
             lines(
                 "Not overdue",
-                "The share of judged containers that miss no patch for longer than the rules allow, by cluster.",
+                "The share of judged containers that are not overdue by the rules, by cluster.",
                 (f"max by (cluster) ({_RATIO})", "{{cluster}}"),
                 unit="percentunit",
             ),

@@ -1,4 +1,4 @@
-"""Writes the dashboards: `make dashboards`, or `python -m grafana.generate`."""
+"""Generate the dashboards: `make dashboards`, or `python -m grafana.generate`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOARDS = (overview.build, workload.build, images.build, health.build, fleet.buil
 
 
 def render() -> dict[str, str]:
-    """Every dashboard as JSON, by the name of its file."""
+    """Return every dashboard as JSON, by file name."""
     return {
         f"{board.uid}.json": JSONEncoder(sort_keys=True, indent=2).encode(board) + "\n"
         for board in (b() for b in BOARDS)

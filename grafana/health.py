@@ -1,4 +1,4 @@
-"""Whether the exporter itself works: what it watches, what its registries answer, and whether its metrics arrive."""
+"""The dashboard about the exporter itself: its watches, its registries, and its scrapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from grafana.panels import GOOD, NEUTRAL, OVERDUE, Column, Panel, Steps, lines, 
 _AT = 'cluster=~"$cluster",job=~"$job"'
 _TARGET = "cluster, job, instance"
 _BAD: Steps = ((None, GOOD), (1, OVERDUE))
-# How many samples of each metric the page of a target holds, and how many of them Prometheus keeps.
+# The number of samples of each metric on the page of a target, and the number that Prometheus keeps.
 _ON_PAGE = f"max by ({_TARGET}, metric) (mojaloop_exporter_samples{{{_AT}}})"
 _KEPT = f"""
     sum by ({_TARGET}, metric) (
@@ -23,11 +23,11 @@ _KEPT = f"""
 
 
 def build() -> models.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return board(
         EXPORTER,
         "Mojaloop image patches: exporter",
-        "Whether the exporter follows what it watches, what its registries answer, and whether its metrics arrive.",
+        "Health of the exporter: its watches, the responses of its registries, and whether its metrics arrive.",
         variables=(CLUSTER, JOB),
         panels=(*_numbers(), *_registries(), *_cluster(), *_process(), *_safety(), *_configuration(), _samples()),
     )
@@ -45,7 +45,7 @@ def _numbers() -> tuple[Panel, ...]:
         number(
             "Not synced",
             "Watched namespaces (* counts as one) and watch lists that are not completely listed and followed, most "
-            "often because permissions are missing. Registries that do not answer do not count here.",
+            "often because permissions are missing. Unreachable registries do not count here.",
             f"count(max by (cluster, watched_namespace) (mojaloop_exporter_synced{{{_AT}}}) == 0) or vector(0)",
             width=3,
         ),
@@ -68,8 +68,8 @@ def _numbers() -> tuple[Panel, ...]:
         ),
         number(
             "Labels changed",
-            "Exporters whose labels the scrape renames or overwrites: it needs honor_labels, and no enforced namespace "
-            "label. An exporter that is older than this dashboard counts too.",
+            "Exporters whose labels the scrape renames or overwrites. It needs honor_labels, and no enforced namespace "
+            "label. Exporters older than this dashboard count, too.",
             f"""
             count(
               group by ({_TARGET}) (mojaloop_exporter_synced{{{_AT}}})
@@ -82,16 +82,15 @@ def _numbers() -> tuple[Panel, ...]:
         ),
         number(
             "Samples dropped",
-            "Samples that the exporters publish and Prometheus does not keep: look for drops, relabelings and limits "
-            "of the scrape.",
+            "Samples that the exporters publish and Prometheus drops. Check the relabelings and limits of the scrape.",
             f"sum(clamp_min({_ON_PAGE} - ({_KEPT} or {_ON_PAGE} * 0), 0)) or vector(0)",
             steps=_BAD,
             width=3,
         ),
         number(
             "Invalid configurations",
-            "Exporters that could not load their changed configuration file: the one from before stays in force, and "
-            "their logs say what is wrong.",
+            "Exporters that could not load their changed configuration file. The previous one stays in force, and the "
+            "logs say what is wrong.",
             f"""
             count(min by ({_TARGET}) (mojaloop_exporter_config_last_reload_successful{{{_AT}}}) == 0)
             or vector(0)
@@ -113,10 +112,10 @@ def _numbers() -> tuple[Panel, ...]:
 
 
 def _last_hour(counter: str, labels: str) -> str:
-    """How often a counter rose in the hour before each point, without what did not rise.
+    """Return the increase of a counter in the hour before each point, without zeros.
 
-    The rate is summed up minute by minute: Grafana's linter accepts no range but $__rate_interval, which is too short
-    for what happens once an hour.
+    The rate is summed up by the minute: Grafana's linter accepts only the range $__rate_interval, which is too short
+    for hourly events.
     """
     return f"""
         60 * sum_over_time(
@@ -161,7 +160,7 @@ def _registries() -> tuple[Panel, ...]:
         ),
         lines(
             "Rate limit remaining",
-            "Requests that remain, by the registry's last answer.",
+            "Remaining requests, as last reported by the registry.",
             (
                 f"min by (registry) (mojaloop_exporter_registry_ratelimit_remaining{{{_AT}}})",
                 "{{registry}}",
@@ -174,7 +173,7 @@ def _cluster() -> tuple[Panel, ...]:
     return (
         lines(
             "Watch restarts in the last hour",
-            "Watches that were started again in the hour before each point, by kind and reason.",
+            "Watches that were restarted in the hour before each point, by kind and reason.",
             (
                 _last_hour("mojaloop_exporter_kubernetes_watch_restarts_total", "kind, reason"),
                 "{{kind}} {{reason}}",
@@ -210,7 +209,7 @@ def _process() -> tuple[Panel, ...]:
         ),
         lines(
             "Duration of a scrape",
-            "Seconds that Prometheus waits for the page, by process.",
+            "Scrape duration in seconds, by process.",
             (of_exporters("scrape_duration_seconds"), "{{instance}}"),
             unit="s",
         ),
@@ -231,20 +230,20 @@ def _safety() -> tuple[Panel, ...]:
         ),
         lines(
             "Unexpected errors in the last hour",
-            "Answers of registries and objects of the cluster that ran into a defect of the exporter, in the hour "
-            "before each point. Its log has the tracebacks: please report them.",
+            "Responses of registries and objects of the cluster that triggered a bug in the exporter, in the hour "
+            "before each point. Its log has the tracebacks; please report them.",
             (_last_hour("mojaloop_exporter_unexpected_errors_total", "source"), "{{source}}"),
         ),
         lines(
             "Lag of the event loop",
-            "The longest delay within a minute, by process. Scrapes and probes waited as long.",
+            "The longest delay within a minute, by process. Scrapes and probes waited this long.",
             (f"max by (instance) (mojaloop_exporter_event_loop_lag_seconds{{{_AT}}})", "{{instance}}"),
             unit="s",
         ),
         lines(
             "Catalogue not writable",
-            "1 while a process cannot write its state folder, most often because the disk is full. It continues in "
-            "memory, and a restart loses what it learned since.",
+            "1 while a process cannot write its state directory, most often because the disk is full. It continues in "
+            "memory, and a restart loses the changes since.",
             (f"1 - min by (instance) (mojaloop_exporter_catalogue_writable{{{_AT}}})", "{{instance}}"),
         ),
     )
@@ -254,13 +253,13 @@ def _configuration() -> tuple[Panel, ...]:
     return (
         lines(
             "Reloads in the last hour",
-            "How often a changed configuration file was read in the hour before each point, by result.",
+            "Reloads of the configuration file in the hour before each point, by result.",
             (_last_hour("mojaloop_exporter_config_reloads_total", "result"), "{{result}}"),
         ),
         lines(
             "Age of the configuration",
-            "How long ago each process last loaded its configuration file successfully. Replicas that differ use "
-            "different files.",
+            "How long ago each process last loaded its configuration file successfully. Replicas with different ages "
+            "use different files.",
             (
                 f"""
                 time() - max by (instance) (
@@ -277,7 +276,7 @@ def _configuration() -> tuple[Panel, ...]:
 def _samples() -> Panel:
     return rows(
         "Samples by metric",
-        "How many samples of each metric the page of an exporter holds, and how many of them Prometheus keeps.",
+        "The number of samples of each metric on the page of an exporter, and the number that Prometheus keeps.",
         {
             "page": _ON_PAGE,
             "kept": _KEPT,

@@ -1,4 +1,4 @@
-"""By image: which versions are in use, and what the newest is."""
+"""The dashboard by image: versions in use, and the newest ones."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _IN_USE = "cluster, namespace, image, tag"
 
 
 def build() -> models.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return board(
         IMAGES,
         "Mojaloop image patches: images",
-        "By image: the versions in use, where several are mixed, what is newest, and when it was looked up.",
+        "By image: the versions in use, mixed versions, the newest versions, and the age of the last lookup.",
         variables=(CLUSTER, NAMESPACE, KIND, IMAGE),
         panels=(
             number(
                 "Images",
-                "Repositories whose images run.",
+                "Repositories of running images.",
                 f"count(group by (image) ({_INFO})) or vector(0)",
                 steps=((None, NEUTRAL),),
                 width=6,
             ),
             number(
                 "Mixed",
-                "Images that run at several tags in one namespace.",
+                "Images that run with several tags in one namespace.",
                 f"""
                 count(
                   count by (cluster, namespace, image) (group by ({_IN_USE}) ({_INFO})) > 1
@@ -41,7 +41,7 @@ def build() -> models.Dashboard:
             ),
             number(
                 "Oldest lookup",
-                "How long ago the tags of the repository that waited longest were looked up.",
+                "The age of the oldest last lookup of a repository.",
                 """
                 max(
                   time() - max by (cluster, image) (
@@ -56,7 +56,7 @@ def build() -> models.Dashboard:
             ),
             number(
                 "Never judged",
-                "Images of which no container is judged.",
+                "Images without a judged container.",
                 f"""
                 count(
                   group by (image) ({_INFO})
@@ -68,9 +68,9 @@ def build() -> models.Dashboard:
             ),
             rows(
                 "Versions in use",
-                "Every image and tag with the number of workloads. More than one tag of an image in a namespace is "
-                "mixed: the services of one release are tested together. Newer minor and major are releases of a "
-                "newer line, and empty where there is none.",
+                "Every image and tag with the number of workloads. Several tags of an image in a namespace are "
+                "a mix, but the services of a release are tested together. Newer minor and major are releases of a "
+                "newer line, or empty.",
                 {
                     "workloads": f"""
                         count by ({_IN_USE}) (
@@ -102,7 +102,7 @@ def build() -> models.Dashboard:
             ),
             rows(
                 "Lookups",
-                "When each repository's tags were looked up last.",
+                "When the tags of each repository were last looked up.",
                 {
                     "age": """
                         time() - max by (cluster, registry, image) (

@@ -1,4 +1,4 @@
-"""How far the hub is behind, at a glance."""
+"""The overview dashboard: how far the hub is behind, at a glance."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ _AT = f'{AT},image=~"$image"'
 _WORKLOADS = f"group by ({WORKLOAD_LABELS}) ({missing(_AT)})"
 _SUPERSEDED = f'mojaloop_image_upgrade_available{{{_AT},strategy="minor"}} == 1'
 _UNKNOWN = f"group by (cluster, {CONTAINER_LABELS}, reason) (mojaloop_image_status_unknown{{{_AT}}})"
-# Namespaces that miss nothing are at 0; the recorded series is small, and has no image to select by.
+# Namespaces without missing patches are at 0. The recorded series is small, and has no image to select by.
 _ZERO = f"group by (namespace) (namespace:mojaloop_image_containers:judged{{{IN_NAMESPACE}}}) * 0"
 
 
 def build() -> models.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return board(
         OVERVIEW,
         "Mojaloop image patches",
@@ -73,13 +73,13 @@ def _numbers() -> tuple[Panel, ...]:
         ),
         number(
             "Worst lag",
-            "How long ago the oldest missed patch was published, or first seen where its publish time is unknown.",
+            "How long ago the oldest missed patch was published, or first seen if its publish time is unknown.",
             f"max({lag(_AT)}) or vector(0)",
             unit="s",
         ),
         number(
             "Median lag",
-            "Of the images that workloads run and that miss a patch, half have missed it for longer.",
+            "Half of the images of workloads that miss a patch have missed it for longer.",
             f"quantile(0.5, {lag(_AT)}) or vector(0)",
             unit="s",
         ),
@@ -106,8 +106,8 @@ def _numbers() -> tuple[Panel, ...]:
         ),
         number(
             "Superseded lines",
-            "Images that run on a line for which a newer minor release exists, by namespace. Mojaloop rarely "
-            "backports fixes to an older line: an image that misses no patch there may still miss fixes.",
+            "Images on a line for which a newer minor release exists, by namespace. Mojaloop rarely backports fixes to "
+            "older lines, so an image that misses no patch there may still miss fixes.",
             f"count(group by (cluster, namespace, image) ({_SUPERSEDED})) or vector(0)",
         ),
         number(
@@ -122,7 +122,7 @@ def _to_patch() -> Panel:
     return rows(
         "What to patch",
         "Every image and tag of a workload that misses a patch, the longest missed first. "
-        "Overdue is the alert's own state. A click on a workload leads to its commands.",
+        "Overdue is the state of the alert. Click on a workload for its commands.",
         {
             "finding": scoped(f"group by ({FINDING_LABELS}, latest_tag, behind) ({missing(_AT)})"),
             "lag": lag(_AT),
@@ -179,7 +179,7 @@ def _over_time() -> tuple[Panel, ...]:
 def _superseded() -> Panel:
     return rows(
         "Superseded lines",
-        "Images and tags for which a newer minor release exists, and how many containers run them.",
+        "Images and tags for which a newer minor release exists, with the number of containers.",
         {
             "containers": f"""
                 count by (cluster, namespace, image, tag, latest_tag) (
@@ -222,8 +222,8 @@ def _approvals() -> Panel:
     each = f"group by ({WORKLOAD_LABELS}, tag, state) (mojaloop_image_patch_approval{{{AT}}})"
     return lines(
         "Approved patches",
-        "How many approvals are in each state. What is under way is one at a time; failed ones are counted until "
-        "somebody acknowledges or deletes them. The variable Image does not select them.",
+        "The number of approvals in each state. The patcher works on one at a time. Failed ones count until somebody "
+        "acknowledges or deletes them. The variable Image does not select them.",
         (f"count by (state) ({each})", "{{state}}"),
         height=6,
         stacked=True,
@@ -233,7 +233,7 @@ def _approvals() -> Panel:
 def _windows() -> Panel:
     return rows(
         "Upgrade windows",
-        "The upgrade windows of the configuration: whether each is open, and when it opens next.",
+        "The configured upgrade windows: whether each is open, and when it opens next.",
         {
             "open": 'max by (cluster, window) (mojaloop_upgrade_window_open{cluster=~"$cluster"})',
             # Grafana reads times in milliseconds.

@@ -1,7 +1,7 @@
-"""Builders of panels: a number, lines over time, a table, states over time, a list of alerts, a text.
+"""Builders of panels: stats, time series, tables, state timelines, alert lists and texts.
 
-They are built with Grafana's SDK, so that the JSON fits its schema. Colours and thresholds are defined here once.
-Every builder requires a title and a description; a panel that shows values also has a unit.
+They use Grafana's SDK, so the JSON matches its schema. Colours and thresholds are defined here once. Every builder
+requires a title and a description. Panels with values also have a unit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from grafana.promql import WATCHED, one_line
 
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
-# The colours of Okabe and Ito, which people with any colour vision can tell apart. Each means the same on every panel.
+# The colours of Okabe and Ito, which are safe for all types of colour vision. Each has one meaning on all panels.
 GOOD, MISSED, OVERDUE, NEUTRAL = "#009E73", "#E69F00", "#D55E00", "#56B4E9"
 
 # A colour applies from its value on; None is the lowest.
@@ -27,11 +27,11 @@ Steps = Sequence[tuple[float | None, str]]
 NONE_IS_GOOD: Steps = ((None, GOOD), (1, MISSED))
 RATIO_STEPS: Steps = ((None, OVERDUE), (0.9, MISSED), (1, GOOD))
 
-Panel = Any  # the SDK's builders of panels have no common base
+Panel = Any  # the SDK's panel builders have no common base
 
 
 def thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
-    """Colours by value."""
+    """Return colours by value."""
     return (
         dashboard.ThresholdsConfig()
         .mode(models.ThresholdsMode.ABSOLUTE)
@@ -42,7 +42,7 @@ def thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
 def query(
     expr: str, legend: str = "__auto", *, instant: bool = False, as_table: bool = False, ref: str = "A"
 ) -> prometheus.Dataquery:
-    """A query of a panel."""
+    """Return a query of a panel."""
     built = prometheus.Dataquery().expr(one_line(expr)).legend_format(legend).ref_id(ref).datasource(DATASOURCE)
     if instant:
         built = built.instant()
@@ -62,7 +62,7 @@ def number(
     no_value: str = "0",
     decimals: int = 0,
 ) -> Panel:
-    """One number."""
+    """Return a stat panel."""
     return (
         stat.Panel()
         .title(title)
@@ -90,13 +90,13 @@ def lines(
     height: int = 8,
     stacked: bool = False,
 ) -> Panel:
-    """Values over time.
+    """Return a time series panel.
 
     Args:
         title: of the panel.
         description: of the panel.
         targets: queries, each with its legend.
-        unit: as Grafana names it.
+        unit: in Grafana's notation.
         width: of the grid's 24 columns.
         height: in rows of the grid.
         stacked: whether series are drawn on top of one another.
@@ -129,18 +129,18 @@ def lines(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of a table that is more than text.
+    """A table column with more than text.
 
     Attributes:
         title: above it.
-        unit: as Grafana names it.
-        link: where a click leads.
+        unit: in Grafana's notation.
+        link: URL to open.
         steps: colours of its text by value.
         words: words and their colours, by the value that they replace.
-        empty: what an empty text is shown as.
-        hidden: whether only links read it.
-        number: whether a label's text is converted to a number.
-        inspect: whether a click shows, and copies, a text that is longer than its cell.
+        empty: replacement for an empty text.
+        hidden: whether only links use it.
+        number: whether to convert a label's text to a number.
+        inspect: whether to offer viewing and copying of texts longer than the cell.
         width: in pixels.
     """
 
@@ -156,7 +156,7 @@ class Column:
     width: int | None = None
 
     def overrides(self) -> list[models.DynamicConfigValue]:
-        """What Grafana is told about the column."""
+        """Return Grafana's overrides for the column."""
         values: dict[str, Any] = {}
         if self.unit is not None:
             values["unit"] = self.unit
@@ -205,17 +205,17 @@ def rows(
     width: int = 24,
     no_value: str = "",
 ) -> Panel:
-    """A table of one or several instant queries. Grafana joins them on the labels that all of them have.
+    """Return a table of one or several instant queries, which Grafana joins on their common labels.
 
     Args:
         title: of the panel.
         description: of the panel.
         targets: queries, by a name for their value.
-        columns: by label or by the name of a value, in their order; a value that is not named here is hidden.
-        sort_by: a column's title, the greatest first.
+        columns: by label or by the name of a value, in order; other values are hidden.
+        sort_by: a column's title, in descending order.
         height: in rows of the grid.
         width: of the grid's 24 columns.
-        no_value: what is shown where there is no row, and in an empty cell.
+        no_value: text for an empty table, and for empty cells.
     """
     panel = (
         table.Panel()
@@ -243,7 +243,9 @@ def rows(
 
 
 def _transformations(fields: Mapping[str, str], columns: Mapping[str, Column]) -> list[models.DataTransformerConfig]:
-    """Join, convert to numbers, order, rename and hide; `fields` maps Grafana's names of values to ours."""
+    """Return the transformations: join, convert to numbers, order, rename and hide. `fields` maps Grafana's value names
+    to ours.
+    """
     steps: dict[str, dict[str, Any]] = {}
     if len(fields) > 1:
         steps["merge"] = {}
@@ -262,7 +264,7 @@ def _transformations(fields: Mapping[str, str], columns: Mapping[str, Column]) -
 
 
 def states(title: str, description: str, expr: str, legend: str) -> Panel:
-    """States over time, a row for each series."""
+    """Return a state timeline, with a row for each series."""
     return (
         statetimeline.Panel()
         .title(title)
@@ -277,7 +279,7 @@ def states(title: str, description: str, expr: str, legend: str) -> Panel:
 
 
 def alert_list(title: str, description: str, options: Mapping[str, Any], *, width: int, height: int) -> Panel:
-    """Grafana's list of alerts, which the SDK has no builder for."""
+    """Return Grafana's alert list, for which the SDK has no builder."""
     return (
         dashboard.Panel()
         .type("alertlist")
@@ -292,5 +294,5 @@ def alert_list(title: str, description: str, options: Mapping[str, Any], *, widt
 
 
 def note(title: str, description: str, content: str) -> Panel:
-    """A text in Markdown."""
+    """Return a text panel in Markdown."""
     return text.Panel().title(title).description(description).span(24).height(4).content(" ".join(content.split()))

@@ -1,4 +1,4 @@
-"""One workload: what runs, since when, and which commands to paste."""
+"""The dashboard of one workload: its tags, their history, and commands to paste."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _AT = f'{AT},workload=~"$workload"'
 
 
 def build() -> models.Dashboard:
-    """The dashboard."""
+    """Build the dashboard."""
     return board(
         WORKLOAD,
         "Mojaloop image patches: workload",
@@ -27,10 +27,10 @@ def build() -> models.Dashboard:
 def _containers() -> Panel:
     return rows(
         "Containers",
-        "Every container with its reference as written. Newest patch and Behind are empty where it cannot be judged.",
+        "Every container with its reference as written. Newest patch and Behind are empty if it cannot be judged.",
         {
             "reference": f"group by ({RUNNING_LABELS}, reference) (mojaloop_image_info{{{_AT}}})",
-            # Of replicas that differ, the one that knows most releases.
+            # If replicas differ, the one that knows most releases.
             "behind": f"""
                 topk by ({RUNNING_LABELS}) (1,
                   max by ({RUNNING_LABELS}, latest_tag) (
@@ -65,8 +65,8 @@ def _containers() -> Panel:
 def _commands() -> Panel:
     return rows(
         "Commands to paste",
-        "For each image and tag that misses a patch: the command, its rollback, and what to do instead where no "
-        "command would last. The eye in a cell shows the text in full, to copy. The texts are those of the alerts.",
+        "For each image and tag that misses a patch: the command, its rollback, and what to do instead if no "
+        "command would last. The eye icon in a cell shows the full text for copying. The texts match the alerts.",
         {
             "finding": f"""
                 group by ({FINDING_LABELS}, latest_tag, behind, patch_command, rollback_command, advice) (
@@ -95,11 +95,11 @@ def _commands() -> Panel:
 def _how_to() -> Panel:
     return note(
         "How to paste",
-        "What the commands do, and when they change nothing.",
+        "How the commands work, and when they change nothing.",
         """
-        Each command tests what it finds before it changes anything. If kubectl answers *The request is invalid*, the
-        command is out of date and has changed nothing: take the new one from this page. The same commands are in the
-        alerts, in their messages, and in `/api/v1/findings` of the exporter. Where a command is empty, Advice says why.
+        Each command checks the current image before it changes anything. If kubectl prints *The request is invalid*,
+        the command is outdated and has changed nothing. Use the new one from this page. The same commands are in the
+        alerts, in their messages, and in `/api/v1/findings` of the exporter. If a command is empty, Advice says why.
         """,
     )
 
@@ -107,8 +107,8 @@ def _how_to() -> Panel:
 def _approvals() -> Panel:
     return rows(
         "Approved patches",
-        "The approvals of this workload's patches, and how far the patcher has come with each. Failed ones stay until "
-        "somebody acknowledges or deletes them.",
+        "The approvals for this workload, and their progress. Failed ones stay until somebody acknowledges or deletes "
+        "them.",
         {"approved": f"group by ({WORKLOAD_LABELS}, tag, state) (mojaloop_image_patch_approval{{{_AT}}})"},
         columns={
             "cluster": "Cluster",
@@ -119,14 +119,14 @@ def _approvals() -> Panel:
             "state": "State",
         },
         height=6,
-        no_value="No patch is approved, or no patcher works here.",
+        no_value="No patch is approved, or the patcher is not installed.",
     )
 
 
 def _alerts() -> tuple[Panel, ...]:
     return (
         rows(
-            "Alerts that fire",
+            "Firing alerts",
             "The firing alerts of this workload.",
             {
                 "firing": f"""
@@ -149,11 +149,11 @@ def _alerts() -> tuple[Panel, ...]:
         ),
         alert_list(
             "Annotations of the alerts",
-            "The same alerts with their texts and links, from every data source that Grafana lists alerts of: "
+            "The same alerts with their texts and links, from every data source with alerts in Grafana: "
             "the list cannot follow the variables Data source and Cluster. It has no watched images.",
-            # Grafana compares `datasource` with names and replaces no variable in it: without one, all are listed.
-            # Not every version anchors the filter's expressions. A label that an alert lacks matches nothing there,
-            # so that a filter by cluster would hide everything that has no `cluster` label.
+            # Grafana does not interpolate variables in `datasource`. Without it, all data sources are listed. Not every
+            # version anchors the filter's expressions. A missing label matches nothing there, so a filter by cluster
+            # would hide all alerts without a `cluster` label.
             {
                 "alertInstanceLabelFilter": '{namespace=~"^${namespace:regex}$",workload=~"^${workload:regex}$"}',
                 "alertName": "MojaloopImage",
@@ -174,7 +174,7 @@ def _over_time() -> tuple[Panel, ...]:
     return (
         states(
             "Tags over time",
-            "Which tags ran when; 1 means that the tag was running.",
+            "Tags over time; 1 means that the tag was running.",
             joined(
                 f"max by (workload, container, tag) (mojaloop_image_info{{{_AT}}})",
                 "container",
@@ -185,7 +185,7 @@ def _over_time() -> tuple[Panel, ...]:
         ),
         lines(
             "Releases behind",
-            "Patch releases that are newer than the one that runs, by container.",
+            "Patch releases newer than the running one, by container.",
             (
                 joined(
                     f"max by (workload, container) (mojaloop_image_patch_releases_behind{{{_AT}}})",

@@ -157,11 +157,11 @@ def test_nothing_is_created_if_the_answer_is_not_yes(hub, answer):
 
 
 USAGE = {
-    (): "approve: name NAMESPACE/KIND/NAME, or --namespace NS --all",
-    ("--all",): "approve: name NAMESPACE/KIND/NAME, or --namespace NS --all",
-    ("hub/Deployment/a", "-n", "hub"): "approve: name NAMESPACE/KIND/NAME, or --namespace NS --all",
-    ("-n", "hub", "--all", "--tag", "v1"): "approve: --tag and --container go with one workload",
-    ("hub/Deployment/a",): "approve: there is no terminal to ask on; add --yes to approve without being asked",
+    (): "approve: expected NAMESPACE/KIND/NAME, or --namespace NS --all",
+    ("--all",): "approve: expected NAMESPACE/KIND/NAME, or --namespace NS --all",
+    ("hub/Deployment/a", "-n", "hub"): "approve: expected NAMESPACE/KIND/NAME, or --namespace NS --all",
+    ("-n", "hub", "--all", "--tag", "v1"): "approve: --tag and --container cannot be combined with --all",
+    ("hub/Deployment/a",): "approve: no terminal to ask for confirmation; add --yes to approve without it",
     ("hub/Deployment/a", "--yes", "--expires", "soon"): "--expires",
     ("hub/a", "--yes"): "approve: 'hub/a' does not name a workload as NAMESPACE/KIND/NAME",
     ("hub/Job/a", "--yes"): "approve: 'Job' cannot be patched on approval; these can: CronJob, DaemonSet, Deployment",

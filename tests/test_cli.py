@@ -112,9 +112,9 @@ def test_a_tag_that_its_repository_lacks(run, hub):
 @pytest.mark.parametrize(
     ("arguments", "given", "why"),
     [
-        (["--manifests", "-"], "", "there is no container to check; if"),
-        (["--manifests", "-"], "Error: chart not found\n", "there is no container to check; if"),
-        (["-"], "\n", "there is no container to check; if"),
+        (["--manifests", "-"], "", "no containers to check (use --allow-empty to accept this)"),
+        (["--manifests", "-"], "Error: chart not found\n", "no containers to check (use --allow-empty to accept this)"),
+        (["-"], "\n", "no containers to check (use --allow-empty to accept this)"),
     ],
 )
 def test_nothing_to_check_is_a_failure_unless_it_is_expected(run, arguments, given, why):
@@ -130,7 +130,7 @@ def test_nothing_to_check_is_a_failure_unless_it_is_expected(run, arguments, giv
 def test_everything_ignored_is_nothing_to_check(run, tmp_path):
     ignored = DEPLOYMENT.replace("strategy: minor", 'ignore: "true"')
     status, _, error = run("check", "--manifests", "-", given=ignored)
-    assert (status, "there is no container to check: 3 containers are ignored" in error) == (1, True)
+    assert (status, "no containers to check: 3 containers are ignored" in error) == (1, True)
 
 
 def test_input_that_is_not_a_mapping_is_an_error_with_its_line(run):
@@ -205,7 +205,7 @@ def test_a_namespace_of_a_cluster_that_runs_nothing_is_a_failure(run, kube):
     where = ["--kubeconfig", str(kube.kubeconfig()), "-n", "typo"]
     for options in ([], ["--fail-on", "any"]):
         status, _, error = run("check", "--cluster", *where, *options)
-        assert (status, "namespace typo does not exist, or runs nothing" in error) == (1, True)
+        assert (status, "namespace typo does not exist, or has no workloads" in error) == (1, True)
     assert run("check", "--cluster", *where, "--allow-empty")[0] == 0
 
 
@@ -224,7 +224,7 @@ def test_a_kind_that_may_not_be_listed_does_not_pass(run, hub, kube, namespace):
     check = ["check", "--cluster", "--kubeconfig", str(kube.kubeconfig(READER)), "--namespace", namespace]
     status, output, error = run(*check, "--fail-on", "patch", "-o", "json")
     assert (status, len(findings(output)), json.loads(output)["synced"]) == (1, 1, False)
-    assert "could not list CronJob, DaemonSet, Job, ReplicaSet, StatefulSet, so that this check is incomplete" in error
+    assert "could not list CronJob, DaemonSet, Job, ReplicaSet, StatefulSet, so this check is incomplete" in error
     assert run(*check, "--fail-on", "unknown")[0] == 3
     assert run(*check)[0] == 0
 

@@ -96,7 +96,7 @@ def test_its_configuration_is_what_a_restricted_pod_asks_for(builder, image):
     assert not inspected["Docker"]["config"].get("Healthcheck")
     ours = {name.removeprefix("org.opencontainers.image."): value for name, value in config["Labels"].items()}
     assert ours.pop("io.buildah.version")
-    assert ours.pop("description").startswith("Tells Prometheus which containers")
+    assert ours.pop("description").startswith("Exports which containers")
     assert ours == {
         "title": "mojaloop-image-patch-exporter",
         "source": "https://github.com/mojaloop/mojaloop-image-patch-exporter",

@@ -39,11 +39,11 @@ def test_without_a_terminal_it_tells_its_story_and_ends():
     places = [output.index(text) for text in ("export KUBECONFIG=/", *STEPS, "The demo is over.")]
     assert places == sorted(places)
     assert output.index("export KUBECONFIG=") < output.index("kubectl -n")
-    (missing,) = [line for line in output.splitlines() if "not installed, so nothing is sent to Slack" in line]
+    (missing,) = [line for line in output.splitlines() if "not installed, so the demo sends nothing to Slack" in line]
     assert missing.startswith("Prometheus and Alertmanager are not installed")
     assert "apt-get install prometheus prometheus-alertmanager" in missing
     (line,) = [line for line in output.splitlines() if "containers" in line and "miss a patch" in line]
-    assert line.endswith(f"{len(release.FORGOTTEN)} miss a patch release:")
+    assert re.search(rf" {len(release.FORGOTTEN)} of \d+ containers miss a patch release:$", line)
     missed = re.findall(r"\(\d+ releases? behind\): \w+/(\S+) in ", output)
     assert sorted(missed) == sorted(release.FORGOTTEN)
     patch, rollback = re.findall(r"^kubectl .*$", output, re.MULTILINE)
@@ -156,7 +156,7 @@ def test_slack_shows_the_patch_its_command_its_end_and_the_way_back(tmp_path):
         assert {f["latest_tag"] for f in findings if f["image"].endswith("/central-ledger")} == {PUBLISHED, None}
         with subprocess.Popen([*ours, "serve", "--config", config], stderr=subprocess.PIPE, text=True) as another:
             try:
-                address = next(m[1] for line in another.stderr if (m := re.search(r"answers at (\S+)", line)))
+                address = next(m[1] for line in another.stderr if (m := re.search(r"listens on (\S+)", line)))
                 assert status(f"{address}/-/healthy")[0] == 200
             finally:
                 another.terminate()

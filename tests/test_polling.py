@@ -135,7 +135,7 @@ async def test_a_registry_that_cannot_be_reached_is_logged_once_until_it_answers
             await poller.look_up(repository, set())
         assert [record.getMessage() for record in caplog.records] == [
             f"{LEDGER}: no route (unreachable); its other repositories are not logged until it answers",
-            "docker.io answers again",
+            "docker.io responds again",
         ]
         registry.failures = [RegistryError("no", reason=Reason.NOT_FOUND) for _ in range(2)]
         for repository in (LEDGER, other):

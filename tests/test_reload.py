@@ -1,4 +1,4 @@
-"""The configuration file is loaded again when its content changes or on request; an invalid one changes nothing."""
+"""The configuration file is reloaded when its content changes or on request; an invalid one changes nothing."""
 
 import asyncio
 import contextlib
@@ -199,7 +199,7 @@ async def test_a_request_without_a_file_is_logged(caplog):
     await followed.checks(3)
     assert caplog.messages == []
     await followed.checks(1, requested=True)
-    assert caplog.messages == ["SIGHUP: there is no configuration file to load; name one with --config"]
+    assert caplog.messages == ["SIGHUP: no configuration file to reload; set one with --config"]
     assert followed.metrics()[2:] == (0, 0)
 
 

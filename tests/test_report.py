@@ -384,7 +384,7 @@ def test_markup_in_a_name_is_text():
 
 def test_the_counts():
     assert counts(SNAPSHOT) == (
-        "5 containers checked; 2 miss a patch; 1 misses none, but is on a line that a newer one superseded;"
+        "5 containers checked; 2 miss a patch; 1 misses none, but is on a superseded line;"
         " 2 unknown (1 floating tag, 1 invalid reference); 3 ignored."
     )
     assert counts(Snapshot()) == "0 containers checked; 0 miss a patch; 0 unknown."

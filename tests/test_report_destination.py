@@ -58,8 +58,8 @@ def test_standard_output_by_both_names(tmp_path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (".", "it is a folder; name a file"),
-        ("none/report", r"the folder .*/none does not exist"),
+        (".", "it is a directory"),
+        ("none/report", r"directory .*/none does not exist"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_refused_at_the_start(tmp_path, name, said):
@@ -70,7 +70,7 @@ def test_a_file_that_cannot_be_written_is_refused_at_the_start(tmp_path, name, s
 def test_a_folder_that_is_read_only_is_refused(tmp_path):
     with mounted(tmp_path / "disk") as disk:
         disk.remount("ro")
-        with pytest.raises(OutputError, match="no permission to write its folder"):
+        with pytest.raises(OutputError, match="no write permission for its directory"):
             check_writable(str(disk.folder / "report"))
         with pytest.raises(OutputError, match=r"cannot write .*: Read-only file system"):
             write("x", str(disk.folder / "report"))

@@ -77,7 +77,7 @@ def test_what_one_entry_cannot_express_is_left_out_with_a_note(tmp_path, contain
     found = [missed(reference, latest, name=f"c{n}") for n, (reference, latest) in enumerate(containers)]
     text = render(content(snapshot(found)))
     name = containers[0][0].partition(":")[0]
-    assert f"# Left out: {name}. Its containers have to be at {needed}, and one entry sets one tag.\n" in text
+    assert f"# Left out: {name}. Its containers need {needed}, but an entry sets only one tag.\n" in text
     before = [reference for reference, _ in containers]
     assert built(tmp_path, text, before) == before
 
@@ -91,7 +91,7 @@ def test_what_is_left_out_does_not_keep_others_from_changing(tmp_path):
 def test_a_container_that_an_annotation_leaves_out_stays_as_it_is(tmp_path):
     before = ["a/b:v1.0.0", "a/b:v1.0.0"]
     text = render(content(snapshot([missed("a/b:v1.0.0")]), references=before))
-    assert "# Left out: a/b. Its containers have to be at v1.0.0, v1.0.2" in text
+    assert "# Left out: a/b. Its containers need v1.0.0, v1.0.2" in text
     assert built(tmp_path, text, before) == before
     text = render(content(snapshot([missed("a/b:v1.0.0")]), references=before[:1]))
     assert built(tmp_path / "2", text, before[:1]) == [PATCHED]
@@ -105,7 +105,7 @@ def test_what_is_not_shown_counts_for_what_an_entry_would_change():
 def test_an_address_in_brackets_is_left_out_because_nothing_would_match(tmp_path):
     reference = "[fd00::1]:5000/b:v1.0.0"
     text = render(content(snapshot([finding(reference=reference, image="[fd00::1]:5000/b")])))
-    assert "# Left out: [fd00::1]:5000/b. kustomize reads the name as an expression that does not match it." in text
+    assert "# Left out: [fd00::1]:5000/b. kustomize reads the name as a regular expression that does not match it." in text
     assert built(tmp_path, text, [reference]) == [reference]
 
 

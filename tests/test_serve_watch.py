@@ -177,7 +177,7 @@ def test_keys_apply_while_it_runs_and_the_others_are_named(running, config, hub)
     running.until(lambda: running.value(AVAILABLE, workload="elsewhere") == 1.0)
     running.until(lambda: '"level": "debug"' in running.log())
     messages = [json.loads(line)["message"] for line in running.log().splitlines() if line.startswith("{")]
-    assert "the configuration was loaded again: watch, strategy, registries, log.level, log.format changed" in messages
+    assert "configuration reloaded: watch, strategy, registries, log.level, log.format changed" in messages
     # The option --state-dir takes precedence over the file, so it did not change.
     assert "kubernetes.enabled, kubernetes.kinds: changed; restart to apply" in messages
 
@@ -209,7 +209,7 @@ def test_sighup_without_a_file_is_logged(nowhere, hub, tmp_path):
     with exporter(tmp_path / "exporter", config=None, environment=environment) as ours:
         ours.until(lambda: ours.value(AVAILABLE, latest_tag="v1.1.0") == 1.0)
         ours.process.send_signal(signal.SIGHUP)
-        ours.until(lambda: "SIGHUP: there is no configuration file to load" in ours.log())
+        ours.until(lambda: "SIGHUP: no configuration file to reload" in ours.log())
         assert ours.stop() == 0
 
 

@@ -69,9 +69,9 @@ def test_every_dashboard_has_a_name_and_the_help_lists_them():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("dashboard",), "show dashboard expects one of exporter, fleet, images, overview, workload; found no name"),
-        (("dashboard", "x"), "show dashboard expects one of exporter, fleet, images, overview, workload; found 'x'"),
-        (("slack", "x"), "show slack expects no name, found 'x'"),
+        (("dashboard",), "show dashboard: expected one of exporter, fleet, images, overview, workload; found no name"),
+        (("dashboard", "x"), "show dashboard: expected one of exporter, fleet, images, overview, workload; found 'x'"),
+        (("slack", "x"), "show slack: expected no name, found 'x'"),
     ],
 )
 def test_a_wrong_name_is_refused_with_the_names_that_there_are(arguments, message):

@@ -1,4 +1,4 @@
-"""The real components that the tests run against: where they are. `python -m tools.install` gets them."""
+"""Locate the real components for the tests. `python -m tools.install` installs them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 
 MODULE = Path(__file__).parent / "components"
-# What is built with Go: the binary's name here, and its main package. All but those of `APART` share one module,
-# and therefore one version of Kubernetes' libraries, which is compiled once.
+# Components built with Go: the binary's name here, and its main package. All but those of `APART` share one module, so
+# Kubernetes' libraries are compiled once.
 BUILT = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -28,11 +28,11 @@ BUILT = {
     "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
     "compose": "tools/compose",
 }
-# What has a module of its own: it needs another version of a library, or shares no library with the others.
+# Components with their own module: they need another version of a library, or share no libraries with the others.
 APART = {name: Path(__file__).parent / name for name in ("actionlint", "compose")}
 # A module that pins the sources of custom resource definitions, see `source`.
 CRDS = Path(__file__).parent / "crds"
-# Debian's packages, and the binary that each gives us.
+# Debian packages, and the binary of each.
 DEBIAN = {
     "docker-registry": "docker-registry",
     "prometheus": "promtool",
@@ -43,37 +43,39 @@ DEBIAN = {
 }
 # Those of the demo.
 DEMO = ("prometheus", "prometheus-alertmanager")
-# What envtest's folder holds.
+# The content of envtest's directory.
 ENVTEST = ("kube-apiserver", "etcd", "kubectl")
 
 
 def cache() -> Path:
-    """Where what was built is kept for the next run."""
+    """Return the directory for built components, which later runs reuse."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "mojaloop-image-patch-exporter" / "tools"
 
 
 def folder(module: Path = MODULE) -> Path:
-    """Where a module's binaries are built, once for each content of its go.sum."""
+    """Return the directory for a module's binaries, one for each content of its go.sum."""
     digest = hashlib.sha256((module / "go.sum").read_bytes()).hexdigest()[:16]
     return cache() / f"{module.name}-{digest}"
 
 
 def built(name: str) -> Path:
-    """Where a binary is built. Go names it after its package without the major version, so `etcd` is `server`."""
+    """Return the path of a built binary. Go names it after its package without the major version, so `etcd` is
+    `server`.
+    """
     parts = [part for part in BUILT[name].split("/") if not part.removeprefix("v").isdecimal()]
     return folder(APART.get(name, MODULE)) / ("helm3" if name == "helm3" else parts[-1])
 
 
 def brought_or_built(name: str) -> Path | None:
-    """A binary from KUBEBUILDER_ASSETS, or from what was built."""
+    """Return a binary from KUBEBUILDER_ASSETS, or a built one."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     brought = [Path(assets) / name] if assets and name in ENVTEST else []
     return next((path for path in (*brought, built(name)) if os.access(path, os.X_OK)), None)
 
 
 def find(name: str) -> Path | None:
-    """A binary: brought, built, or (what Debian has) from the path."""
+    """Return a binary: from KUBEBUILDER_ASSETS, built, or from PATH (for Debian packages)."""
     if name in BUILT and (path := brought_or_built(name)):
         return path
     on_path = shutil.which(name)
@@ -81,7 +83,7 @@ def find(name: str) -> Path | None:
 
 
 def source(path: str, module: Path = MODULE) -> Path:
-    """The folder with the files of a Go module that `module` pins; downloaded if it is missing."""
+    """Return the directory of a Go module that `module` pins; download it if it is missing."""
     command = ["go", "mod", "download", "-json", path]
     done = subprocess.run(command, cwd=module, capture_output=True, text=True, check=True)
     return Path(json.loads(done.stdout)["Dir"])

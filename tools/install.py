@@ -1,6 +1,7 @@
-"""`make tools`: builds with Go, or installs from Debian, what the tests need and the machine does not have yet.
+"""`make tools`: build missing test components with Go, or install them from Debian.
 
-A component that this machine cannot have is not a failure here: it is reported, and the tests that need it are skipped.
+A component that is not available for this machine is reported, but it is not a failure. The tests that need it are
+skipped.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 
 from tools import APART, BUILT, CRDS, DEBIAN, DEMO, MODULE, brought_or_built, built, find, folder, source
 
-# Of its service discoveries Prometheus needs one; the others bring the clouds' libraries, and minutes.
+# Prometheus needs only one service discovery. The others pull in cloud SDKs, which take minutes to build.
 TAGS = "remove_all_sd,enable_kubernetes_sd"
-# What the projects' own builds set.
+# Variables that the upstream builds set.
 VERSIONS = {
     "k8s.io/component-base/version.gitVersion": "v1.35.4",
     "github.com/prometheus/common/version.Version": "3.15.0",
@@ -26,14 +27,14 @@ VERSIONS = {
 
 
 def say(text: str) -> None:
-    """Print what happens, at once: Go and apt-get print in between."""
+    """Print a line and flush, because Go and apt-get print in between."""
     print(f"tools: {text}", flush=True)
 
 
 def build() -> bool:
-    """Build the binaries that are not there; whether all are there in the end."""
+    """Build missing binaries; return whether all exist in the end."""
     if shutil.which("go") is not None:
-        # Now, because a test that needs it runs without a network.
+        # Now, because its tests run without a network.
         try:
             source("sigs.k8s.io/gateway-api", CRDS)
         except subprocess.CalledProcessError as error:
@@ -41,16 +42,16 @@ def build() -> bool:
             return False
     missing = [name for name in BUILT if brought_or_built(name) is None]
     if not missing:
-        say(f"{', '.join(BUILT)} are there")
+        say(f"{', '.join(BUILT)} are installed")
         return True
     names = ", ".join(missing)
     if shutil.which("go") is None:
-        say(f"missing: {names}; there is no Go to build them with: install Go 1.26")
+        say(f"missing: {names}; install Go 1.26 to build them")
         return False
-    say(f"building {names} with Go, which takes some minutes the first time")
+    say(f"building {names} with Go; the first build takes some minutes")
     began = time.monotonic()
     settings = " ".join(f"-X {variable}={value}" for variable, value in VERSIONS.items())
-    # Helm 3 is built by itself: its binary has the name of Helm 4's.
+    # Helm 3 is built separately, because its binary has the same name as Helm 4's.
     alone = {"helm3", *APART}
     together = [BUILT[name] for name in missing if name not in alone]
     apart = [(str(built(name)), [BUILT[name]], APART.get(name, MODULE)) for name in missing if name in alone]
@@ -72,18 +73,18 @@ def build() -> bool:
 
 
 def install_from_debian(packages: Iterable[str] = DEBIAN) -> bool:
-    """A registry (2.8) that pages nothing, Prometheus, Alertmanager, a browser, what builds the container image."""
+    """Install a registry (2.8) without pagination, Prometheus, Alertmanager, a browser and an image builder."""
     missing = [package for package in packages if find(DEBIAN[package]) is None]
     if not missing:
-        say(f"{', '.join(packages)} are there")
+        say(f"{', '.join(packages)} are installed")
         return True
     names = " ".join(missing)
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        say(f"missing: on Debian, `apt-get install {names}` as root; what needs them skips")
+        say(f"missing: on Debian, run `apt-get install {names}` as root; tests that need them are skipped")
         return False
     say(f"installing {names} from Debian")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # This file tells Debian's packages not to start what they install. One that is there already is somebody else's.
+    # This file keeps Debian's packages from starting their services. An existing file is left unchanged.
     policy = Path("/usr/sbin/policy-rc.d")
     ours = not policy.exists()
     if ours:
@@ -99,19 +100,21 @@ def install_from_debian(packages: Iterable[str] = DEBIAN) -> bool:
         if ours:
             policy.unlink()
     if done.returncode != 0:
-        say(f"{names} could not be installed, see above; what needs them skips")
+        say(f"could not install {names}, see above; tests that need them are skipped")
     return done.returncode == 0
 
 
 def main() -> int:
-    """Get everything, or with the argument `demo` what the demo needs."""
+    """Install everything, or only the components of the demo with the argument `demo`."""
     if sys.argv[1:] == ["demo"]:
         install_from_debian(DEMO)
         return 0
-    # One computes, the other waits for the network and the disk.
+    # In parallel: one needs the CPU, the other waits for the network and the disk.
     with ThreadPoolExecutor() as pool:
         outcomes = [future.result() for future in (pool.submit(build), pool.submit(install_from_debian))]
-    say("everything is there" if all(outcomes) else "not everything is there: tests that need the rest are skipped")
+    say(
+        "everything is installed" if all(outcomes) else "incomplete: tests that need the missing components are skipped"
+    )
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Finds wording that a maintainer of Prometheus or Kubernetes would not write: `python -m tools.prose [FILE...]`.
+"""Find wording that a maintainer of Prometheus or Kubernetes would not write: `python -m tools.prose [FILE...]`.
 
-`PATTERNS` is a closed list of phrases that this project once used, with what to write instead. Markdown, YAML and
-templates are read completely, Python only in its comments and strings. A line that has to keep a phrase says why, with
-`prose: REASON` in a comment on it.
+`PATTERNS` is a closed list of phrases that this project once used, with replacements. Markdown, YAML and templates are
+checked completely, and Python only in comments and strings. To keep a phrase, add a comment `prose: REASON` to its
+line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ANY = re.compile("|".join(rf"(?P<p{n}>\b{p}\b)" for n, p in enumerate(PATTERNS)
 _INSTEAD = tuple(PATTERNS.values())
 _SILENCED = re.compile(r"\bprose: \S")
 _SUFFIXES = {".md", ".yaml", ".yml", ".tmpl", ".tpl", ".gotmpl", ".txt", ".html", ".js", ".css", ".toml"}
-# What others wrote, what is generated from what is read here, and the words to look for.
+# Third-party texts, generated files whose sources are checked, and the patterns themselves.
 _SKIPPED = (
     "exporter/demo/data/",
     "exporter/shipped/",
@@ -55,7 +55,7 @@ _SKIPPED = (
 
 
 class Remark(NamedTuple):
-    """A phrase to replace: where it is, what it is, and what to write instead."""
+    """A phrase to replace: its position, its text, and its replacement."""
 
     path: Path
     line: int
@@ -67,10 +67,10 @@ class Remark(NamedTuple):
 
 
 def remarks(path: Path, text: str) -> Iterator[Remark]:
-    """The phrases to replace in a file.
+    """Yield the phrases to replace in a file.
 
     Args:
-        path: its name, which says what of it is prose.
+        path: its name, which decides which parts are prose.
         text: its content.
     """
     lines = text.splitlines()
@@ -82,7 +82,7 @@ def remarks(path: Path, text: str) -> Iterator[Remark]:
 
 
 def files() -> Iterator[Path]:
-    """Every file of the repository that has prose."""
+    """Yield every file of the repository with prose."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         path = ROOT / name
@@ -91,7 +91,7 @@ def files() -> Iterator[Path]:
 
 
 def _of_python(text: str) -> str:
-    """The comments and strings of a module, each where it is."""
+    """Return the comments and strings of a module in their places, and blanks elsewhere."""
     kept = [[" "] * len(line) for line in text.splitlines()]
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -105,7 +105,7 @@ def _of_python(text: str) -> str:
 
 
 def main() -> int:
-    """Print what to replace in the files that are named, or in all; the exit status is 1 if there is any."""
+    """Print the phrases to replace in the given files, or in all; exit with status 1 if there are any."""
     named = [Path(name).resolve() for name in sys.argv[1:]]
     status = 0
     for path in named or files():

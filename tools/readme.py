@@ -1,4 +1,4 @@
-"""What the code knows is generated: `python -m tools.readme` writes tables of the documentation and a JSON Schema."""
+"""Generate documentation from code: `python -m tools.readme` writes tables and a JSON Schema."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _ENTRIES = (
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Render a Markdown table."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def metrics() -> str:
-    """What the exporter says about containers and workloads: `FAMILIES`."""
+    """Render the metrics of containers and workloads: `FAMILIES`."""
     rows = ((f"`{f.name}`", ", ".join(f"`{label}`" for label in f.labels), f.help) for f in FAMILIES)
     return table(("metric", "labels", "value"), rows)
 
 
 def own() -> str:
-    """The exporter's own metrics: what `Telemetry` holds."""
+    """Render the exporter's own metrics: `Telemetry`."""
     rows = []
     for metric in vars(Telemetry()).values():
         if isinstance(metric, MetricWrapperBase):
@@ -48,7 +48,7 @@ def own() -> str:
 
 
 def configuration() -> str:
-    """The keys of the configuration file, and of an entry under `registries`."""
+    """Render the keys of the configuration file, and of an entry under `registries`."""
     keys = (
         (f"`{key.name}`", f"`{key.variable}`", str(key.default), "yes" if key.live else "no", key.help) for key in KEYS
     )
@@ -58,17 +58,17 @@ def configuration() -> str:
 
 
 def entries(keys: Iterable[EntryKey]) -> str:
-    """The keys of an entry of a list."""
+    """Render the keys of a list entry."""
     return table(("key", "default", "what"), ((f"`{key.name}`", key.default, key.help) for key in keys))
 
 
 def limits() -> str:
-    """Every limit on what untrusted input may cost: `Limit`."""
+    """Render every limit on untrusted input: `Limit`."""
     rows = ((f"`{limit.label}`", f"{limit.most:,} {limit.unit}", limit.refused) for limit in Limit)
     return table(("`limit`", "default", "what exceeds it"), rows)
 
 
-# The generated parts of each file: by the name in its comments, what renders it.
+# The generated parts of each file: their renderers, by the name in its comments.
 PARTS: dict[Path, dict[str, Callable[[], str]]] = {
     DOCS / "metrics.md": {"metrics": metrics, "own metrics": own},
     DOCS / "configuration.md": {"configuration": configuration},
@@ -78,11 +78,11 @@ PARTS: dict[Path, dict[str, Callable[[], str]]] = {
 
 
 def with_tables(file: Path) -> str:
-    """A file with its tables as the code has them."""
+    """Return a file with updated tables."""
     text = file.read_text(encoding="utf-8")
     for name, render in PARTS[file].items():
         marked = rf"(<!-- {name}: .*? -->).*?(<!-- /{name} -->)"
-        # In a replacement `re` would read the backslashes of a table.
+        # A function, because `re` would interpret backslashes of the table in a replacement string.
         content = render().replace("\\", r"\\")
         text, count = re.subn(marked, rf"\1\n{content}\n\2", text, flags=re.DOTALL)
         if count != 1:
@@ -93,7 +93,7 @@ def with_tables(file: Path) -> str:
 
 
 def json_schema() -> str:
-    """The JSON Schema of `check --output json` and `/api/v1/findings`."""
+    """Return the JSON Schema of `check --output json` and `/api/v1/findings`."""
     return json.dumps(schema(), indent=2) + "\n"
 
 

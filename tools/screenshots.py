@@ -1,4 +1,4 @@
-"""`make screenshots`: the pictures of the page in the README and docs, taken from the demo's hub in Chromium."""
+"""`make screenshots`: take the screenshots of the README and docs from the demo's hub, in Chromium."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PATIENCE_SECONDS = 60
 
 
 async def take(folder: Path) -> None:
-    """Take every picture.
+    """Take every screenshot.
 
     Args:
-        folder: where they are written.
+        folder: the output directory.
 
     Raises:
-        TimeoutError: the exporter did not judge the demo's hub in time.
+        TimeoutError: the exporter has not judged the demo's hub in time.
     """
     chromium = find("chromium")
     if chromium is None:

@@ -1,1 +1,1 @@
-"""What hostile input costs, in seconds and MiB, by hand. Figures depend on the machine."""
+"""Manual benchmarks of hostile input, in seconds and MiB. Figures depend on the machine."""

@@ -1,7 +1,7 @@
-"""What hostile contents of a cluster cost: seconds, peak memory and the longest pause of the event loop.
+"""Benchmark hostile content of a cluster: seconds, peak memory and the longest pause of the event loop.
 
-Run it with `python -m benchmarks.safety.cluster`. Each case is a process of its own, which follows a server that
-answers as an API server with such contents does.
+Run it with `python -m benchmarks.safety.cluster`. Each case is a separate process, which follows a server that responds
+like an API server with such content.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def changes(case: str) -> bytes:
 
 
 def serve(case: str, port: Any) -> None:
-    """Answer as an API server with the contents of a case."""
+    """Respond like an API server with the content of a case."""
     things, events = contents(case), changes(case)
     listed = [json.dumps(thing) for thing in things.values()]
 
@@ -99,7 +99,7 @@ def serve(case: str, port: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def pauses() -> AsyncIterator[list[float]]:
-    """The longest time between two turns of the event loop."""
+    """Measure the longest time between two turns of the event loop."""
     longest = [0.0]
 
     async def measure() -> None:
@@ -114,7 +114,7 @@ async def pauses() -> AsyncIterator[list[float]]:
 
 
 async def follow(case: str, kind: str, kubeconfig: Path) -> str:
-    """Follow the server, and say what it cost."""
+    """Follow the server, and return the cost."""
     inventory, before, began = Inventory(), _peak(), time.monotonic()
     async with open_connection(kubeconfig=kubeconfig) as connection, pauses() as longest:
         cluster = Cluster(

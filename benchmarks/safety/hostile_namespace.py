@@ -1,8 +1,8 @@
 """One hostile namespace next to a hub of 500 pods, on a real API server.
 
-Run `python -m benchmarks.safety.hostile_namespace`. It prints how soon a change of the hub shows, the slowest scrape,
-and the exporter's peak memory: while the hostile objects appear, after that, and after a restart of the exporter with
-all of them there. The goals are 10 s, 2 s and 256 MiB.
+Run `python -m benchmarks.safety.hostile_namespace`. It prints the delay of changes of the hub, the slowest scrape, and
+the exporter's peak memory: while the hostile objects appear, afterwards, and after a restart of the exporter with all
+of them. The goals are 10 s, 2 s and 256 MiB.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What one hostile workload, client or file costs: `python -m benchmarks.safety.inputs [CASE...]`.
+"""Benchmark hostile workloads, clients and files: `python -m benchmarks.safety.inputs [CASE...]`.
 
-Each case runs in a process of its own and prints how long it took and how much memory the process needed at most.
+Each case runs in a separate process and prints its duration and peak memory.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def sexagesimal() -> str:
 
 
 def idle() -> str:
-    """250 clients that connect and send nothing."""
+    """Connect 250 clients that send nothing."""
     from tests.support.http_server import serving  # noqa: PLC0415 - only here
 
     with serving() as running:
@@ -108,7 +108,7 @@ def idle() -> str:
 
 
 def unread() -> str:
-    """190 clients that ask for a page of 7 MiB and do not read."""
+    """Connect 190 clients that request a page of 7 MiB and do not read."""
     from tests.support.http_server import serving  # noqa: PLC0415 - only here
 
     with serving(containers=4_000) as running:

@@ -1,10 +1,10 @@
-"""What hostile answers of a registry cost: seconds, the longest stall of the event loop, and the peak of memory.
+"""Benchmark hostile responses of a registry: seconds, the longest stall of the event loop, and peak memory.
 
-    python -m benchmarks.safety.registry            every case, each in a process of its own
-    python -m benchmarks.safety.registry CASE       one case, in this process
+    python -m benchmarks.safety.registry            every case, each in a separate process python -m
+    benchmarks.safety.registry CASE       one case, in this process
 
 To measure an earlier version, copy this file into its tree. The client and its limits are those of production. The
-server runs in a process of its own, so that it costs the client nothing.
+server runs in a separate process, so it does not affect the client.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def tags(count, length=12):
 
 
 def tokens(request):
-    """A token service on the same server, whose tokens of 3.9 MB are valid for a year."""
+    """Return tokens of 3.9 MB from a token service on the same server, valid for a year."""
     if " /token" in request:
         return packed({"token": "x" * 3_900_000, "expires_in": 31_536_000})
     if "\nauthorization:" in request.lower():
@@ -55,8 +55,8 @@ def always(answer):
     return lambda _request: answer
 
 
-# By name: what makes the answers (of a list the last part is sent again and again), how many repositories are asked at
-# once, and for what.
+# By name: the factory of the responses (the last part of a list is sent repeatedly), the number of concurrent requests,
+# and what they request.
 CASES = {
     "one large list": (lambda: always(packed(tags(190_000, 18))), 1, "tags"),
     "20 large lists at once": (lambda: always(packed(tags(190_000, 18))), 20, "tags"),
@@ -118,7 +118,7 @@ async def measure(host, count, what):
             try:
                 if what == "created":
                     return await client.created(repository, "v1.0.0")
-                # As the catalogue does: one list is stored at a time, which takes a second.
+                # Like the catalogue: lists are stored one at a time, which takes a second.
                 if listing is None:
                     found = await client.tags(repository)
                     async with storing:

@@ -1,7 +1,7 @@
-"""What hostile input costs the checker, the poller and the catalogue, in seconds and MiB.
+"""Benchmark hostile input to the checker, the poller and the catalogue, in seconds and MiB.
 
-`python -m benchmarks.safety.state` prints one line for each case; each runs in a process of its own. Run it in the
-checkout of another commit, with PYTHONPATH naming that checkout, to compare the two.
+`python -m benchmarks.safety.state` prints one line for each case, which runs in a separate process. To compare with
+another commit, run it in a checkout of that commit, with PYTHONPATH set to the checkout.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ GIVE_UP_SECONDS = 60.0
 
 
 class Registry:
-    """Four requests at a time, 20 ms each, as a registry that is near."""
+    """A nearby registry: four concurrent requests, 20 ms each."""
 
     def __init__(self) -> None:
         self.turns = asyncio.Semaphore(4)
@@ -105,7 +105,7 @@ async def measure(case: str) -> None:
             await asyncio.sleep(0.01)
             lag = max(lag, time.monotonic() - due)
 
-    # Of what exceeds a limit only a part shows.
+    # Only a part of what exceeds a limit shows.
     least = {"hub": 2 * len(good), "hostile": min(len(hostile), 50)}
 
     def judged(namespace):
@@ -141,7 +141,7 @@ async def measure(case: str) -> None:
                 for namespace, at in seconds.items():
                     if at is None and (judged(namespace) or (namespace == "hostile" and not hostile)):
                         seconds[namespace] = time.monotonic() - began
-            # A few changes of one workload: what a snapshot costs while the one before is still held.
+            # A few changes of one workload: the cost of a snapshot while the previous one is still in memory.
             for number in range(4):
                 before, name = publisher.snapshot, f"changed-{number}"
                 inventory.put(workload("hub-0", name, "mojaloop/s00-300:v1.1.0"))

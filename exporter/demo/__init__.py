@@ -1,7 +1,7 @@
 """Stand-ins for a cluster and for registries, filled with a real Mojaloop release.
 
-They speak real HTTP on loopback ports. The demo and the tests reach them through the clients that a hub uses, so the
-product has no branch for either.
+They serve real HTTP on loopback ports. The demo and the tests use them through the production clients, so the product
+has no special case for either.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from exporter.registry import RegistryEntry
 from exporter.server import EmbeddedServer
 
 SOAK_SECONDS = 3
-"""How long a workload of the demo has to stay healthy after its patch; a hub waits for five minutes."""
+"""How long a workload of the demo must stay healthy after its patch; a hub waits for five minutes."""
 
 __all__ = [
     "SOAK_SECONDS",
@@ -47,13 +47,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class StandIns:
-    """The running stand-ins, and how to reach them.
+    """The running stand-ins.
 
     Attributes:
         kubeconfig: for the cluster.
-        config: a configuration file with which `check` and `serve` use the stand-ins.
+        config: a configuration file that makes `check` and `serve` use the stand-ins.
         registries: the default entries, pointing to the stand-in.
-        cluster, registry: the stand-ins themselves, to change what they hold.
+        cluster, registry: the stand-ins themselves, to change their content.
     """
 
     kubeconfig: Path
@@ -65,10 +65,10 @@ class StandIns:
 
 @contextlib.asynccontextmanager
 async def stand_ins(workloads: Iterable[Document] | None = None) -> AsyncIterator[StandIns]:
-    """A cluster and registries, for as long as the context lasts.
+    """Run a cluster and registries while the context lasts.
 
     Args:
-        workloads: what the cluster runs; None is a release where many updates were missed.
+        workloads: those of the cluster; None for a release with many missed updates.
     """
     cluster, registry = StandInCluster(), StandInRegistry(release.tags())
     cluster.install("ImagePatchApproval")
@@ -97,12 +97,12 @@ def _write_configuration(path: Path, kubeconfig: Path, entries: Iterable[Registr
         if entry.endpoint is not None
     }
     document = {
-        # The demo has the usual port.
+        # The demo uses the usual port.
         "listen": "127.0.0.1:0",
         "state_dir": str(path.parent / "state"),
         "kubernetes": {"kubeconfig": str(kubeconfig), "context": "demo"},
         "registries": registries,
-        # It is open all day, every day.
+        # Open all day, every day.
         "windows": [{"name": "always", "schedule": "0 0 * * *", "duration": "25h"}],
         "approve_commands": True,
         "patcher": {"soak": f"{SOAK_SECONDS}s"},
@@ -113,7 +113,7 @@ def _write_configuration(path: Path, kubeconfig: Path, entries: Iterable[Registr
 
 @contextlib.asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """An application on a free loopback port; yields its address."""
+    """Serve an application on a free loopback port; yields its address."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",

@@ -1,8 +1,7 @@
 """A stand-in for a cluster: the part of the Kubernetes API that exporter, patcher and kubectl use, over real HTTP.
 
-Lists in pages, of whole objects or of their metadata; watches with bookmarks and `410 Gone`; JSON patches that fail as
-a whole. The tests put the same questions to a real API server. Kinds that a cluster need not have are served once they
-are installed.
+It serves paginated lists of objects or their metadata, watches with bookmarks and `410 Gone`, and atomic JSON patches.
+The tests send the same requests to a real API server. Optional kinds are served once they are installed.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ from exporter.demo.objects import APPROVALS, EVENTS, RESOURCES, SERVED, Document
 from exporter.kinds import KINDS
 
 _BOOKMARK_SECONDS = 5.0
-# Lists that were begun and whose further pages may still be asked for.
+# How many paginated lists may be open.
 _KEPT_LISTS = 100
-# Who everybody is that sends a request.
+# The user of every request.
 _USER = "demo"
-# Letters and digits in a name that is generated.
+# Characters of generated names.
 _GENERATED = "bcdfghjklmnpqrstvwxz2456789"
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 _TERM = re.compile(r"([^=!]+?)(==|=|!=)([^=!]*)")
 
 
 class _RefusedError(Exception):
-    """The answer is a `Status` that says no."""
+    """The request is refused with a `Status`."""
 
     def __init__(self, code: int, reason: str, message: str, details: Document | None = None) -> None:
         super().__init__(message)
@@ -60,22 +59,22 @@ class StandInCluster(Objects):
     """An API server without a cluster.
 
     Args:
-        token: asked for as a Bearer token, if given. kubectl sends none over plain HTTP.
+        token: the required Bearer token, if any. kubectl sends none over plain HTTP.
 
     Attributes:
-        app: what is to be served.
+        app: the ASGI application to serve.
     """
 
     def __init__(self, *, token: str | None = None) -> None:
         super().__init__()
         self._token = token
         self._closed = False
-        # By token: the version of a list, and what is left of it.
+        # By token: the version of a list, and its remaining objects.
         self._lists: dict[str, tuple[int, list[Document]]] = {}
         self._list_numbers = count(1)
         self._installed = {kind for kind in (*KINDS.values(), EVENTS) if not kind.custom}
         routes = discovery_routes(lambda: self._installed)
-        # kubectl asks for the namespace of what it does not find.
+        # kubectl requests the namespace of objects that it does not find.
         routes.append(Route("/api/v1/namespaces/{namespace}", self._namespace))
         whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
         routes.append(Route(whoami, _self_subject_review, methods=["POST"]))
@@ -94,7 +93,7 @@ class StandInCluster(Objects):
         self.app: ASGIApp = self._serve
 
     def write_kubeconfig(self, path: Path, address: str) -> None:
-        """A kubeconfig for the address that the stand-in answers at."""
+        """Write a kubeconfig for the address of the stand-in."""
         user = {} if self._token is None else {"token": self._token}
         config = {
             "apiVersion": "v1",
@@ -107,16 +106,16 @@ class StandInCluster(Objects):
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
     def forget(self) -> None:
-        """Forget every older change and every list that was begun, as etcd's compaction does."""
+        """Drop all older changes and open lists, like etcd's compaction."""
         self._lists.clear()
         super().forget()
 
     def install(self, kind: str) -> None:
-        """Serve a kind that was not there, as once its definition was created."""
+        """Serve a new kind, as if its definition was created."""
         self._installed.add(SERVED[kind])
 
     def uninstall(self, kind: str) -> None:
-        """Serve a kind no longer; its objects go, and its watches end."""
+        """Stop serving a kind: delete its objects and end its watches."""
         plural = KINDS[kind].plural
         for thing in self.of(plural):
             self.remove(plural, thing["metadata"]["namespace"], thing["metadata"]["name"])
@@ -124,7 +123,7 @@ class StandInCluster(Objects):
         self._wake()
 
     def close(self) -> None:
-        """End the watches, which would hold a server up that wants to end."""
+        """End the watches, which would block a server's shutdown."""
         self._closed = True
         self._wake()
 
@@ -177,8 +176,8 @@ class StandInCluster(Objects):
 
     def _watch(self, request: Request, plural: str, selected: Callable[[Document], bool]) -> Response:
         asked = _number(request, "resourceVersion")
-        # Without a version a watch begins with what is there; kubectl's `sendInitialEvents` also wants to know where
-        # that ends.
+        # Without a version, a watch begins with the existing objects. kubectl's `sendInitialEvents` also needs a
+        # bookmark at their end.
         initial = asked == 0 or request.query_params.get("sendInitialEvents") == "true"
         since = self.version if initial else asked
         if since < self.oldest:
@@ -201,7 +200,7 @@ class StandInCluster(Objects):
     async def _changes(
         self, plural: str, selected: Callable[[Document], bool], *, since: int, initial: bool, seconds: float
     ) -> AsyncIterator[tuple[str, Document]]:
-        """The events of a watch, until its time is over."""
+        """Yield the events of a watch until it times out."""
         loop = asyncio.get_running_loop()
         stands, end = since, loop.time() + seconds
         if initial:
@@ -215,7 +214,7 @@ class StandInCluster(Objects):
                 yield "ERROR", gone.status
                 return
             changed, events = self.changed, self.since(stands)
-            # A version from the future is answered with silence, as a real API server does.
+            # A version from the future gets no events, as from a real API server.
             stands = max(stands, self.version)
             for event in events:
                 if event.plural == plural and (seen := event.seen(selected)) is not None:
@@ -244,7 +243,7 @@ class StandInCluster(Objects):
 
     async def _one(self, request: Request) -> Response:
         plural, place = self._plural(request), (request.path_params["namespace"], request.path_params["name"])
-        # What is sent is read before what is there: between a patch's test and its change nothing may happen.
+        # Read the request before the object: nothing may happen between a patch's test and its change.
         operations = await _body(request, "application/json-patch+json") if request.method == "PATCH" else None
         thing = self.get(plural, *place)
         if thing is None:
@@ -252,7 +251,7 @@ class StandInCluster(Objects):
         if request.method == "PATCH":
             patched = _patched(plural, thing, operations)
             if plural == APPROVALS.plural:
-                # The status is a resource of its own, and the rest is immutable.
+                # The status is a subresource, and the rest is immutable.
                 if patched["spec"] != thing["spec"]:
                     raise _about(422, "Invalid", plural, place[1], "is immutable")
                 patched = {**patched, "status": thing["status"]} if "status" in thing else _without_status(patched)
@@ -266,7 +265,7 @@ class StandInCluster(Objects):
         return JSONResponse(_conversion(request)(thing))
 
     async def _status(self, request: Request) -> Response:
-        """The status of an approval; of other kinds it follows from the specification."""
+        """Update the status of an approval; for other kinds it follows from the specification."""
         plural, place = self._plural(request), (request.path_params["namespace"], request.path_params["name"])
         operations = await _body(request, "application/json-patch+json") if request.method == "PATCH" else None
         thing = self.get(plural, *place)
@@ -278,7 +277,7 @@ class StandInCluster(Objects):
 
 
 async def _self_subject_review(_: Request) -> Response:
-    """Who sends the request, as `kubectl auth whoami` asks."""
+    """Return the user of the request, for `kubectl auth whoami`."""
     document = {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {}}
     return JSONResponse({**document, "status": {"userInfo": {"username": _USER}}}, status_code=201)
 
@@ -314,7 +313,7 @@ def _number(request: Request, name: str) -> int:
 
 
 def _selected(request: Request) -> Callable[[Document], bool]:
-    """Whether an object is asked for: by its namespace, and by selectors with `=`, `==` and `!=`."""
+    """Return a filter for objects by namespace, and by selectors with `=`, `==` and `!=`."""
     terms: list[tuple[Callable[[Document, str], Any], str, bool, str]]
     terms = [(_label, *_term(text)) for text in _split(request, "labelSelector")]
     for text in _split(request, "fieldSelector"):
@@ -342,7 +341,7 @@ def _split(request: Request, name: str) -> list[str]:
 def _term(text: str) -> tuple[str, bool, str]:
     found = _TERM.fullmatch(text)
     if found is None:
-        raise _RefusedError(400, "BadRequest", f"the stand-in knows =, == and != in selectors: {text}")
+        raise _RefusedError(400, "BadRequest", f"the stand-in supports only =, == and != in selectors: {text}")
     return found[1], found[2] != "!=", found[3]
 
 
@@ -357,7 +356,7 @@ def _field(thing: Document, path: str) -> Any:
 
 async def _body(request: Request, media: str) -> Any:
     if request.headers.get("content-type", "").partition(";")[0] != media:
-        raise _RefusedError(415, "UnsupportedMediaType", f"the stand-in takes {media} here only", {})
+        raise _RefusedError(415, "UnsupportedMediaType", f"the stand-in accepts only {media} here", {})
     try:
         return json.loads(await request.body())
     except ValueError as error:
@@ -403,7 +402,7 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 
 async def _no_such_path(_: Request, error: Exception) -> Response:
-    """A group that is not served gets no `Status`, so that a kind which is not installed looks like any wrong path."""
+    """Answer an unknown group without a `Status`, so a missing kind looks like any wrong path."""
     if getattr(error, "status_code", 404) == 405:
         refusal = _RefusedError(
             405, "MethodNotAllowed", "the server does not allow this method on the requested resource", {}

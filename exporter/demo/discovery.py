@@ -1,6 +1,6 @@
-"""What kubectl asks the stand-in cluster before anything else: which kinds there are, and where.
+"""API discovery of the stand-in cluster, which kubectl requests first: the kinds and their paths.
 
-There is no more of OpenAPI than `kubectl create -f` insists on.
+OpenAPI is limited to the needs of `kubectl create -f`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Document = dict[str, Any]
 
 
 def discovery_routes(installed: Callable[[], Iterable[Kind]]) -> list[Route]:
-    """The paths of discovery.
+    """Return the routes for discovery.
 
     Args:
-        installed: the kinds that the cluster has at this moment.
+        installed: returns the current kinds of the cluster.
     """
 
     def constant(path: str, document: Document) -> Route:
@@ -92,7 +92,7 @@ def _openapi_paths(kinds: Iterable[Kind]) -> Document:
 
 
 def _openapi(version: str, kinds: list[Kind]) -> Document:
-    """What kubectl looks up before `create -f`: that the server checks fields itself, so that it need not."""
+    """Tell `kubectl create -f` that the server validates fields, so it need not."""
     parameters = [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]
     paths = {
         f"{kind.path('{namespace}')}/{{name}}": {

@@ -1,4 +1,4 @@
-"""The numbers of Grafana's overview as text, from the committed dashboard's own queries."""
+"""The numbers of Grafana's overview as text, from the queries of the committed dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DAY = 86400.0
 
 
 async def overview(prometheus: str) -> list[tuple[str, str]]:
-    """The title and value of each number on the overview, with every variable at All.
+    """Return the title and value of each number on the overview, with every variable set to All.
 
     Args:
         prometheus: the address of a Prometheus that evaluates the shipped rules.

@@ -1,6 +1,6 @@
-"""The objects of the stand-in cluster: their versions and changes, and what a cluster's controllers make of them.
+"""The objects of the stand-in cluster: their versions and changes, and the work of a cluster's controllers.
 
-Everything here happens at once, without waiting: nobody on the event loop ever sees half of a change.
+Nothing here awaits, so no other task sees a partial change.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from exporter.kinds import KINDS, Kind
 
 Document = dict[str, Any]
 
-# What the patcher reads and writes in addition to workloads.
+# The other kinds that the patcher reads and writes.
 APPROVALS = Kind(
     name="ImagePatchApproval", group="image-patch.mojaloop.io", version="v1alpha1", plural="imagepatchapprovals"
 )
 EVENTS = Kind(name="Event", group="", plural="events")
 SERVED = {kind.name: kind for kind in (*KINDS.values(), APPROVALS, EVENTS)}
-"""Every kind that the stand-in can have, by name."""
+"""Every supported kind, by name."""
 RESOURCES = {kind.plural: kind for kind in SERVED.values()}
-# A watch from further back is 410 Gone, as after etcd's compaction.
+# Older watches get 410 Gone, as after etcd's compaction.
 _KEPT_EVENTS = 2000
 _NODES = 2
-# What the controller manager makes pods of. Argo's and OpenShift's controllers are not there.
+# The kinds that the controller manager creates pods for. Argo's and OpenShift's controllers are missing.
 _ROLLED_OUT = ("deployments", "replicasets", "statefulsets", "daemonsets", "replicationcontrollers")
 
 
 class Event(NamedTuple):
-    """A change: what was there before (None: nothing), and what is there now (None: nothing any more)."""
+    """A change: the object before (None if created) and after (None if deleted)."""
 
     version: int
     plural: str
@@ -43,7 +43,7 @@ class Event(NamedTuple):
     after: Document | None
 
     def seen(self, selected: Callable[[Document], bool]) -> tuple[str, Document] | None:
-        """The change for a watch that selects: an object that fits no longer was deleted, for all that it knows."""
+        """Return the change as seen by a watch with selectors: an object that no longer matches was deleted."""
         was = self.before is not None and selected(self.before)
         if self.after is not None and selected(self.after):
             return "MODIFIED" if was else "ADDED", self.after
@@ -54,12 +54,12 @@ class Event(NamedTuple):
 
 
 class Objects:
-    """Objects, and the last changes to them.
+    """The objects, and their last changes.
 
     Attributes:
-        version: of the newest change; resource versions and lists come from it.
-        oldest: the version from which on every change is known.
-        changed: set at the next change; there is a new one for the change after it.
+        version: of the newest change; the source of resource versions.
+        oldest: the version since which every change is known.
+        changed: set at the next change, then replaced by a new one.
     """
 
     def __init__(self) -> None:
@@ -70,19 +70,19 @@ class Objects:
         self._events: list[Event] = []
 
     def get(self, plural: str, namespace: str, name: str) -> Document | None:
-        """One object; not to be changed in place."""
+        """Return an object, which must not be changed in place."""
         return self._objects[plural].get((namespace, name))
 
     def of(self, plural: str) -> list[Document]:
-        """All of a kind, by namespace and name."""
+        """Return all objects of a kind, sorted by namespace and name."""
         return [thing for _, thing in sorted(self._objects[plural].items())]
 
     def since(self, version: int) -> list[Event]:
-        """The changes after a version that is not older than `oldest`."""
+        """Return the changes after a version that is not older than `oldest`."""
         return [event for event in self._events if event.version > version]
 
     def put(self, document: Document) -> Document:
-        """Create an object, or replace one; what it controls follows. One that is as it was keeps its version."""
+        """Create or replace an object, and update those that it controls. An unchanged object keeps its version."""
         plural = SERVED[document["kind"]].plural
         stored = copy.deepcopy(document)
         metadata = stored.setdefault("metadata", {})
@@ -101,7 +101,7 @@ class Objects:
         return stored
 
     def remove(self, plural: str, namespace: str, name: str) -> Document | None:
-        """Delete an object and what it controls; returns it as it was."""
+        """Delete an object and those that it controls, and return it."""
         gone = self._objects[plural].get((namespace, name))
         if gone is not None:
             self._tell(plural, (namespace, name), None)
@@ -111,7 +111,7 @@ class Objects:
         return gone
 
     def forget(self) -> None:
-        """Forget every older change, as etcd's compaction does."""
+        """Drop all older changes, like etcd's compaction."""
         self._events.clear()
         self.oldest = self.version
         self._wake()
@@ -134,7 +134,7 @@ class Objects:
         self.changed = asyncio.Event()
 
     def _roll_out(self, plural: str, thing: Document) -> None:
-        """What the controller manager makes of a template: a ReplicaSet for each, and pods, which run at once."""
+        """Create the ReplicaSet and pods of a template, like the controller manager. The pods run immediately."""
         spec, metadata = thing.get("spec", {}), thing["metadata"]
         template = spec.get("template")
         if template is None or plural not in _ROLLED_OUT:
@@ -157,12 +157,12 @@ class Objects:
 
 
 def apply_json_patch(document: Document, operations: list[Document]) -> Document:
-    """A document with a JSON patch (RFC 6902: test, add, replace, remove) applied, whole or not at all.
+    """Apply a JSON patch (RFC 6902: test, add, replace, remove) to a document, atomically.
 
     Raises:
-        ValueError: a test fails, or an operation is not known.
-        LookupError: a path leads nowhere, or something is missing in an operation.
-        TypeError: a path leads through something that has no parts.
+        ValueError: a test fails, or an operation is unknown.
+        LookupError: a path does not exist, or an operation is incomplete.
+        TypeError: a path leads through a scalar.
     """
     changed = copy.deepcopy(document)
     for operation in operations:
@@ -185,20 +185,20 @@ def apply_json_patch(document: Document, operations: list[Document]) -> Document
         elif kind == "remove":
             del target[key]
         else:
-            raise ValueError(f"the stand-in knows no operation {kind!r}")
+            raise ValueError(f"the stand-in does not support operation {kind!r}")
     return changed
 
 
 def _key(target: Any, part: str, *, adding: bool = False) -> Any:
-    """A part of a JSON pointer (RFC 6901) as what it stands for in its target."""
+    """Return the key or index for a part of a JSON pointer (RFC 6901)."""
     if not isinstance(target, list):
         return part
     if part == "-" and adding:
         return len(target)
-    # Below zero it counts from the end, which no standard knows and every API server does.
+    # Negative numbers count from the end, which no standard has but every API server does.
     size = len(target) + adding
     if re.fullmatch(r"-?(0|[1-9]\d{0,8})", part) is None or not -size <= int(part) < size:
-        raise LookupError(f"there is no place {part} in a list of {len(target)}")
+        raise LookupError(f"no index {part} in a list of {len(target)}")
     return int(part) % size
 
 
@@ -226,7 +226,7 @@ def _controlled_by(thing: Document, owner: Document) -> bool:
 
 
 def _set_status(plural: str, thing: Document) -> None:
-    """A status as it is once everything has rolled out."""
+    """Set the status after a complete rollout."""
     if RESOURCES[plural].name not in KINDS:
         return
     spec, status = thing.get("spec", {}), thing.setdefault("status", {})

@@ -1,4 +1,4 @@
-"""What the demo prints, and how it waits for a person: on a terminal for Enter, otherwise for nobody."""
+"""Output of the demo, and waiting for the user: for Enter on a terminal, otherwise not at all."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from exporter.app import CommandError
 from exporter.report.progress import progress
 
 PROG = "mojaloop-image-patch-exporter"
-# Every step of the demo takes seconds; a step that hangs should be reported.
+# Every step of the demo takes seconds. A hanging step must be reported.
 STEP_SECONDS = 60.0
 
 
 def say(text: str = "") -> None:
-    """Print at once.
+    """Print a line and flush.
 
     Raises:
-        CommandError: nobody reads any more; the terminal or the pipe is closed.
+        CommandError: the terminal or the pipe is closed.
     """
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError as error:
-        # What is left would fail again when Python exits.
+        # The rest would fail again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise CommandError("the demo ended: its output is closed") from error
 
 
 def clock() -> str:
-    """The time as HH:MM:SS."""
+    """Return the time as HH:MM:SS."""
     return time.strftime("%H:%M:%S")
 
 
 def own_command() -> str:
-    """How to start this command in a shell, in the way that it was started."""
+    """Return the shell command that this process was started with."""
     started = Path(sys.argv[0])
     if started.name != PROG:
         return f"{shlex.quote(sys.executable)} -m exporter"
@@ -48,10 +48,10 @@ def own_command() -> str:
 
 
 async def until(what: str, done: Callable[[], bool]) -> None:
-    """Wait for a condition, and show on a terminal what for.
+    """Wait for a condition, and name it on a terminal.
 
     Raises:
-        CommandError: it did not come true in time.
+        CommandError: the wait timed out.
     """
     with progress() as show:
         show(what, 0, 0)
@@ -60,23 +60,24 @@ async def until(what: str, done: Callable[[], bool]) -> None:
                 while not done():
                     await asyncio.sleep(0.1)
         except TimeoutError as error:
-            raise CommandError(f"the demo ended: after {STEP_SECONDS:.0f} s it still waits: {what}") from error
+            raise CommandError(f"the demo timed out after {STEP_SECONDS:.0f} s of waiting for {what}") from error
 
 
 async def done_by_hand(done: Callable[[], bool]) -> bool:
-    """Wait until somebody pasted a command, or pressed Enter for the demo to run it; without a terminal, do not wait.
+    """Wait until the user has pasted a command, or presses Enter to let the demo run it; do not wait without a
+    terminal.
 
     Returns:
-        Whether it is done.
+        Whether the command was run by hand.
     """
     if not sys.stdin.isatty():
-        say("There is no terminal, so the demo runs it.")
+        say("No terminal found, so the demo runs the command.")
         return done()
-    say("Paste it in another terminal, or press Enter here and the demo runs it.")
+    say("Paste it into another terminal, or press Enter here to let the demo run it.")
     loop, entered, terminal = asyncio.get_running_loop(), asyncio.Event(), sys.stdin.fileno()
 
     def read() -> None:
-        # A closed terminal can always be read, and has nothing.
+        # A closed terminal is always readable, and empty.
         if not os.read(terminal, 1024):
             loop.remove_reader(terminal)
         entered.set()

@@ -1,8 +1,7 @@
-"""The pages behind the links of the demo: Slack's channel, and what the buttons of its messages open.
+"""The pages behind the links of the demo: the Slack channel, and the targets of its buttons.
 
-Neither Grafana nor, on Debian, Alertmanager's web application is there, and a link that leads nowhere helps nobody.
-The page of a dashboard says how to import it, that of the overview has its numbers too, and that of Alertmanager lists
-its alerts.
+The demo has no Grafana and, on Debian, no web application of Alertmanager. So the page of a dashboard says how to
+import it, that of the overview also has its numbers, and that of Alertmanager lists its alerts.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Pages:
 
     Args:
         slack: the channel.
-        command: how this command is started in a shell.
+        command: the shell command of this program.
 
     Attributes:
         behind: Prometheus and Alertmanager; None while they are not running.
@@ -43,7 +42,7 @@ class Pages:
             routes=[
                 Route("/d/{uid}", self._dashboard),
                 Route("/runbook", self._runbook),
-                # A button without a better address opens the first.
+                # Buttons without a better address open the first.
                 Route("/alertmanager", self._alerts),
                 Route("/alertmanager/", self._alerts),
                 Mount("/", slack.app),
@@ -69,11 +68,11 @@ class Pages:
         if self.behind is None:
             return _page("Alerts", "<p>Alertmanager is not running.</p>")
         async with httpx.AsyncClient(base_url=self.behind.alertmanager, trust_env=False) as client:
-            # Debian's package has a page that says how to get the web application, and this script not.
+            # Debian's package lacks this script. Its page says how to get the web application.
             if (await client.get("/script.js")).status_code == 200:
                 return RedirectResponse(self.behind.alertmanager)
             alerts: list[dict[str, Any]] = (await client.get("/api/v2/alerts")).json()
-        return _page("Alerts", "".join(map(_alert, alerts)) or "<p>No alert is firing.</p>")
+        return _page("Alerts", "".join(map(_alert, alerts)) or "<p>No alerts are firing.</p>")
 
 
 def _alert(alert: dict[str, Any]) -> str:

@@ -21,11 +21,11 @@ import yaml
 
 from exporter.demo.alerts import FOLDER, RULES, substitute
 
-# The names of the binaries: Debian's and the projects' own.
+# The names of the binaries, in Debian and upstream.
 BINARIES = {"Prometheus": ("prometheus",), "Alertmanager": ("prometheus-alertmanager", "alertmanager")}
 SPED_UP = dict.fromkeys(("available_for", "overdue_for", "superseded_for", "mixed_for", "unknown_for"), "10s")
 _READY_SECONDS = 30.0
-# Debian's package has the older web application only.
+# Debian's package has only the older web application.
 _ALERTS_PAGES = ("/alerts", "/classic/alerts", "/api/v1/alerts")
 
 
@@ -35,7 +35,7 @@ class MissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The addresses of Prometheus and Alertmanager, `http://HOST:PORT`, and of Prometheus' page of alerts."""
+    """The addresses of Prometheus and Alertmanager, `http://HOST:PORT`, and of Prometheus' alerts page."""
 
     prometheus: str
     alertmanager: str
@@ -43,7 +43,7 @@ class Pipeline:
 
 
 def binaries() -> dict[str, str]:
-    """The paths of Prometheus and Alertmanager.
+    """Return the paths of Prometheus and Alertmanager.
 
     Raises:
         MissingError: one is not installed.
@@ -53,7 +53,7 @@ def binaries() -> dict[str, str]:
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise MissingError(
-            f"{' and '.join(missing)} {verb} not installed, so nothing is sent to Slack; get both "
+            f"{' and '.join(missing)} {verb} not installed, so the demo sends nothing to Slack; install both "
             "with `apt-get install prometheus prometheus-alertmanager` (Debian, Ubuntu), "
             "`brew install prometheus alertmanager` (macOS), or from https://prometheus.io/download/"
         )
@@ -61,7 +61,7 @@ def binaries() -> dict[str, str]:
 
 
 def alertmanager_config(webhook: Path, *, group_wait: str = "2s", group_interval: str = "5s") -> dict[str, Any]:
-    """The shipped example with shorter intervals.
+    """Return the shipped example with shorter intervals.
 
     Args:
         webhook: a file that contains the webhook URL.
@@ -94,17 +94,17 @@ async def pipeline(
     further_scrapes: Sequence[Mapping[str, Any]] = (),
     alertmanager_url: str | None = None,
 ) -> AsyncIterator[Pipeline]:
-    """Run Prometheus and Alertmanager for as long as the context lasts.
+    """Run Prometheus and Alertmanager while the context lasts.
 
     Args:
         folder: for their files.
         targets: HOST:PORT of exporters to scrape, with labels to add to each.
-        slack: the address of Slack's sink.
+        slack: the address of the Slack sink.
         values: for the marked values of the rules.
         interval: between two scrapes, and between two evaluations.
         group_wait, group_interval: of Alertmanager.
         further_scrapes: more of Prometheus' `scrape_configs`.
-        alertmanager_url: what links in messages start with; None is Alertmanager's own address.
+        alertmanager_url: base of the links in messages; None for Alertmanager's own address.
 
     Raises:
         MissingError: one is not installed.
@@ -187,7 +187,7 @@ async def _ready(url: str, log: Path) -> None:
 
 
 async def _first_page(address: str, paths: Sequence[str]) -> str:
-    """The address of the first of these pages that is there."""
+    """Return the address of the first of these pages that exists."""
     async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
         for path in paths:
             if (await client.get(path)).status_code == 200:

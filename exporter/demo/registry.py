@@ -36,7 +36,7 @@ _CONFIGURATION = "application/vnd.oci.image.config.v1+json"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request that came in; names of headers in lower case."""
+    """A received request, with header names in lower case."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Asked:
 
 
 class StandInRegistry:
-    """Registries that hold what they are told.
+    """Registries with given content.
 
     Attributes:
         repositories: for each name with registry (`docker.io/mojaloop/central-ledger`), the epoch seconds when each tag
@@ -103,7 +103,7 @@ class StandInRegistry:
         await self.faults.get(request.url.path, self._routes)(scope, receive, send)
 
     def _refused(self, request: Request) -> Response | None:
-        """Docker Hub's answer to a request without a token for the repository."""
+        """Return Docker Hub's response to a request without a token for the repository."""
         registry, name = request.path_params["registry"], request.path_params.get("name")
         if registry != DOCKER_HUB:
             return None
@@ -152,7 +152,7 @@ class StandInRegistry:
         return Response(content, media_type=document["mediaType"], headers={"Docker-Content-Digest": _digest(content)})
 
     def _image(self, request: Request, tag: str, published: float) -> dict[str, Any]:
-        """The manifest, or the index, behind a tag."""
+        """Return the manifest, or the index, of a tag."""
         platform = {"os": "linux", "architecture": "amd64"}
         created = {"created": _rfc3339(published), **platform, "config": {"Labels": {"tag": tag}}}
         config = {"mediaType": _CONFIGURATION, **self._keep(created)}
@@ -199,5 +199,5 @@ def _rfc3339(at: float) -> str:
 
 
 def _error(code: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    """An error as the distribution specification has it."""
+    """Return an error in the format of the distribution specification."""
     return JSONResponse({"errors": [{"code": code, "message": code.lower()}]}, status_code=status, headers=headers)

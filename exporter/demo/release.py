@@ -1,4 +1,4 @@
-"""What the demo runs: Mojaloop's release v17.3.0 as its Helm chart deploys it, and the supporting services.
+"""The workloads of the demo: Mojaloop's release v17.3.0 as deployed by its Helm chart, and the supporting services.
 
 The tags of the release are real. For nine services, all tags and their dates are real too (`data/tags`). The tags of
 all other images (`data/images.yaml`) are a small selection. The release itself misses no patch, so some workloads run
@@ -42,7 +42,7 @@ RELEASE = (
     "inter-scheme-proxy-adapter:v1.3.3",
 )
 _TAGS = dict(image.split(":") for image in RELEASE)
-# Real tags of the recorded services, some patches behind: by workload, as hubs that patch by hand drift apart.
+# Real tags of the recorded services, some patches behind, by workload: hubs patched by hand drift apart.
 BEHIND = {
     "moja-account-lookup-service": "v17.14.4",
     "moja-account-lookup-service-admin": "v17.14.4",
@@ -53,9 +53,9 @@ BEHIND = {
     "moja-centraleventprocessor": "v12.2.2",
     "moja-bulk-api-adapter-handler-notification": "v17.1.4",
 }
-# What nobody patched on the hub of `maintained`.
+# The unpatched workloads on the hub of `maintained`.
 FORGOTTEN = frozenset({"moja-account-lookup-service", "moja-ml-api-adapter-handler-notification", "vault"})
-# The newest patches of what a maintained hub runs, where that is not the release's own tag.
+# The newest patches of the images of a maintained hub that differ from the release's tags.
 _NEWEST = {
     "mojaloop/auth-service:v15.2.8": "v15.2.9",
     "mojaloop/sdk-scheme-adapter:v24.19.6": "v24.19.8",
@@ -70,7 +70,7 @@ _NEWEST = {
     "postman/newman:6.1.2-alpine": "6.1.3-alpine",
     "quay.io/cilium/cilium:v1.20.0": "v1.20.1",
 }
-# Its annotation is wrong.
+# Its annotation is invalid.
 _MISTAKEN = frozenset({"session-store"})
 _SIDECAR_BEHIND = "v14.2.1"
 _LEDGER = (
@@ -115,7 +115,7 @@ _AWAIT = {"name": "wait-for-mysql", "image": "busybox:1.28"}
 
 
 def tags() -> dict[str, dict[str, float]]:
-    """By repository with its registry, the epoch seconds when each tag was published."""
+    """Return the publish times of all tags in epoch seconds, by repository with its registry."""
     data = files("exporter.demo") / "data"
     found: dict[str, dict[str, float]] = {}
     for name, listed in yaml.safe_load((data / "images.yaml").read_text("utf-8")).items():
@@ -132,14 +132,14 @@ def tags() -> dict[str, dict[str, float]]:
 
 
 def workloads() -> Iterator[Document]:
-    """The objects to create, owners before what they own."""
+    """Yield the objects to create, owners first."""
     yield from _mojaloop()
     yield from _backing()
     yield from _others()
 
 
 def maintained() -> Iterator[Document]:
-    """The workloads of a hub that is kept up to date, apart from those of `FORGOTTEN`: each tag is its newest patch."""
+    """Yield the workloads of a maintained hub: all but those of `FORGOTTEN` run their newest patch."""
     for workload in workloads():
         name = workload["metadata"]["name"]
         if name not in _MISTAKEN:
@@ -147,7 +147,7 @@ def maintained() -> Iterator[Document]:
 
 
 def _patched(part: Any) -> Any:
-    """A part of a workload, with the newest patch of each image in it."""
+    """Return a part of a workload with the newest patch of each image."""
     if isinstance(part, list):
         return [_patched(item) for item in part]
     if not isinstance(part, dict):
@@ -182,7 +182,7 @@ def _mojaloop() -> Iterator[Document]:
 
 
 def _backing() -> Iterator[Document]:
-    """What a hub runs on: other people's images, with every sort of tag that there is."""
+    """Yield the supporting services of a hub: third-party images, with all sorts of tags."""
 
     def of(kind: str, name: str, image: str, **more: Any) -> Document:
         return _workload(kind, name, [{"name": name, "image": image}], namespace="backing", **more)
@@ -219,7 +219,7 @@ def _others() -> Iterator[Document]:
     digest = "sha256:" + "4e07408562bedb8b60ce05c1decfe3ad16b72230967de01f640b7e4729b49fce"
     cilium = [{"name": "cilium-agent", "image": f"quay.io/cilium/cilium:v1.20.0@{digest}"}]
     yield _workload("DaemonSet", "cilium", cilium, namespace="kube-system")
-    # A pod of a controller of its own (Strimzi's), as its operator makes it.
+    # A pod of a custom controller, as Strimzi's operator creates it.
     owner = {
         "apiVersion": "core.strimzi.io/v1beta2",
         "kind": "StrimziPodSet",

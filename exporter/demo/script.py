@@ -1,4 +1,4 @@
-"""Starts everything that the demo needs, tells its story, and ends everything again, also after a signal."""
+"""Start the parts of the demo, run its steps, and stop everything again, even after a signal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from exporter.demo.story import Story
 from exporter.patching import patching
 from exporter.server import ListenError, listen
 
-# A hub waits for a quarter of an hour; what is for planning is left out.
+# A hub waits for a quarter of an hour. Alerts for planning are left out.
 _VALUES = {"available_for": "2s", "overdue_for": "2s"}
 _LOOKUP_SECONDS = 3.0
 _ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,14 +29,14 @@ async def run(configuration: Configuration, *, any_port: bool) -> int:
     """Show the demo; on a terminal, keep everything running until Ctrl-C.
 
     Args:
-        configuration: where to listen; the rest is the demo's own.
-        any_port: whether another port than the configured one will do.
+        configuration: only its listen address is used.
+        any_port: whether to use another port if the configured one is in use.
 
     Returns:
-        The exit status: 0 if the story was told to its end, otherwise that of the signal that ended it.
+        The exit status: 0 after all steps, otherwise that of the signal.
 
     Raises:
-        CommandError: a step did not happen in time.
+        CommandError: a step timed out.
     """
     told = asyncio.Event()
     received: list[int] = []
@@ -49,7 +49,7 @@ async def run(configuration: Configuration, *, any_port: bool) -> int:
         received.append(number)
 
     for number in _ENDED_BY:
-        # `nohup` ignores SIGHUP, and wants it to stay so.
+        # `nohup` ignores SIGHUP, which must stay so.
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, end, number)
     try:
@@ -58,7 +58,7 @@ async def run(configuration: Configuration, *, any_port: bool) -> int:
         if not received:
             raise
         return 0 if told.is_set() else 128 + received[0]
-    say("\nThe demo is over. It has stopped and removed everything that it started.")
+    say("\nThe demo is over. Everything that it started is stopped and removed.")
     return 0
 
 
@@ -68,19 +68,19 @@ async def _play(configuration: Configuration, told: asyncio.Event, *, any_port: 
         there = await opened.enter_async_context(stand_ins(release.maintained()))
         export = f"export KUBECONFIG={shlex.quote(str(there.kubeconfig))}"
         say(
-            "The demo has a Kubernetes cluster and registries of its own. It contacts nothing outside of this machine."
-            "\n\nBefore you paste one of its kubectl commands into a terminal, run this line there.\n"
-            f"Otherwise the command goes to the cluster that your kubectl uses now.\n\n{export}"
+            "The demo runs its own Kubernetes cluster and registries. It contacts nothing outside of this machine.\n\n"
+            "Before you paste one of its kubectl commands into a terminal, run this line there.\n"
+            f"Otherwise the command goes to your current cluster.\n\n{export}"
         )
         listens = _free_address(configuration.listen[1]) if any_port else configuration.listen
-        # The file that it offers to others is good enough for the demo itself.
+        # The demo uses the same file that it offers to others.
         ours = replace(config.load(there.config, {}), listen=listens, interval=_LOOKUP_SECONDS, state_dir=None)
         address, publisher = await opened.enter_async_context(exporting(ours))
-        # The story says what the patcher does; its audit lines would interrupt it.
+        # The demo prints what the patcher does; its audit log would get in the way.
         patcher = await opened.enter_async_context(
             patching(replace(ours, listen=("127.0.0.1", 0)), audit=lambda _: None)
         )
-        slack = StandInSlack(note=f"# Before you paste a command, in the same terminal:\n{export}")
+        slack = StandInSlack(note=f"# Before you paste a command, run this in the same terminal:\n{export}")
         pages = Pages(slack, command=command)
         channel = await opened.enter_async_context(serving(pages.app))
         alerts = f"{channel}/alertmanager"
@@ -122,7 +122,7 @@ def _scrape(job: str, address: str) -> dict[str, Any]:
 
 
 def _free_address(port: int) -> tuple[str, int]:
-    """A loopback address: the usual port if it is free, otherwise any, so that a second demo works too."""
+    """Return a loopback address with the usual port if it is free, otherwise any, so a second demo works too."""
     try:
         listen("127.0.0.1", port).close()
     except ListenError:

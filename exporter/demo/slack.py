@@ -1,4 +1,4 @@
-"""A sink for Slack's incoming webhooks: it accepts and refuses what Slack would, and shows messages as people see them.
+"""A sink for Slack's incoming webhooks, which accepts and refuses messages like Slack, and shows them like Slack.
 
 Limits, with their sources:
 
@@ -7,8 +7,9 @@ Limits, with their sources:
 - Slack truncates a `text` of more than 40,000 characters
   (https://api.slack.com/changelog/2018-04-truncating-really-long-messages). The stand-in refuses it: sending one is a
   bug in our template.
-- Slack truncates the text of an attachment at about 8,000 characters (users saw it; it is not documented), and
-  Alertmanager a title at 1,024 (https://github.com/prometheus/alertmanager/pull/2774). Both are refused here too.
+- Slack truncates the text of an attachment at about 8,000 characters (observed by users, not documented), and
+  Alertmanager truncates titles at 1,024 (https://github.com/prometheus/alertmanager/pull/2774). Both are refused here
+  too.
 - A message has at most 100 attachments (https://api.slack.com/reference/messaging/attachments).
 - An attachment has at most 5 buttons, and each needs its text and its URL
   (https://api.slack.com/legacy/message-buttons).
@@ -33,7 +34,7 @@ LONGEST_ATTACHMENT_TEXT = 8_000
 LONGEST_TITLE = 1_024
 MOST_ATTACHMENTS = 100
 MOST_BUTTONS = 5
-# Slack allows bursts; this many within as many seconds are accepted.
+# Slack allows bursts: this many messages within as many seconds are accepted.
 BURST = 10
 _LINK = re.compile(r"<(https?://[^|>]+)\|([^>]+)>")
 _BOLD = re.compile(r"(?<![^\s])\*([^*\s]+)\*(?![^\s])")
@@ -41,7 +42,7 @@ _COLORS = {"good": "#2eb886", "warning": "#daa038", "danger": "#a30200"}
 
 
 class Button(NamedTuple):
-    """A button of a message, which opens an address."""
+    """A button of a message, which opens a URL."""
 
     text: str
     url: str
@@ -49,7 +50,7 @@ class Button(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as it was received: title, text in Slack's mrkdwn, color, buttons, and when (epoch seconds)."""
+    """A received message: title, text in Slack's mrkdwn, color, buttons, and the time (epoch seconds)."""
 
     title: str
     text: str
@@ -59,18 +60,18 @@ class Message:
 
     @property
     def time(self) -> str:
-        """When it was received, as HH:MM:SS in local time."""
+        """The time of receipt, as HH:MM:SS in local time."""
         return time.strftime("%H:%M:%S", time.localtime(self.at))
 
     def as_text(self) -> str:
-        """For a terminal: bold and code without marks, links and buttons as addresses."""
+        """Render for a terminal: bold and code without marks, links and buttons as URLs."""
         text = _LINK.sub(lambda match: f"{match[2]}: {match[1]}", _BOLD.sub(r"\1", self.text)).replace("```", "\n")
         lines = [line.strip() for line in text.splitlines()]
         buttons = [f"[{button.text}] {button.url}" for button in self.buttons]
         return "\n".join([self.title, *(f"  | {line}" for line in (*lines, *buttons) if line)])
 
     def as_html(self) -> str:
-        """As Slack shows it: a coloured bar, the title, links, code blocks, buttons."""
+        """Render like Slack: a coloured bar, the title, links, code blocks, buttons."""
         parts = self.text.split("```")
         shown = "".join(
             f"<pre>{html.escape(part)}</pre>" if number % 2 else "<br>".join(map(_as_html, part.strip().splitlines()))
@@ -94,7 +95,7 @@ class StandInSlack:
     """Webhooks at `/services/...`, and a page with the messages at `/`, the newest first.
 
     Args:
-        note: what the page says before the messages.
+        note: text above the messages on the page.
         clock: seconds, for limits.
         now: epoch seconds, for the times of messages.
 
@@ -142,7 +143,7 @@ class StandInSlack:
         return PlainTextResponse("ok")
 
     async def _page(self, _: Request) -> Response:
-        shown = "".join(message.as_html() for message in reversed(self.messages)) or "<p>No message yet.</p>"
+        shown = "".join(message.as_html() for message in reversed(self.messages)) or "<p>No messages yet.</p>"
         note = f"<pre>{html.escape(self._note)}</pre>" if self._note else ""
         return HTMLResponse(
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="5">'
@@ -159,7 +160,7 @@ class StandInSlack:
 
 
 def _refusal(body: dict[str, Any]) -> str | None:
-    """Why Slack would refuse or truncate a message; None if it would not."""
+    """Return why Slack would refuse or truncate a message; None if it would not."""
     attachments = body.get("attachments") or []
     if not body.get("text") and not attachments:
         return "no_text"

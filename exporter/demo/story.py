@@ -1,4 +1,4 @@
-"""What `demo` shows in six steps: a patch is published, pasted, rolled back, and at last approved for the patcher."""
+"""The six steps of `demo`: a patch is published, pasted, rolled back, and finally approved for the patcher."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ RUNNING, PUBLISHED = "v19.14.0", "v19.14.1"
 
 @dataclass(slots=True, kw_only=True)
 class Story:
-    """The steps, and what they need.
+    """The steps, and their environment.
 
     Attributes:
         there: the cluster and the registries.
-        publisher: what the exporter knows.
+        publisher: of the exporter's snapshots.
         address: of the exporter.
-        command: how this command is started in a shell.
+        command: the shell command of this program.
         slack, channel: the channel and its address.
         behind: Prometheus and Alertmanager; None if they are not installed.
-        alerts: the address of the page with Alertmanager's alerts.
+        alerts: the address of the alerts page.
     """
 
     there: StandIns
@@ -51,10 +51,10 @@ class Story:
     _seen: int = field(default=0, init=False)
 
     async def tell(self) -> None:
-        """Show every step.
+        """Run every step.
 
         Raises:
-            CommandError: something did not happen in time, or a command failed.
+            CommandError: a step timed out, or a command failed.
         """
         await self._few_are_behind()
         await self._published()
@@ -68,21 +68,21 @@ class Story:
                 say(f"  {message.time}  {message.title}")
 
     async def _few_are_behind(self) -> None:
-        await until("looking up the tags of every image", lambda: self.publisher.complete() and self.publisher.dated())
+        await until("the first lookup of every image", lambda: self.publisher.complete() and self.publisher.dated())
         findings = self.publisher.snapshot.findings
         missed = [finding for finding in findings if finding.patch_available]
-        say("\nStep 1 of 6: a hub that is up to date, apart from a few workloads\n")
+        say("\nStep 1 of 6: a hub that is up to date, except for a few workloads\n")
         say(
-            "The cluster runs Mojaloop v17.3.0 and what it needs. "
-            f"Of {len(findings)} containers {len(missed)} miss a patch release:\n"
+            "The cluster runs Mojaloop v17.3.0 and its supporting services. "
+            f"{len(missed)} of {len(findings)} containers miss a patch release:\n"
         )
         for finding in missed:
             say(f"  {_line(finding)}")
         unknown = sum(finding.reason is not None for finding in findings)
-        say(f"\n{unknown} cannot be judged, most of them because of a floating tag (busybox:1.28).")
+        say(f"\n{unknown} cannot be judged, most of them because they run a floating tag (busybox:1.28).")
         self._say_where_to_look()
         if self.behind is not None:
-            say("\nThe alerts are the ones that a hub gets, but after seconds instead of a quarter of an hour.")
+            say("\nThe alerts are those of a real hub, but they fire after seconds instead of a quarter of an hour.")
             namespaces = {finding.workload.namespace for finding in missed}
             await until(
                 "the first alerts",
@@ -98,7 +98,7 @@ class Story:
             links |= {"Slack": f"{self.channel}/", "Prometheus": self.behind.alerts, "Alertmanager": self.alerts}
         links |= {
             "all containers": f"{self.command} check --config {config} --cluster",
-            "one more exporter": f"{self.command} serve --config {config}",
+            "second exporter": f"{self.command} serve --config {config}",
             "for your Grafana": f"{self.command} show dashboard overview > overview.json",
         }
         say("\nLook around while the demo runs:\n")
@@ -110,10 +110,10 @@ class Story:
         self.there.registry.repositories[IMAGE][PUBLISHED] = time.time()
         say(f"{clock()}  {PUBLISHED} is in the registry.")
         await until("the next lookup of the exporter", lambda: bool(self._patches()))
-        say(f"{clock()}  The exporter has found it: {len(self._patches())} workloads run {RUNNING}.")
+        say(f"{clock()}  The exporter found it: {len(self._patches())} workloads run {RUNNING}.")
 
     async def _told(self) -> WorkloadPatch:
-        """Show the message; returns the patch whose command it has first."""
+        """Show the message, and return the patch of its first command."""
         patches = self._patches()
         if self.behind is None:
             say("\nStep 3 of 6: the exporter publishes a command for each workload\n")
@@ -132,36 +132,36 @@ class Story:
         return first
 
     async def _pasted(self, first: WorkloadPatch) -> WorkloadPatch:
-        """Wait for a patch, or apply it; returns the one that was applied."""
+        """Wait for a patch, or apply it, and return the applied one."""
         patches = {patch.workload: patch for patch in self._patches()}
-        outcome = "nothing is missing there any more" if self.behind is None else "its alert is resolved"
+        outcome = "its workload misses no patch any more" if self.behind is None else "its alert is resolved"
         say(f"\nStep 4 of 6: the command is pasted, and {outcome}\n")
         await self._paste(first.patch_command, lambda: bool(self._patched()))
         await until("the exporter to see the change", lambda: bool(self._patched()))
         key = self._patched()[0]
         patch = patches.get(key, first)
-        say(f"{clock()}  The exporter has seen it: {_named(key)} runs {PUBLISHED}.")
+        say(f"{clock()}  The exporter found it: {_named(key)} runs {PUBLISHED}.")
         if self.behind is not None:
             message = await self._message(lambda message: f"{key.name}:{RUNNING}" in _resolved(message))
             say(f"{message.time}  Slack: {message.title}\n  | {_resolved(message)}")
         return patch
 
     async def _rolled_back(self, patch: WorkloadPatch) -> None:
-        say("\nStep 5 of 6: the patch is rolled back, with the command that the exporter has for that\n")
+        say("\nStep 5 of 6: the patch is rolled back with the exporter's rollback command\n")
         say(f"{patch.rollback_command}\n")
         await self._paste(patch.rollback_command, lambda: patch.workload not in self._patched())
         await until("the exporter to see the change", lambda: patch.workload not in self._patched())
-        say(f"{clock()}  The exporter has seen it: {_named(patch.workload)} runs {RUNNING} again.")
+        say(f"{clock()}  The exporter found it: {_named(patch.workload)} runs {RUNNING} again.")
         if self.behind is not None:
             message = await self._message(lambda message: PUBLISHED in message.text and not _resolved(message))
             say(f"{message.time}  Slack: {message.title}")
 
     async def _approved(self, first: WorkloadKey) -> None:
-        say("\nStep 6 of 6: the patch is approved, and the patcher carries it out in an upgrade window\n")
+        say("\nStep 6 of 6: the patch is approved, and the patcher applies it in an upgrade window\n")
         say(
-            "The demo has a patcher, too. Its window is open all day, and a workload has to stay healthy for "
-            f"{SOAK_SECONDS} seconds after its patch.\nOn a hub that is a night, and five minutes. "
-            "This command approves the patch of one workload:\n"
+            "The demo also runs the patcher. Its upgrade window is always open, and a workload must stay healthy for "
+            f"{SOAK_SECONDS} seconds after its patch.\nOn a real hub, the window is at night, and the time is five "
+            "minutes. This command approves the patch of one workload:\n"
         )
         command = f"{self.command} approve {first} --tag {PUBLISHED} --config {shlex.quote(str(self.there.config))}"
         say(f"{command}\n")
@@ -169,9 +169,11 @@ class Story:
             said = await _run(*shlex.split(command), "--yes", environment=dict(os.environ))
             say(f"{clock()}  {said.splitlines()[-1]}")
         key = self._approvals()[0][0]
-        await until("the patcher to patch it", lambda: key in self._patched() or self._approvals()[0][1].final)
-        say(f"{clock()}  The exporter has seen it: {_named(key)} runs {PUBLISHED}.")
-        await until("the patcher to see that it stays healthy", lambda: self._approvals()[0][1].final)
+        await until(
+            "the patcher to patch the workload", lambda: key in self._patched() or self._approvals()[0][1].final
+        )
+        say(f"{clock()}  The exporter found it: {_named(key)} runs {PUBLISHED}.")
+        await until("the workload to stay healthy", lambda: self._approvals()[0][1].final)
         _, state, text = self._approvals()[0]
         say(f"{clock()}  The patcher: {state}. {text}")
         if self.behind is not None:
@@ -179,7 +181,7 @@ class Story:
             say(f"{message.time}  Slack: {message.title}\n  | {_resolved(message)}")
 
     def _approvals(self) -> list[tuple[WorkloadKey, State, str]]:
-        """The workloads that patches were approved for, with the state and message of each approval."""
+        """Return the workloads with approved patches, with the state and message of each approval."""
         found = []
         for thing in self.there.cluster.of(APPROVALS.plural):
             ref, status = thing["spec"]["workload"], thing.get("status", {})
@@ -188,12 +190,12 @@ class Story:
         return found
 
     def _patches(self) -> list[WorkloadPatch]:
-        """What misses the published patch and has a command."""
+        """Return the workloads that miss the published patch and have a command."""
         patches = self.publisher.snapshot.patches
         return [patch for patch in patches if patch.latest_tag == PUBLISHED and patch.patch_command]
 
     def _patched(self) -> list[WorkloadKey]:
-        """The workloads that run the published patch, completely."""
+        """Return the workloads that have completely rolled out the published patch."""
         findings = [finding for finding in self.publisher.snapshot.findings if finding.image == IMAGE]
         older = {finding.workload for finding in findings if finding.tag != PUBLISHED}
         return [key for key in dict.fromkeys(finding.workload for finding in findings) if key not in older]
@@ -204,7 +206,7 @@ class Story:
             yield self.slack.messages[self._seen - 1]
 
     async def _message(self, wanted: Callable[[Message], bool]) -> Message:
-        """Wait for the next message of that sort."""
+        """Wait for the next matching message."""
         found: list[Message] = []
 
         def arrived() -> bool:
@@ -221,20 +223,20 @@ class Story:
             self._apply(command)
             say(f"{clock()}  kubectl is not installed, so the demo applied the patch to its cluster itself.")
         else:
-            # kubectl caches what an API server can do: for this one, in the folder that is removed.
+            # kubectl caches API discovery; keep that in the directory that is removed.
             cache = str(self.there.kubeconfig.parent / "kubectl")
             ours = {"KUBECONFIG": str(self.there.kubeconfig), "KUBECACHEDIR": cache}
             said = await _run("sh", "-c", command, environment={**os.environ, **ours})
             say(f"{clock()}  {said}")
 
     def _apply(self, command: str) -> None:
-        """Apply a command of the exporter to the cluster."""
+        """Apply one of the exporter's commands to the cluster."""
         _, _, namespace, _, what, _, patch = shlex.split(command)
         kind, _, name = what.partition("/")
         plural = next(known.plural for known in KINDS.values() if known.name.lower() == kind)
         thing = self.there.cluster.get(plural, namespace, name)
         if thing is None:
-            raise CommandError(f"the demo ended: {what} is not in its cluster any more")
+            raise CommandError(f"the demo failed: {what} is no longer in its cluster")
         self.there.cluster.put(apply_json_patch(thing, json.loads(patch.removeprefix("-p="))))
 
 
@@ -245,7 +247,7 @@ async def _run(*command: str, environment: dict[str, str]) -> str:
     output, _ = await process.communicate()
     said = output.decode(errors="replace").strip()
     if process.returncode != 0:
-        raise CommandError(f"the demo ended: its command failed: {said}")
+        raise CommandError(f"the demo failed: its command returned: {said}")
     return said
 
 
@@ -260,12 +262,12 @@ def _named(key: WorkloadKey) -> str:
 
 
 def _resolved(message: Message) -> str:
-    """The line of a message that names what is resolved; empty if it has none."""
+    """Return the line of a message with the resolved alerts; empty if it has none."""
     return next((line for line in message.text.splitlines() if line.startswith("Resolved: ")), "")
 
 
 def beginning(message: Message, *, most: int = 10) -> str:
-    """The first lines of a message as text, and how many more it has."""
+    """Return the first lines of a message as text, and the number of further ones."""
     lines = message.as_text().splitlines()
     # The first one is the title.
     more = len(lines) - most

@@ -1,7 +1,6 @@
-"""What `check` prints: the formats by name, each of which turns `content.Content` into text.
+"""The reports of `check`: formats by name, each of which renders `content.Content` as text.
 
-The server answers with the JSON too. The other formats are imported only when they are asked for, because rich and
-jinja2 would cost `serve` memory.
+The server returns the JSON, too. Other formats are imported on use, because rich and jinja2 would cost `serve` memory.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Format(NamedTuple):
     Attributes:
         module: the module of this package whose `render` writes it.
         sort: the order of findings unless `--sort` is given, one of `content.SORTS`.
-        purpose: what it is for, in a few words.
+        purpose: in a few words.
     """
 
     module: str
@@ -27,23 +26,23 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "table": Format("table", "age", "people, on a terminal"),
-    "markdown": Format("markdown", "age", "people, in a pull request or a wiki"),
-    "html": Format("html_page", "age", "people: one page with commands, to send or to print"),
-    "csv": Format("csv_output", "name", "spreadsheets"),
-    "json": Format("json_output", "name", "programs"),
-    "junit": Format("junit", "name", "the test report of Jenkins or GitLab"),
-    "sarif": Format("sarif", "name", "code scanning, with the lines of manifests"),
-    "commands": Format("shell", "name", "a shell: guarded kubectl patch commands"),
-    "kustomize": Format("kustomize", "name", "GitOps: a component with the new tags"),
+    "table": Format("table", "age", "for people, in a terminal"),
+    "markdown": Format("markdown", "age", "for people, in a pull request or wiki"),
+    "html": Format("html_page", "age", "for people: one page with commands, to send or print"),
+    "csv": Format("csv_output", "name", "for spreadsheets"),
+    "json": Format("json_output", "name", "for programs"),
+    "junit": Format("junit", "name", "test report for Jenkins or GitLab"),
+    "sarif": Format("sarif", "name", "for code scanning, with positions in manifests"),
+    "commands": Format("shell", "name", "guarded kubectl patch commands for a shell"),
+    "kustomize": Format("kustomize", "name", "for GitOps: a component with the new tags"),
 }
 
 
 def render(content: Content, output: str) -> str:
-    """A report as text.
+    """Render a report as text.
 
     Args:
-        content: what to show.
+        content: the findings to show.
         output: one of `FORMATS`.
     """
     text: str = import_module(f"{__name__}.{FORMATS[output].module}").render(content)

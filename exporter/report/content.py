@@ -1,4 +1,4 @@
-"""What a report is made from: everything that was checked, and the findings that were asked for, in order."""
+"""The content of a report: everything that was checked, and the selected and sorted findings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MATCHES: Mapping[str, Callable[[Finding], bool]] = MappingProxyType(
         "superseded": lambda finding: finding.newer_line is not None,
     }
 )
-"""What `--only` and `--fail-on` name: a finding may match several."""
+"""The values of `--only` and `--fail-on`; a finding may match several."""
 
 
 def _by_age(finding: Finding) -> tuple[Any, ...]:
@@ -35,33 +35,32 @@ def _by_image(finding: Finding) -> tuple[Any, ...]:
 
 
 def _rank(finding: Finding) -> int:
-    """What misses a patch, then what misses none, then what is unknown."""
+    """Sort findings with a missed patch first, then those without, then unknown ones."""
     return 2 if finding.reason is not None else 0 if finding.patch_available else 1
 
 
 SORTS: Mapping[str, Callable[[Finding], tuple[Any, ...]] | None] = MappingProxyType(
     {"age": _by_age, "behind": _by_releases, "image": _by_image, "name": None}
 )
-"""What `--sort` names. Snapshots are sorted by name: namespace, kind, workload, container."""
+"""The values of `--sort`. Snapshots are sorted by name: namespace, kind, workload, container."""
 
 
 Group = tuple[WorkloadKey, str, str]
-"""A workload, an image and a tag: what one command patches."""
+"""A workload, an image and a tag, which one command patches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a report shows.
+    """The content of a report.
 
     Attributes:
         snapshot: everything that was checked.
-        findings: those that were asked for, in the order that was asked for.
+        findings: the selected ones, in the requested order.
         patches: of these findings, in the same order.
         now: epoch seconds, for ages.
-        places: where containers of manifests are written.
-        failing: of `MATCHES`, what counts as a failure.
-        references: of every container that was read, as written; also of those that an annotation or the
-            configuration left out.
+        places: positions of the containers of manifests.
+        failing: of `MATCHES`, those that count as failures.
+        references: of every container, as written, including those that an annotation or the configuration excludes.
         plain: whether the reader is not a terminal, even if standard output is one.
     """
 
@@ -75,11 +74,11 @@ class Content:
     plain: bool
 
     def shown(self) -> Snapshot:
-        """A snapshot of nothing but what was asked for."""
+        """Return a snapshot of only the selected findings."""
         return replace(self.snapshot, findings=self.findings, patches=tuple(self.patches.values()))
 
     def patch_of(self, finding: Finding) -> WorkloadPatch | None:
-        """How to patch a finding's workload, if the finding misses a patch."""
+        """Return the patch for a finding's workload, or None."""
         return self.patches.get(_group(finding)) if finding.patch_available else None
 
 
@@ -99,7 +98,7 @@ def select(
     Args:
         snapshot: everything that was checked.
         now: epoch seconds.
-        only: of `MATCHES`; a finding is shown if it matches one. Empty: every finding is shown.
+        only: of `MATCHES`; findings that match one are shown. Empty for all.
         sort: one of `SORTS`.
         places, failing, references, plain: as in `Content`.
     """

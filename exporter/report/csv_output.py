@@ -1,7 +1,7 @@
-"""For spreadsheets: CSV (RFC 4180) with a row for each container.
+"""CSV (RFC 4180) for spreadsheets, with a row for each container.
 
-A cell that a spreadsheet would read as a formula gets an apostrophe, as OWASP recommends ("CSV Injection"): names and
-references may be anybody's. Nothing that is valid begins with such a character, so that no valid value is changed.
+A cell that a spreadsheet would read as a formula gets an apostrophe, as OWASP recommends ("CSV Injection"), because
+names and references are untrusted. No valid value begins with such a character, so none is changed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ COLUMNS = (
     "rollback_command",
     "advice",
 )
-# Those that begin a formula, also as full-width characters, which some spreadsheets accept.
+# The first characters of formulas, also as full-width characters, which some spreadsheets accept.
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 def render(content: Content) -> str:
-    """A header and a row for each container, in UTF-8, with the line ends of RFC 4180."""
+    """Render a header and a row for each container, in UTF-8, with the line endings of RFC 4180."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""Where a report goes: standard output, or a file that is replaced at once, so that nobody reads half a report."""
+"""Write a report to standard output, or atomically to a file, so nobody reads a partial report."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ STANDARD_OUTPUT = "-"
 
 
 class OutputError(Exception):
-    """The output cannot be written: it is closed, its disk is full, or it is not a file that we may replace."""
+    """The output cannot be written: it is closed, its disk is full, or the file may not be replaced."""
 
 
 def check_writable(name: str) -> None:
-    """Refuse a file that cannot be written before anything is looked up for it.
+    """Refuse a file that is not writable, before any lookup.
 
     Raises:
-        OutputError: it is a folder, or its folder does not exist or cannot be written.
+        OutputError: it is a directory, or its directory does not exist or is not writable.
     """
     if name == STANDARD_OUTPUT:
         return
     path = _target(name)
     if path.is_dir():
-        raise OutputError(f"cannot write {name}: it is a folder; name a file")
+        raise OutputError(f"cannot write {name}: it is a directory")
     if not path.parent.is_dir():
-        raise OutputError(f"cannot write {name}: the folder {path.parent} does not exist")
+        raise OutputError(f"cannot write {name}: directory {path.parent} does not exist")
     if not os.access(path if _is_special(path) else path.parent, os.W_OK):
-        raise OutputError(f"cannot write {name}: no permission to write {'it' if _is_special(path) else 'its folder'}")
+        raise OutputError(
+            f"cannot write {name}: no write permission for {'it' if _is_special(path) else 'its directory'}"
+        )
 
 
 def write(text: str, name: str) -> None:
-    """Write a text to a file, which is replaced in one step, or to standard output for `-`.
+    """Write a text atomically to a file, or to standard output for `-`.
 
     Raises:
-        OutputError: it cannot be written. A file that was there keeps its content.
+        OutputError: it cannot be written. An existing file keeps its content.
     """
     if name == STANDARD_OUTPUT:
         write_text(text)
@@ -58,7 +60,7 @@ def write_text(text: str) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    if sys.stdout is None:  # Python sets it to None if it was closed before the start
+    if sys.stdout is None:  # if it was closed before the start of Python
         raise OutputError("cannot write to standard output: it is closed")
     try:
         sys.stdout.write(text)
@@ -68,18 +70,18 @@ def write_text(text: str) -> None:
             f"cannot write to standard output: its encoding {error.encoding} lacks a character; set PYTHONUTF8=1"
         ) from error
     except OSError as error:
-        # What is left in the buffer cannot be written either. Python would complain of it at its end.
+        # The rest of the buffer cannot be written either, and Python would report that at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def _target(name: str) -> Path:
-    """The file itself: a symbolic link stays one. What /dev/stdout leads to may have no path."""
+    """Return the file itself, so a symbolic link stays one. The target of /dev/stdout may have no path."""
     return Path(name) if _is_special(Path(name)) else Path(os.path.realpath(name))
 
 
 def _is_special(path: Path) -> bool:
-    """Whether it is a device or a pipe, such as /dev/stdout, which is written and not replaced."""
+    """Return whether it is a device or a pipe, such as /dev/stdout, which is written instead of replaced."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
@@ -100,7 +102,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _umask() -> int:
-    """The process's mask for new files, which can only be read by setting it."""
+    """Return the process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

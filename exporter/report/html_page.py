@@ -1,7 +1,6 @@
-"""For people: one HTML file that needs nothing else, to send, to keep or to print.
+"""A self-contained HTML page for people, to send, keep or print.
 
-Its Content-Security-Policy permits the style sheet in it and nothing else, so that whatever escaping lets through does
-nothing.
+Its Content-Security-Policy permits only its own style sheet, so content that slips through escaping has no effect.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _TEMPLATES = files("exporter") / "templates"
 
 
 def render(content: Content) -> str:
-    """A page with a section for each state that has findings, the most urgent first."""
+    """Render a page with a section for each state that has findings, the most urgent first."""
     style = (_TEMPLATES / "report.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = Environment(
@@ -61,12 +60,12 @@ def render(content: Content) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What an expression of the template yields: nothing hidden, and nothing that changes the direction of text."""
+    """Finalize an expression of the template: escape hidden characters and changes of text direction."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _patches(content: Content, findings: list[Finding]) -> list[Any]:
-    """How to patch what a row stands for: each workload once."""
+    """Return the patches for a row, each workload once."""
     found = (content.patch_of(finding) for finding in findings)
     return list(dict.fromkeys(patch for patch in found if patch is not None))
 

@@ -1,8 +1,8 @@
-"""For programs: the JSON of `check` and of `/api/v1/findings`. Its keys are an API, described in docs/findings.md.
+"""The JSON of `check` and of `/api/v1/findings` for programs. Its keys are an API, described in docs/findings.md.
 
-A workload's command can be long, and many of its containers share it. It is therefore in a list of its own, once for
-each workload, image and tag. Each object is encoded by itself, so that memory never holds the document twice. What is
-true of the document (`head`) is apart from its lists (`body`): the server renders the lists once for all requests.
+A workload's command can be long, and many containers share it. So commands have their own list, with an item for each
+workload, image and tag. Each object is encoded by itself, so the document is never in memory twice. The metadata of the
+document (`head`) is separate from its lists (`body`), which the server renders once for all requests.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from exporter.report.content import Content
 from exporter.workloads import ContainerType, WorkloadKey
 
 FORMAT = 2
-"""The number of the format. It changes if a key goes or changes its meaning, not if one is added."""
+"""The version of the format. It changes if a key is removed or changes its meaning, not if one is added."""
 
 
 class ManagedBy(msgspec.Struct, frozen=True, kw_only=True):
-    """Who owns a workload: `argocd`, `flux`, `helm` or `operator`, and the Application, release or owner by name."""
+    """The owner: `argocd`, `flux`, `helm` or `operator`, and the name of the Application, release or owner."""
 
     manager: str
     source: str
@@ -38,7 +38,7 @@ class Upgrades(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContainerFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about one container."""
+    """The finding about one container."""
 
     namespace: str
     workload_kind: str
@@ -59,7 +59,7 @@ class ContainerFinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkloadFinding(msgspec.Struct, frozen=True, kw_only=True):
-    """How to patch the containers of one workload with one image and tag; only where a patch is missing."""
+    """The patch for a workload's containers of one image and tag; only if one is missing."""
 
     namespace: str
     workload_kind: str
@@ -76,7 +76,7 @@ class WorkloadFinding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """The findings of one moment."""
+    """The findings at one moment."""
 
     format: int
     generated: str
@@ -87,23 +87,23 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def render_json(snapshot: Snapshot, *, now: float) -> bytes:
-    """A snapshot as a `Document` in UTF-8: an object on each line, in the order of the snapshot.
+    """Render a snapshot as a `Document` in UTF-8: one object per line, in the order of the snapshot.
 
     Args:
-        snapshot: what to render.
+        snapshot: the snapshot.
         now: epoch seconds.
     """
     return head(snapshot, now=now) + body(snapshot)
 
 
 def render(content: Content) -> str:
-    """What was asked for, as a `Document`."""
+    """Render the selected findings as a `Document`."""
     return render_json(content.shown(), now=content.now).decode()
 
 
 def head(snapshot: Snapshot, *, now: float) -> bytes:
-    """The document up to its lists: when it was made, by which version, and whether the cluster is followed."""
-    # References and manifests have nothing to follow. In a cluster something always is: then `synced` is not empty.
+    """Render the document up to its lists: its time, the exporter's version, and whether the cluster is followed."""
+    # `synced` is empty for references and manifests, which cannot be followed, and never for a cluster.
     facts = {
         "format": FORMAT,
         "generated": rfc3339(now),
@@ -115,7 +115,7 @@ def head(snapshot: Snapshot, *, now: float) -> bytes:
 
 
 def body(snapshot: Snapshot) -> bytes:
-    """The lists of the document, up to its end."""
+    """Render the lists of the document, up to its end."""
     encode = msgspec.json.Encoder().encode
     text = bytearray()
     for name, objects in (("findings", _containers(snapshot)), ("workloads", _workloads(snapshot))):
@@ -131,7 +131,7 @@ def body(snapshot: Snapshot) -> bytes:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a `Document`."""
+    """Return the JSON Schema (2020-12) of a `Document`."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(Document)}
 
 
@@ -146,7 +146,7 @@ def _workloads(snapshot: Snapshot) -> Iterator[WorkloadFinding]:
 
 
 def container_finding(finding: Finding, state: WorkloadState = NO_STATE) -> ContainerFinding:
-    """A finding as the document has it."""
+    """Convert a finding for the document."""
 
     def newer(tag: str | None) -> str | None:
         return None if tag == finding.tag else tag
@@ -194,5 +194,5 @@ def _manager(state: WorkloadState) -> ManagedBy | None:
 
 
 def rfc3339(at: float) -> str:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

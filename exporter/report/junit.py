@@ -1,8 +1,8 @@
-"""For the test reports of Jenkins and GitLab: JUnit's XML as Maven Surefire writes it, with a test for each container.
+"""JUnit XML in the dialect of Maven Surefire, for Jenkins and GitLab, with a test for each container.
 
-A missing patch fails, and so does whatever else `--fail-on` names: then the report agrees with the exit status. What
-could not be judged for a transient reason is an error, as a test that could not run. What is unknown for a permanent
-reason, or misses no patch on a superseded line, is skipped: neither may read as passed.
+A missing patch fails, and so does everything that `--fail-on` names, in agreement with the exit status. A container
+that could not be judged for a transient reason is an error, like a test that could not run. A container that is unknown
+for a permanent reason, or misses no patch but is on a superseded line, is skipped, because neither may look passed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SUITE = "mojaloop-image-patch-exporter"
 
 
 def render(content: Content) -> str:
-    """A document with a test suite for each namespace."""
+    """Render a document with a test suite for each namespace."""
     suites: dict[str, list[Finding]] = {}
     for finding in content.findings:
         suites.setdefault(finding.workload.namespace, []).append(finding)
@@ -47,9 +47,9 @@ def _count(element: ET.Element, counted: Counter[str]) -> None:
 
 
 def _testcase(suite: ET.Element, content: Content, finding: Finding) -> str:
-    """Add a test; returns its outcome, empty if it passed."""
+    """Add a test and return its outcome, empty if it passed."""
     key = finding.workload
-    # Jenkins shows what is before the last dot as the package of the class.
+    # Jenkins shows the part before the last dot as the package of the class.
     place = ".".join(part for part in key if part) if key.kind else "images"
     name = " ".join(part for part in (finding.container, words.running(finding)) if part)
     testcase = ET.SubElement(suite, "testcase", classname=printable(place), name=printable(name))

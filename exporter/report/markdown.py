@@ -1,6 +1,6 @@
-"""For people, in a pull request or a wiki: a GitHub Flavored Markdown table and the line of counts.
+"""A GitHub Flavored Markdown table and the counts, for people, in a pull request or wiki.
 
-Names, tags and references are code, so that nothing in them becomes a link, a mention or an emoji.
+Names, tags and references are code spans, so nothing in them becomes a link, a mention or an emoji.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _COLUMNS = ("Image", "Patch", "Behind", "Missed for", "Newer line")
 
 
 def render(content: Content) -> str:
-    """The counts, a table with a row for each image and tag, and what to do about what is unknown."""
+    """Render the counts, a table with a row for each image and tag, and advice on unknown containers."""
     lines = [counts(content.snapshot), ""]
     placed = any(finding.workload.kind for finding in content.findings)
     found = rows(content.findings, now=content.now)
@@ -48,7 +48,7 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 
 
 def code(text: str) -> str:
-    """A text that anybody may have written, as code. What a code span cannot hold is written by its number."""
+    """Return untrusted text as code. Characters that a code span cannot contain become character references."""
     if not text.strip():
         return ""
     text = printable(text)

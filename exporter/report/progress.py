@@ -1,4 +1,4 @@
-"""Progress of long work, on a terminal."""
+"""A progress bar for long work, in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows progress while the context lasts; yields `show(what, done, total)`."""
+    """Show progress while the context lasts; yields `show(what, done, total)`."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     before = sys.stderr
@@ -29,7 +29,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
 @contextlib.contextmanager
 def _log_to(stream: object, *, instead_of: object) -> Iterator[None]:
-    """Let log lines go above the bar: it replaces standard error, and log handlers hold the stream from before."""
+    """Print log lines above the bar: it replaces standard error, but log handlers still hold the original stream."""
     moved = [
         handler
         for handler in logging.getLogger().handlers

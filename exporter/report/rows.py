@@ -1,4 +1,4 @@
-"""Findings as rows for people: containers that run the same image and tag, and miss the same, share one."""
+"""Findings as rows for people: containers with the same image, tag and missing patch share a row."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from exporter import words
 from exporter.findings import Finding, Snapshot
 from exporter.words import State
 
-# How many workloads a row names if nothing is to be done for them.
+# How many workloads a row names if they need no action.
 _FEW = 3
 
 
 class Row(NamedTuple):
-    """The cells that findings of one image and tag share; empty where there is nothing to say."""
+    """The cells that findings of one image and tag share; may be empty."""
 
     image: str
     state: State
@@ -26,10 +26,10 @@ class Row(NamedTuple):
 
 
 def rows(findings: Iterable[Finding], *, now: float) -> dict[Row, list[Finding]]:
-    """Rows in the order of the first finding of each.
+    """Group findings into rows, in the order of the first finding of each.
 
     Args:
-        findings: in the order in which they are shown.
+        findings: in display order.
         now: epoch seconds, for ages.
     """
     found: dict[Row, list[Finding]] = {}
@@ -50,10 +50,10 @@ def _row(finding: Finding, now: float) -> Row:
 
 
 def where(findings: list[Finding]) -> tuple[list[str], str]:
-    """The workloads of a row, each once; only a few of many if nothing is to be done for them.
+    """Return the workloads of a row, each once; only a few of many if they need no action.
 
     Returns:
-        The workloads that are named, and how many more there are, in words; empty if there are none.
+        The workloads to name, and the number of further ones in words; empty if there are none.
     """
     places = list(dict.fromkeys(finding.workload for finding in findings if finding.workload.kind))
     shown = places if findings[0].patch_available or len(places) <= _FEW else places[: _FEW - 1]
@@ -62,7 +62,7 @@ def where(findings: list[Finding]) -> tuple[list[str], str]:
 
 
 def counts(snapshot: Snapshot) -> str:
-    """One line: how many containers are judged, miss a patch, are on an old line, are unknown and why."""
+    """Return one line: how many containers are judged, miss a patch, are on an old line, and are unknown and why."""
     findings = snapshot.findings
     unknown = Counter(words.reason(finding.reason) for finding in findings if finding.reason is not None)
     missing = sum(bool(finding.patch_available) for finding in findings)
@@ -76,7 +76,7 @@ def counts(snapshot: Snapshot) -> str:
     if superseded:
         # "0 patches" must never read as "secure".
         verb, being = ("misses", "is") if superseded == 1 else ("miss", "are")
-        parts.insert(2, f"{superseded} {verb} none, but {being} on a line that a newer one superseded")
+        parts.insert(2, f"{superseded} {verb} none, but {being} on a superseded line")
     if snapshot.ignored:
         parts.append(f"{snapshot.ignored} ignored")
     return "; ".join(parts) + "."

@@ -1,8 +1,8 @@
-"""For code scanning: SARIF 2.1.0 (OASIS), with a rule for each kind of finding and a result for each finding.
+"""SARIF 2.1.0 (OASIS) for code scanning, with a rule for each kind of finding and a result for each finding.
 
-What is up to date has no result: readers such as GitHub show every result as an alert. A result has the file and line
-of its image where there is a file. GitHub refuses files with a result without one, which a cluster and references on
-the command line cannot give. Texts have no ages, so that a result is the same every day until something changes.
+Containers that are up to date have no result, because readers such as GitHub show every result as an alert. A result
+has the file and line of its image if there is a file. GitHub refuses results without one, so a cluster and references
+on the command line do not work there. Texts have no ages, so a result stays the same until something changes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from exporter.report.json_output import rfc3339
 from exporter.words import PROJECT, State
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-# An artifact needs a URI. Nothing but its lines can be found by this one.
+# An artifact needs a URI. Only the line numbers are of use with this one.
 _STANDARD_INPUT = "stdin"
 _RUNBOOK = f"{PROJECT}/blob/main/alerts/runbook.md"
 _TAGS = ["container-image"]
 
 
 def render(content: Content) -> str:
-    """A log of one run."""
+    """Render a log of one run."""
     rules = _rules()
     number = {rule["id"]: index for index, rule in enumerate(rules)}
     driver = {
@@ -52,7 +52,7 @@ def render(content: Content) -> str:
 
 
 def _rules() -> list[dict[str, Any]]:
-    """Every rule, whether it has results or not: their order is the same in every log."""
+    """Return every rule, with or without results, so their order is the same in every log."""
     patch = _rule(
         "patch-available",
         level="error",
@@ -64,7 +64,7 @@ def _rules() -> list[dict[str, Any]]:
         "line-superseded",
         level="note",
         what="A newer line supersedes that of a running image.",
-        what_to_do="Plan an upgrade: fixes are rarely backported to older lines, so that no missing patch says little.",
+        what_to_do="Plan an upgrade. Fixes are rarely backported to older lines, so missing no patch means little.",
         anchor="mojaloopimagepatchlinesuperseded",
     )
     unknown = [
@@ -94,7 +94,7 @@ def _rule(name: str, *, level: str, what: str, what_to_do: str, anchor: str) -> 
     }
 
 
-# What GitHub calls the levels of SARIF.
+# GitHub's names of SARIF levels.
 _SEVERITIES = {"error": "error", "warning": "warning", "note": "recommendation"}
 _LEVELS = {State.PATCH: "error", State.SUPERSEDED: "note", State.UNKNOWN: "warning"}
 
@@ -144,7 +144,7 @@ def _physical(place: Place) -> dict[str, Any]:
 
 
 def _artifact(file: str) -> dict[str, Any]:
-    """A file below the working directory relative to it, which should be the root of the repository."""
+    """Return the location of a file, relative to the working directory, which should be the root of the repository."""
     if not file:
         return {"uri": _STANDARD_INPUT}
     path = Path(file).absolute()
@@ -154,7 +154,7 @@ def _artifact(file: str) -> dict[str, Any]:
 
 
 def _fingerprint(rule: str, finding: Finding) -> str:
-    """What makes two results the same: neither files, lines nor the newest tag do."""
+    """Return the identity of a result, which does not depend on files, lines or the newest tag."""
     place = words.path(finding.workload), finding.container, finding.container_type
     running = (finding.image, finding.tag, finding.digest) if finding.image else (finding.reference,)
     return hashlib.sha256("\0".join((rule, *place, *running)).encode(errors="backslashreplace")).hexdigest()

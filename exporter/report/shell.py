@@ -1,4 +1,4 @@
-"""For a shell: the commands that bring every container to its newest patch, and comments on what each does."""
+"""A shell script that patches every container to its newest patch, with comments."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from exporter.report.content import Content
 
 
 def render(content: Content) -> str:
-    """A shell script: the commands to paste, and comments on what each does and on what no command can do."""
+    """Render a shell script: the commands, with comments on each and on what no command can do."""
     lines: list[str] = []
     for patch in content.patches.values():
         path = words.path(patch.workload)
         place = f"{path}: " if path else ""
-        # A line break in a name would end the comment, and begin a command.
+        # A line break in a name would end the comment and begin a command.
         lines.append(f"# {printable(place)}{patch.image} {patch.tag} -> {patch.latest_tag}")
         if patch.advice:
             lines.append(f"# {printable(patch.advice)}")

@@ -1,4 +1,4 @@
-"""For people: a table with a row for each image and tag, and a line of counts."""
+"""A table for people, with a row for each image and tag, and a line of counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.report.content import Content
 from exporter.report.rows import counts, rows, where
 from exporter.words import State
 
-# No line of a table is longer: names, images and tags have at most some 250 characters each.
+# Table lines are shorter than this: names, images and tags have at most some 250 characters each.
 _LONGEST_LINE = 2000
 _STYLES = {
     State.PATCH: "bold red",
@@ -26,26 +26,26 @@ _STYLES = {
 
 
 def render(content: Content) -> str:
-    """The table and the counts: within the width of a terminal, otherwise in complete lines."""
+    """Render the table and the counts: within the width of a terminal, otherwise in complete lines."""
     shown = table(content) if content.findings else None
     return as_text(shown, counts(content.snapshot), plain=content.plain)
 
 
 def as_text(shown: Table | None, below: str = "", *, plain: bool = False) -> str:
-    """A table and a line below it: within the width of a terminal, otherwise in complete lines.
+    """Render a table and a line below it: within the width of a terminal, otherwise in complete lines.
 
     Args:
         shown: the table; None if there is none.
         below: the line; empty if there is none.
-        plain: whether the text is not for a terminal, even if there is one.
+        plain: whether the text is not for the terminal, even if there is one.
     """
     output = Console()
     terminal = output.is_terminal and not plain
     text = io.StringIO()
-    # In memory, so that whoever writes it notices what goes wrong.
+    # In memory, so its writer handles write errors.
     console = Console(file=text, force_terminal=terminal, width=output.width, markup=False, highlight=False)
     if not terminal and shown is not None:
-        # Whoever pipes the table wants complete lines.
+        # Pipes get complete lines.
         needed = console.measure(shown, options=console.options.update(max_width=_LONGEST_LINE)).maximum
         console.width = max(console.width, needed)
     if shown is not None:
@@ -54,14 +54,15 @@ def as_text(shown: Table | None, below: str = "", *, plain: bool = False) -> str
         console.print()
     if below:
         console.print(below, soft_wrap=not terminal)
-    # A cell ends in blanks up to the width of its column.
+    # Cells are padded with blanks.
     return "".join(f"{line.rstrip(' ')}\n" for line in text.getvalue().splitlines())
 
 
 def table(content: Content) -> Table:
-    """A row for each image and tag. Where a patch is missed every workload is named; elsewhere a few are enough.
+    """Return a table with a row for each image and tag.
 
-    Where it is wider than the terminal, its cells are wrapped, those of the widest columns first.
+    Rows with a missed patch name every workload, and others only a few. If the table is wider than the terminal, cells
+    are wrapped, beginning with the widest columns.
     """
     placed = any(finding.workload.kind for finding in content.findings)
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -79,7 +80,7 @@ def table(content: Content) -> Table:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """A text that anybody may have written: nothing in it controls the terminal."""
+    """Return untrusted text without terminal control sequences."""
     return Text(printable(text), style)
 
 

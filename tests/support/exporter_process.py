@@ -64,7 +64,7 @@ class Exporter:
         before = len(self.log())
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
-        found = self.until(lambda: re.search(r"answers at (http://\S+)", self.log()[before:]), 20)
+        found = self.until(lambda: re.search(r"listens on (http://\S+)", self.log()[before:]), 20)
         self.url = found[1]
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -1,4 +1,4 @@
-// actionlint, for tests/test_workflows.py. It is not in the module `components`: it needs an older version of a YAML library.
+// actionlint, for tests/test_workflows.py. It is not in the module `components`, because it needs an older YAML library.
 module tools/actionlint
 
 go 1.26.0

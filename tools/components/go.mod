@@ -1,5 +1,5 @@
-// The real components that the tests run against, built from source and pinned by go.sum. All are in one module, so that
-// the libraries that they share, Kubernetes' above all, are compiled once.
+// The real components for the tests, built from source and pinned by go.sum. All are in one module, so their shared
+// libraries, mostly Kubernetes', are compiled once.
 module tools/components
 
 go 1.26.0

@@ -1,5 +1,5 @@
-// Loads a Compose project and prints it in its canonical form, as `docker compose config --format json` does.
-// For tests/test_compose.py: the file is read by Compose's own library, so a key that Compose does not know is an error.
+// Loads a Compose project and prints its canonical form, like `docker compose config --format json`.
+// tests/test_compose.py uses it to parse the file with Compose's own library, so unknown keys are errors.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Custom resource definitions that tests install, pinned by go.sum. Nothing is built, so there is no Go code that
-// imports this, and `go mod tidy` would remove it.
+// Custom resource definitions that tests install, pinned by go.sum. Nothing is built, so no Go code imports this, and
+// `go mod tidy` would remove it.
 module tools/crds
 
 go 1.26.0

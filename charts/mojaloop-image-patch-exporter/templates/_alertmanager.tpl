@@ -1,4 +1,4 @@
-{{/* alerts/alertmanager.yml as JSON, with the values of `slack` and without the receivers that are examples. */}}
+{{/* alerts/alertmanager.yml as JSON, with the values of `slack` and without the example receivers. */}}
 {{- define "image-patch.alertmanager" -}}
 {{- $config := include "image-patch.file" (list . "alerts/alertmanager.yml") | fromYaml -}}
 {{- if not $config.route -}}

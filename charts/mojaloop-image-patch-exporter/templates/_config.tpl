@@ -1,5 +1,5 @@
-{{/* The configuration file: `config` as it is, and what the chart sets itself: the API's port, where credentials and
-     certificates are mounted, and what the patcher has to know about its release. */}}
+{{/* The configuration file: `config`, and the keys that the chart sets itself: the API's port, the paths of mounted
+     credentials and certificates, and the patcher's release. */}}
 {{- define "image-patch.config" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- range $registry, $secret := .Values.registrySecrets -}}
@@ -26,8 +26,8 @@
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* What needs new pods when it changes. The other keys apply to a running exporter or patcher, which reads its file again
-     when the kubelet has updated it, about a minute later. */}}
+{{/* The keys that need new pods when they change. A running exporter or patcher applies the other keys when the kubelet has
+     updated its file, about a minute later. */}}
 {{- define "image-patch.restartConfig" -}}
 {{- $config := include "image-patch.config" . | fromYaml -}}
 {{- $config = omit $config "approve_commands" "ca_file" "freezes" "images" "interval" "log" "patching" "proxy" -}}
@@ -40,13 +40,13 @@
 {{- toYaml $config -}}
 {{- end }}
 
-{{/* The same for the patcher, which does not change its connections to registries while it runs. */}}
+{{/* The same for the patcher, which cannot change its connections to registries while it runs. */}}
 {{- define "image-patch.patcherRestartConfig" -}}
 {{- include "image-patch.restartConfig" . }}
 {{ pick (include "image-patch.config" . | fromYaml) "proxy" "registries" | toYaml }}
 {{- end }}
 
-{{/* The rules of a role: to list and watch the kinds of the configuration, and nothing else. */}}
+{{/* The rules of a role: list and watch the configured kinds, and nothing else. */}}
 {{- define "image-patch.roleRules" -}}
 {{- $all := list "Deployment" "StatefulSet" "DaemonSet" "ReplicaSet" "CronJob" "Job" "Pod" "ReplicationController" "Rollout" "DeploymentConfig" -}}
 {{- $kinds := dig "kubernetes" "kinds" $all .Values.config -}}

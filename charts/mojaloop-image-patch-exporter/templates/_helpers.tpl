@@ -1,5 +1,5 @@
-{{/* Stops with a message. `helm lint` ignores `fail`, so invalid values would pass it. Including a template that does not
-     exist is an error for `helm lint` too, and Helm prints its name, which is the message. */}}
+{{/* Stop with a message. `helm lint` ignores `fail`, so invalid values would pass it. Including a missing template is an
+     error for `helm lint` too, and Helm prints its name, which is the message. */}}
 {{- define "image-patch.refuse" -}}
 {{- fail . -}}
 {{- include . nil -}}
@@ -30,7 +30,7 @@ app.kubernetes.io/name: {{ include "image-patch.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* The labels of the pod of `helm test`. The Service and the budget do not select it, and the NetworkPolicy lets it in. */}}
+{{/* The labels of the pod of `helm test`. The Service and the budget do not select it, and the NetworkPolicy admits it. */}}
 {{- define "image-patch.testLabels" -}}
 app.kubernetes.io/name: {{ include "image-patch.name" . | trunc 58 | trimSuffix "-" }}-test
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -54,7 +54,7 @@ app.kubernetes.io/part-of: mojaloop
 {{- mustMergeOverwrite (include "image-patch.labels" $root | fromYaml) $root.Values.prometheusOperator.labels (last .) | toYaml -}}
 {{- end }}
 
-{{/* Whether a cluster is watched. Without one the exporter needs no rights and no account's token. */}}
+{{/* Whether a cluster is watched. Without one, the exporter needs no permissions and no token. */}}
 {{- define "image-patch.cluster" -}}
 {{- if dig "kubernetes" "enabled" true .Values.config }}yes{{ end -}}
 {{- end }}
@@ -67,7 +67,7 @@ app.kubernetes.io/part-of: mojaloop
 {{- end -}}
 {{- end }}
 
-{{/* The image. A digest decides what runs; the tag next to it is for people. Without `image.repository` it is the project's
+{{/* The image. A digest takes precedence over the tag, which is for people. Without `image.repository` it is the project's
      own, which has only the tags of releases: with any other tag, a pod would wait in ImagePullBackOff. `fail` is enough
      here, because `helm lint` must accept the chart without values. */}}
 {{- define "image-patch.image" -}}
@@ -82,8 +82,8 @@ app.kubernetes.io/part-of: mojaloop
 {{- with $image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
-{{/* The Secrets that the image is pulled with: those of this chart, and the global ones of an umbrella chart. Some umbrella
-     charts have names there and others have objects, so both are accepted. */}}
+{{/* The image pull secrets: those of this chart, and the global ones of an umbrella chart. Some umbrella charts have names
+     there and others have objects, so both are accepted. */}}
 {{- define "image-patch.imagePullSecrets" -}}
 {{- $secrets := list -}}
 {{- range concat .Values.imagePullSecrets (default list .Values.global.imagePullSecrets) -}}
@@ -95,8 +95,8 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* The volume of a registry's Secret. The name of a Secret may have dots and be longer than the name of a volume. Then it is
-     shortened, and a hash keeps it unique. Call with the Secret's name. */}}
+{{/* The volume of a registry's Secret. The name of a Secret may have dots and be longer than the name of a volume. If so, it
+     is shortened, and a hash keeps it unique. Call with the Secret's name. */}}
 {{- define "image-patch.registryVolume" -}}
 {{- if and (le (len .) 54) (not (contains "." .)) -}}
 registry-{{ . }}
@@ -105,21 +105,21 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- end -}}
 {{- end }}
 
-{{/* A StatefulSet if each replica keeps its catalogue in its own claim. */}}
+{{/* A StatefulSet if each replica has its own claim for its catalogue. */}}
 {{- define "image-patch.kind" -}}
 {{- ternary "StatefulSet" "Deployment" (and .Values.persistence.enabled (not .Values.persistence.existingClaim)) -}}
 {{- end }}
 
-{{/* A text file of the chart. Its folder is a symbolic link, which some tools drop silently. Call with (list $ PATH). */}}
+{{/* A text file of the chart. Its directory is a symbolic link, which some tools drop silently. Call with (list $ PATH). */}}
 {{- define "image-patch.file" -}}
 {{- $text := (first .).Files.Get (last .) -}}
 {{- if not (trim $text) -}}
-{{- include "image-patch.refuse" (printf "%s is not in the chart: its folder is a symbolic link into the repository, which was lost when the chart was fetched or packaged (Flux's GitRepository drops links). Use the packaged chart, or copy alerts/ and grafana/ into it" (last .)) -}}
+{{- include "image-patch.refuse" (printf "%s is missing from the chart: its directory is a symbolic link into the repository, which was lost when the chart was fetched or packaged (Flux's GitRepository drops links). Use the packaged chart, or copy alerts/ and grafana/ into it" (last .)) -}}
 {{- end -}}
 {{- $text -}}
 {{- end }}
 
-{{/* Whether there is a webhook of Slack. */}}
+{{/* Whether there is a Slack webhook. */}}
 {{- define "image-patch.hasSlack" -}}
 {{- if or .Values.slack.webhookUrl .Values.slack.existingSecret }}yes{{ end -}}
 {{- end }}
@@ -128,14 +128,14 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- default (printf "%s-slack" (include "image-patch.fullname" .)) .Values.slack.existingSecret -}}
 {{- end }}
 
-{{/* Refuses values that cannot be right, and says what to do. Included in the template that is always rendered. */}}
+{{/* Refuse invalid values with advice. Included in the template that is always rendered. */}}
 {{- define "image-patch.validate" -}}
 {{- $include := dig "namespaces" "include" list .Values.config -}}
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
-{{- include "image-patch.refuse" "serviceMonitor.enabled and podMonitor.enabled: every container would be scraped twice; enable one of them" -}}
+{{- include "image-patch.refuse" "serviceMonitor.enabled and podMonitor.enabled: every container would be scraped twice; enable only one" -}}
 {{- end -}}
 {{- if and (not (include "image-patch.cluster" .)) (not .Values.config.watch) -}}
-{{- include "image-patch.refuse" "config.kubernetes.enabled is false, and config.watch is empty: there is nothing to watch. List images under config.watch" -}}
+{{- include "image-patch.refuse" "config.kubernetes.enabled is false, and config.watch is empty: nothing to watch. List images under config.watch" -}}
 {{- end -}}
 {{- if and (include "image-patch.cluster" .) (not .Values.rbac.clusterWide) -}}
   {{- if not $include -}}
@@ -143,14 +143,14 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
   {{- end -}}
   {{- range $include -}}
     {{- if regexMatch "[*?\\[]" . -}}
-    {{- include "image-patch.refuse" (printf "rbac.clusterWide is false, and config.namespaces.include has the pattern %s: name each namespace, or give cluster-wide rights" .) -}}
+    {{- include "image-patch.refuse" (printf "rbac.clusterWide is false, and config.namespaces.include has the pattern %s: name each namespace, or grant cluster-wide permissions" .) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- range $value, $labels := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels -}}
   {{- range $label, $_ := $labels -}}
     {{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh)/" $label -}}
-    {{- include "image-patch.refuse" (printf "%s: %s is a label that the chart sets itself, and selects by: choose another name, or set nameOverride" $value $label) -}}
+    {{- include "image-patch.refuse" (printf "%s: label %s is reserved, because the chart sets it and selects by it: choose another name, or set nameOverride" $value $label) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
@@ -159,43 +159,43 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
   {{- include "image-patch.refuse" "persistence.existingClaim needs persistence.enabled" -}}
   {{- end -}}
   {{- if and .existingClaim (gt (int $.Values.replicas) 1) -}}
-  {{- include "image-patch.refuse" "persistence.existingClaim is one volume, and replicas is more than 1: each exporter locks its catalogue. Set replicas to 1, or leave out existingClaim so that each gets a volume" -}}
+  {{- include "image-patch.refuse" "persistence.existingClaim is one volume, and replicas is more than 1: each exporter locks its catalogue. Set replicas to 1, or remove existingClaim so each gets its own volume" -}}
   {{- end -}}
 {{- end -}}
 {{- if and .Values.slack.webhookUrl .Values.slack.existingSecret -}}
-{{- include "image-patch.refuse" "slack.webhookUrl and slack.existingSecret: give one of them" -}}
+{{- include "image-patch.refuse" "slack.webhookUrl and slack.existingSecret: set only one" -}}
 {{- end -}}
 {{- if and .Values.alertmanagerSecret.enabled (not (include "image-patch.hasSlack" .)) -}}
 {{- include "image-patch.refuse" "alertmanagerSecret.enabled needs a webhook: set slack.existingSecret" -}}
 {{- end -}}
 {{- if and .Values.grafanaOperator.enabled (not .Values.dashboards.enabled) -}}
-{{- include "image-patch.refuse" "grafanaOperator.enabled needs dashboards.enabled: its objects refer to the dashboards' ConfigMaps" -}}
+{{- include "image-patch.refuse" "grafanaOperator.enabled needs dashboards.enabled: its objects reference the dashboards' ConfigMaps" -}}
 {{- end -}}
 {{- if and .Values.api.port (eq (int .Values.api.port) (int .Values.service.port)) -}}
-{{- include "image-patch.refuse" "api.port and service.port are the same: give the API a port of its own, or leave api.port empty" -}}
+{{- include "image-patch.refuse" "api.port and service.port are the same: set another api.port, or leave it empty" -}}
 {{- end -}}
 {{- range $value, $exposed := dict "ingress" .Values.ingress "route" .Values.route -}}
   {{- if $exposed.enabled -}}
     {{- if not $.Values.api.port -}}
-    {{- include "image-patch.refuse" (printf "%s.enabled needs api.port: without a port of its own for the API, the metrics would be exposed too" $value) -}}
+    {{- include "image-patch.refuse" (printf "%s.enabled needs api.port: without its own port for the API, the metrics would be exposed too" $value) -}}
     {{- end -}}
     {{- if and $.Values.networkPolicy.enabled (not $.Values.networkPolicy.apiFrom) -}}
-    {{- include "image-patch.refuse" (printf "%s.enabled and networkPolicy.enabled: name the pods of the controller under networkPolicy.apiFrom, which is empty, so that the policy lets them in" $value) -}}
+    {{- include "image-patch.refuse" (printf "%s.enabled and networkPolicy.enabled, but networkPolicy.apiFrom is empty: list the pods of the controller there, so the policy admits them" $value) -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
-{{- include "image-patch.refuse" "ingress.enabled needs ingress.hosts: name the host, such as [{host: patches.example.org}]" -}}
+{{- include "image-patch.refuse" "ingress.enabled needs ingress.hosts, such as [{host: patches.example.org}]" -}}
 {{- end -}}
 {{- if and .Values.route.enabled (not .Values.route.parentRefs) -}}
-{{- include "image-patch.refuse" "route.enabled needs route.parentRefs: name the Gateway, such as [{name: public, namespace: gateways}]" -}}
+{{- include "image-patch.refuse" "route.enabled needs route.parentRefs, such as [{name: public, namespace: gateways}]" -}}
 {{- end -}}
 {{- if and .Values.caBundle.configMap .Values.caBundle.secret -}}
-{{- include "image-patch.refuse" "caBundle.configMap and caBundle.secret: give one of them" -}}
+{{- include "image-patch.refuse" "caBundle.configMap and caBundle.secret: set only one" -}}
 {{- end -}}
 {{- range $registry, $secret := .Values.registrySecrets -}}
   {{- if dig "registries" $registry "docker_config_file" "" $.Values.config -}}
-  {{- include "image-patch.refuse" (printf "registrySecrets and config.registries both say where the credentials of %s are: take one away" $registry) -}}
+  {{- include "image-patch.refuse" (printf "registrySecrets and config.registries both set the credentials of %s: remove one" $registry) -}}
   {{- end -}}
 {{- end -}}
 {{- if .Values.patcher.enabled -}}
@@ -203,7 +203,7 @@ registry-{{ . | trunc 44 | replace "." "-" | trimSuffix "-" }}-{{ . | sha256sum 
 {{- end -}}
 {{- end }}
 
-{{/* What the pods of the exporter and of the patcher connect to. */}}
+{{/* The connections of the pods of the exporter and of the patcher. */}}
 {{- define "image-patch.egress" -}}
 # DNS.
 - ports:

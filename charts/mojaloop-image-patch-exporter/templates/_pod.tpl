@@ -101,7 +101,7 @@ spec:
   {{- end }}
 {{- end }}
 
-{{/* What the pods of the exporter and of the patcher share: probes, and the mounts and volumes of credentials and
+{{/* Common parts of the pods of the exporter and of the patcher: probes, and mounts and volumes of credentials and
      certificates. */}}
 {{- define "image-patch.probes" -}}
 startupProbe:

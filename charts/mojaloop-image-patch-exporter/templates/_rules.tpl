@@ -13,7 +13,7 @@
 {{- end -}}
 {{- range $name, $value := $values -}}
   {{- if not (regexMatch (printf "(?m)# value: %s$" $name) $text) -}}
-  {{- include "image-patch.refuse" (printf "prometheusRule.values.%s: the rules have no such place" $name) -}}
+  {{- include "image-patch.refuse" (printf "prometheusRule.values.%s: the rules have no such value" $name) -}}
   {{- end -}}
   {{- $text = regexReplaceAll (printf "(?m)^(\\s*(?:\\S.*?\\s)?)\\S+(\\s+# value: %s)$" $name) $text (printf "${1}%s${2}" (kindIs "string" $value | ternary $value ($value | int64 | toString))) -}}
 {{- end -}}
@@ -43,7 +43,7 @@
 {{- end -}}
 {{- range .Values.prometheusRule.disabled -}}
   {{- if not (has . $known) -}}
-  {{- include "image-patch.refuse" (printf "prometheusRule.disabled: there is no alert %s; there are %s" . ($known | uniq | join ", ")) -}}
+  {{- include "image-patch.refuse" (printf "prometheusRule.disabled: unknown alert %s; expected one of %s" . ($known | uniq | join ", ")) -}}
   {{- end -}}
 {{- end -}}
 {{- toJson $document -}}

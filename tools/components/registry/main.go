@@ -1,4 +1,4 @@
-// The registry of github.com/distribution/distribution, as its cmd/registry, without the clouds' storage drivers.
+// The registry of github.com/distribution/distribution, like its cmd/registry, but without cloud storage drivers.
 package main
 
 import (
