@@ -1,9 +1,9 @@
 """The patcher on a real control plane, with a fault at every single request: `python -m benchmarks.patcher_faults`.
 
-For each fault, each number of replicas and each new image (one that works, one that crashes after it was ready), the
-requests of a patch without faults are counted, and then the patch is repeated with the fault at the first request, at
-the second, and so on. The generation of the workload counts every change of its specification: after an approval has
-ended it must be 2 with the new image, or 3 with the old one. The table says how many runs ended so.
+For each fault, number of replicas and new image (one that works, one that crashes after it was ready), a run without
+faults counts the requests. Then there is a run with the fault at the first request, one with the fault at the second,
+and so on. The generation of the workload counts the changes of its spec: at the end it must be 2 with the new image, or
+3 with the old one. The table shows how many runs ended as expected.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _names = (f"run-{number}" for number in itertools.count())
 
 
 async def run(kube: Kube, *, tag: str, replicas: int, faults: Faults) -> tuple[str, str, int]:
-    """One patch from the approval to its end: its state, the image, and the generation."""
+    """Run one patch to its end; returns the state, the image, and the generation."""
     hub = Hub(kube, next(_names), settings=replace(SETTINGS, soak=SOAK))
     await asyncio.to_thread(kube.namespace, hub.namespace)
     await asyncio.to_thread(hub.create, "Deployment", replicas=1, progressDeadlineSeconds=20)
@@ -72,7 +72,7 @@ async def run(kube: Kube, *, tag: str, replicas: int, faults: Faults) -> tuple[s
 
 
 async def matrix(kube: Kube, *, at_once: int, only: str | None) -> bool:
-    """Every run; prints a row for each fault. Returns whether all ended as expected."""
+    """Do all runs, and print a row for each fault; returns whether all ended as expected."""
     turns = asyncio.Semaphore(at_once)
     good = True
     print("| new image | replicas | fault | requests | ended as expected |")
@@ -98,8 +98,8 @@ async def matrix(kube: Kube, *, at_once: int, only: str | None) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--at-once", type=int, default=8, help="runs at a time")
-    parser.add_argument("--only", choices=FAULTS, help="one fault")
+    parser.add_argument("--at-once", type=int, default=8, help="how many runs at the same time")
+    parser.add_argument("--only", choices=FAULTS, help="only this fault")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,7 +1,7 @@
-"""`approve` and `approvals`: a person approves a patch for the patcher, and sees what became of it.
+"""`approve` and `approvals`: a person approves a patch for the patcher, and lists approvals with their state.
 
-Approvals are created with the credentials of the person's own kubeconfig: Kubernetes decides who may approve, and knows
-who did. Nothing is created before the person has seen what would happen.
+Approvals are created with the credentials of the person's own kubeconfig, so Kubernetes decides who may approve, and
+knows who did. Nothing is created before the person has seen what would happen.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from exporter.telemetry import Telemetry
 from exporter.words import age
 from exporter.workloads import WorkloadKey, is_object_name
 
-# Approvals on a page of a list.
+# The number of approvals on a page of a list.
 _PAGE = "500"
 _NO_RESOURCE = (
     "the cluster does not have the custom resource ImagePatchApproval: install the chart with patcher.enabled, or "
@@ -57,10 +57,10 @@ class WorkloadNameError(ValueError):
 
 
 def workload_named(text: str) -> WorkloadKey:
-    """The workload of `NAMESPACE/KIND/NAME`; the kind in any case, also as a plural.
+    """Parse `NAMESPACE/KIND/NAME`; the kind may be in any case, or a plural.
 
     Raises:
-        WorkloadNameError: the text is not of this form, or no such kind can be patched on approval.
+        WorkloadNameError: the text does not have this form, or the kind cannot be patched on approval.
     """
     namespace, kind, name = (*text.split("/"), "", "")[:3] if text.count("/") == 2 else ("", "", "")
     if not is_object_name(namespace) or not is_object_name(name):
@@ -81,16 +81,16 @@ async def approve(
     expires: float | None = None,
     yes: bool = False,
 ) -> int:
-    """Show what approvals would do, ask, and create them.
+    """Show what approvals would do, ask for confirmation, and create them.
 
     Args:
-        configuration: how to reach the cluster and registries; the patcher's rules and windows.
-        workload: what to approve; None is everything in a namespace.
+        configuration: how to reach the cluster and registries, and the patcher's rules and windows.
+        workload: the workload to approve; None approves all in the namespace.
         namespace: the namespace.
-        tag: the tag to approve; None is the newest patch.
-        containers: of the workload, only these.
-        expires: the seconds after which the approvals end; None leaves that to the patcher.
-        yes: whether not to ask.
+        tag: the tag to approve; None approves the newest patch.
+        containers: only these containers of the workload; if empty, all.
+        expires: the seconds after which the approvals expire; None leaves that to the patcher.
+        yes: whether to skip the question.
 
     Returns:
         The exit status.
@@ -123,7 +123,7 @@ async def approve(
         if workload is not None:
             _, found = await proposer.read(workload)
             if found is None:
-                raise CommandError(f"there is no workload {workload}")
+                raise CommandError(f"workload {workload} does not exist")
             inventory.put(found)
             proposals = [await _propose_one(proposer, checker, workload, tag=tag, containers=containers)]
         else:
@@ -150,30 +150,32 @@ async def _propose_one(
             f"{', '.join(f.container for f in choice.containers)} ({choice.containers[0].reference})"
             for choice in choices
         )
-        raise CommandError(f"{key} runs several images, which are approved one by one; add --container: {named}")
+        raise CommandError(
+            f"{key} has patches of several images, and each needs its own approval; add --container: {named}"
+        )
     return await proposer.propose(choices[0])
 
 
 async def _propose_all(proposer: Proposer, checker: Checker, namespace: str) -> list[Proposal]:
     with progress() as show:
-        snapshot = await checker.check_once(lambda done, total: show("looking tags up", done, total))
+        snapshot = await checker.check_once(lambda done, total: show("looking up tags", done, total))
     proposals = []
     for key, findings in groupby(snapshot.findings, lambda finding: finding.workload):
         with contextlib.suppress(NothingToApproveError):
             first, *others = choose(key, findings)
             proposal = await proposer.propose(first)
             if others:
-                # The first patch changes the template that another approval would be about.
-                note = f"{len(others)} more of its images can be approved when this patch is applied."
+                # The first patch changes the pod template, so an approval of another image would be refused.
+                note = f"{len(others)} more of its images can be approved after this patch is applied."
                 proposal = replace(proposal, notes=(*proposal.notes, note))
             proposals.append(proposal)
     if not proposals:
-        raise CommandError(f"no workload in namespace {namespace} is known to miss a patch")
+        raise CommandError(f"no workload in namespace {namespace} has a patch that could be approved")
     return proposals
 
 
 def _show(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Print proposals; returns those that would not be refused."""
+    """Print the proposals, and return those that would not be refused."""
     for proposal in proposals:
         write_text("\n".join(proposal.lines()) + "\n\n")
     accepted = [proposal for proposal in proposals if proposal.refused is None]
@@ -219,7 +221,7 @@ async def _who(connection: Connection) -> str:
 
 
 async def _listed(connection: Connection, namespace: str) -> AsyncIterator[Approval]:
-    """The approvals of a namespace, or of all for an empty one."""
+    """The approvals in a namespace; an empty one means all namespaces."""
     path, params = _path(namespace), {"limit": _PAGE}
     while True:
         page = decode_page(await connection.call("GET", path, params=params))
@@ -231,7 +233,7 @@ async def _listed(connection: Connection, namespace: str) -> AsyncIterator[Appro
 
 
 async def _open(connection: Connection, namespace: str) -> dict[WorkloadKey, Approval]:
-    """The approvals that have not ended; none where we are not permitted to list them: who may create need not read."""
+    """The approvals that have not ended; empty if listing is not permitted, as creating does not require it."""
     try:
         return {_key(one): one async for one in _listed(connection, namespace) if not one.status.state.final}
     except ApiError as error:
@@ -241,11 +243,11 @@ async def _open(connection: Connection, namespace: str) -> dict[WorkloadKey, App
 
 
 async def approvals(configuration: Configuration, *, namespace: str | None = None, output: str = "table") -> int:
-    """Print the approvals of a namespace, or of all that are watched.
+    """Print the approvals in a namespace, or in all that are watched.
 
     Args:
         configuration: how to reach the cluster.
-        namespace: the only one; None is all.
+        namespace: only this namespace; None means all.
         output: `table` or `json`.
 
     Returns:
@@ -286,7 +288,7 @@ def _row(approval: Approval) -> dict[str, Any]:
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     if not rows:
-        return "There is no approval.\n"
+        return "There are no approvals.\n"
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in ("APPROVAL", "WORKLOAD", "FROM", "TO", "STATE", "REASON", "APPROVED BY", "AGE"):
         shown.add_column(column, overflow="fold")
@@ -317,7 +319,7 @@ def _key(approval: Approval) -> WorkloadKey:
 
 @contextlib.contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Say in one line what the API server did not permit or answer."""
+    """Turn errors of the API server into an error message of one line."""
     try:
         yield
     except ApiError as error:

@@ -1,7 +1,7 @@
-"""`patcher`: assembles the patcher from a configuration and runs it, or shows what it would do.
+"""`patcher`: builds the patcher from a configuration, and runs it or shows what it would do.
 
-It is a process of its own, with its own page of metrics and its own rights. It shares the exporter's configuration,
-connection and registry client, and does not need a running exporter.
+It is a separate process with its own metrics and its own permissions. It uses the exporter's configuration, connection
+and registry client, but does not need a running exporter.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ async def patcher(configuration: Configuration, source: ConfigurationSource, *, 
     """Run the patcher until SIGTERM or SIGINT; or print what it would do, and change nothing.
 
     Args:
-        configuration: what to do.
-        source: where it came from; changes of it are followed, and SIGHUP loads it again.
-        dry_run: whether to print only.
+        configuration: the configuration.
+        source: where it was loaded from; it is reloaded when it changes, and on SIGHUP.
+        dry_run: whether to only print what would be done.
 
     Returns:
         The exit status.
@@ -78,11 +78,11 @@ async def patching(
     *,
     audit: Callable[[str], None] | None = None,
 ) -> AsyncIterator[str]:
-    """Run the patcher while the context lasts; yields its address. A part that fails ends the others.
+    """Run the patcher while the context lasts; yields its address. If a part of it fails, all of it ends.
 
     Args:
-        configuration: what to do.
-        source: where it came from, to follow its changes; None follows none.
+        configuration: the configuration.
+        source: where it was loaded from, to reload it when it changes; None never reloads.
         audit: writes an audit line; by default to standard output.
     """
     async with AsyncExitStack() as opened:
@@ -117,7 +117,7 @@ async def patching(
 async def assembled(
     configuration: Configuration, connection: Connection, *, audit: Callable[[str], None] | None = None
 ) -> AsyncIterator[Parts]:
-    """What the engine works with, as the configuration says; the arguments are those of `patching`."""
+    """The parts of the engine for a configuration; the arguments are those of `patching`."""
     settings, telemetry, identity = settings_of(configuration), PatcherTelemetry(), _identity()
     async with RegistryClient(configuration.registries, telemetry=telemetry, proxy=configuration.proxy) as registry:
         yield Parts(
@@ -135,18 +135,18 @@ async def assembled(
 async def _apply(
     configuration: Configuration, changed: Collection[str], *, engine: Engine, telemetry: PatcherTelemetry
 ) -> None:
-    """Use the keys that apply without a restart (`Key.live`)."""
+    """Apply the keys that need no restart (`Key.live`)."""
     if not {"log.level", "log.format"}.isdisjoint(changed):
         logs.configure(configuration.log_level, configuration.log_format)
     if not {"registries", "proxy", "ca_file"}.isdisjoint(changed):
-        _log.warning("registries, proxy and ca_file do not change while the patcher runs; restart it to apply them")
+        _log.warning("changes of registries, proxy and ca_file apply after a restart of the patcher")
     calendar = configuration.calendar()
     windows.publish(calendar, telemetry, clock=time.time)
     engine.configure(settings=settings_of(configuration), windows=CalendarWindows(calendar))
 
 
 def settings_of(configuration: Configuration) -> Settings:
-    """The rules of the patcher, as the configuration says."""
+    """The patcher's rules for a configuration."""
     return Settings(
         patching=configuration.patching,
         strategy=configuration.strategy,
@@ -164,7 +164,7 @@ def settings_of(configuration: Configuration) -> Settings:
 
 
 def _lease(configuration: Configuration, connection: Connection, parts: Parts) -> Lease | None:
-    """The Lease that replicas share; None outside of a pod, unless a namespace for it is configured."""
+    """The Lease that replicas share; None outside a pod, unless its namespace is configured."""
     namespace = configuration.patcher_lease_namespace
     if namespace is None and _POD_NAMESPACE.is_file():
         namespace = _POD_NAMESPACE.read_text("utf-8").strip()
@@ -188,7 +188,7 @@ def _audit_line(line: str) -> None:
 
 
 class _NoPage:
-    """A page of metrics without findings: the server adds the patcher's own metrics to it."""
+    """A page of metrics without findings; the server adds the patcher's own metrics."""
 
     def chunks(self, openmetrics: bool, /) -> Iterable[bytes]:  # noqa: ARG002, FBT001
         return ()

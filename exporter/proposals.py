@@ -1,6 +1,6 @@
-"""What an approval of a workload would be, judged by the patcher's own rules before it exists.
+"""Proposals: what approvals would do, judged by the patcher's own rules before they are created.
 
-A person sees which containers would change from which tag to which, and when. What the patcher would refuse is refused
+A person sees which containers would change, from which tag to which, and when. What the patcher would refuse is refused
 here with the same reason, so that nobody waits for a window in which nothing happens.
 """
 
@@ -31,7 +31,7 @@ from exporter.workloads import Workload, WorkloadKey
 
 
 class NothingToApproveError(Exception):
-    """A workload has nothing that could be approved; the message says why."""
+    """A workload has no patch that could be approved; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +39,9 @@ class Choice:
     """What somebody wants to approve.
 
     Attributes:
-        workload: which workload.
-        containers: which of its containers; all have one image and tag.
-        to: the tag that they are to run.
+        workload: the workload.
+        containers: the containers to patch; all have the same image and tag.
+        to: the new tag.
     """
 
     workload: WorkloadKey
@@ -54,11 +54,11 @@ class Proposal:
     """An approval that could be created.
 
     Attributes:
-        choice: what it is about.
+        choice: what would be approved.
         document: the approval.
         window: when it would be carried out, in words.
-        notes: what else to know before approving it, in sentences.
-        refused: why it would be refused, with the reason; None if it would not.
+        notes: what else a person should know, in sentences.
+        refused: why it would be refused; None if it would not.
     """
 
     choice: Choice
@@ -68,7 +68,7 @@ class Proposal:
     refused: tuple[Reason, str] | None = None
 
     def lines(self) -> list[str]:
-        """The proposal for people."""
+        """The proposal as text."""
         choice, first = self.choice, self.choice.containers[0]
         behind = f" ({words.many(first.releases_behind, 'release')} behind)" if first.releases_behind else ""
         changes = words.changes_url(first.image, first.tag, choice.to)
@@ -88,23 +88,23 @@ class Proposal:
 def choose(
     key: WorkloadKey, findings: Iterable[Finding], *, tag: str | None = None, containers: Collection[str] = ()
 ) -> list[Choice]:
-    """What could be approved of a workload: one choice for each image and tag.
+    """What could be approved for a workload: a choice for each image and tag.
 
     Args:
         key: the workload.
-        findings: of the workload.
-        tag: the tag that containers are to run, of those that miss a patch if there are any; None is the newest patch.
-        containers: only these; none: all.
+        findings: its findings.
+        tag: the new tag, for the containers with a patch if there are any; None chooses the newest patch.
+        containers: only these containers; if empty, all.
 
     Raises:
         NothingToApproveError: there is no choice.
     """
     found = [finding for finding in findings if not containers or finding.container in containers]
     if missing := sorted(set(containers) - {finding.container for finding in found}):
-        raise NothingToApproveError(f"{key} has no container {', '.join(missing)} that is judged")
+        raise NothingToApproveError(f"{key} has no container {', '.join(missing)}, or it is ignored")
     groups = _groups(found, lambda finding: bool(finding.patch_available))
     if tag is not None and not groups:
-        # The patcher's rules say what is wrong with that tag.
+        # The patcher's rules will say what is wrong with this tag.
         groups = _groups(found, lambda finding: bool(finding.image and finding.tag))
     if not groups:
         raise NothingToApproveError(f"{key}: {_why_nothing(found)}")
@@ -127,8 +127,8 @@ def _why_nothing(findings: Sequence[Finding]) -> str:
     if unknown:
         return words.describe(unknown[0])
     if not findings:
-        return "none of its containers is judged; an annotation or the configuration leaves them out"
-    return "no patch is missing"
+        return "all of its containers are ignored, by annotations or by the configuration"
+    return "it runs the newest patch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,14 +136,14 @@ class Proposer:
     """Makes proposals.
 
     Attributes:
-        api: the API server.
-        tags: the registries.
+        api: sends requests to the API server.
+        tags: looks up tags in registries.
         settings: the patcher's rules.
         calendar: the upgrade windows.
         clock: epoch seconds.
         approved_by: who approves.
-        expires: when approvals are to end, in epoch seconds; None leaves that to the patcher.
-        open: workloads that have an approval already, and which.
+        expires: when the approvals expire, in epoch seconds; None leaves that to the patcher.
+        open: approvals that have not ended, by workload.
     """
 
     api: Api
@@ -156,7 +156,7 @@ class Proposer:
     open: dict[WorkloadKey, Approval] = field(default_factory=dict)
 
     async def read(self, key: WorkloadKey) -> tuple[WorkloadObject | None, Workload | None]:
-        """A workload as it is now, as the patcher and as the exporter see it; None twice if there is none."""
+        """A workload as it is now, as the patcher and as the exporter see it; None and None if it does not exist."""
         kind = KINDS.get(key.kind)
         body = await self.api.workload(kind, key.namespace, key.name) if kind is not None else None
         if kind is None or body is None:
@@ -165,7 +165,7 @@ class Proposer:
         return decode_workload(body), next(found, None)
 
     async def propose(self, choice: Choice) -> Proposal:
-        """What an approval would be, with the workload as it is now."""
+        """The proposal for a choice, with the workload as it is now."""
         key, now = choice.workload, self.clock()
         workload, known = await self.read(key)
         document = approval(
@@ -193,7 +193,7 @@ class Proposer:
             refused = (answer.reason, answer.text) if answer.reason is not None else None
         if refused is None and (other := self.open.get(key)) is not None:
             state = other.status.state.value or "new"
-            refused = Reason.BUSY, f"{other} already approves {other.spec.to} of it and is {state}; delete it first."
+            refused = Reason.BUSY, f"{other} already approves {other.spec.to} and is {state}; delete it first."
         return Proposal(
             choice=choice,
             document=document,
@@ -204,13 +204,13 @@ class Proposer:
 
     def _window(self, key: WorkloadKey, kind: Kind | None, workload: WorkloadObject | None, now: float) -> str:
         if not self.calendar.windows:
-            return "unknown: no windows are configured here; give the patcher's configuration with --config"
+            return "unknown: no windows are configured here; pass the patcher's configuration with --config"
         if not self.calendar.covering(key):
-            return "no window covers it: it would never be applied"
+            return "no window covers this workload, so it would never be patched"
         needed = reserve(kind.name, workload, self.settings) if kind is not None else 0.0
         found = self.calendar.next_start(key, now, reserve=needed)
         if found is None:
-            return f"no window is long enough: it needs {needed:.0f} s, and would never be applied"
+            return f"no window is long enough: the rollout needs {needed:.0f} s, so it would never start"
         at, window = found
         if at <= now:
             return f"{window.name}, which is open now"
@@ -220,9 +220,9 @@ class Proposer:
         notes = []
         starting = refusal(replace(case, starting=True))
         if starting is not None:
-            notes.append(f"{starting[1]} If that is so when its turn comes, it is refused.")
+            notes.append(f"{starting[1]} If this does not change before the rollout could start, it is refused.")
         if not self.settings.patching:
-            notes.append("The configuration says patching: false, so no rollout begins for now.")
+            notes.append("The configuration has patching: false, so no rollout starts for now.")
         notes.append(helm_advice(case.manager))
         return [note for note in notes if note]
 

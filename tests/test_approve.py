@@ -116,14 +116,14 @@ def test_what_is_approved_is_shown_first_and_created_as_the_user_of_the_kubeconf
     (made,) = hub.approvals()
     name = made["metadata"]["name"]
     assert re.fullmatch("thing-[a-z0-9]{5}", name)
-    note = "The workload is not healthy: the controller has not seen the newest specification."
+    note = "The workload is not healthy: the controller has not seen the newest spec yet."
     assert output.splitlines() == [
         f"{hub.namespace}/Deployment/thing",
         "  containers: main, more-0",
         f"  image:      {hub.ledger}",
         "  patch:      v1.0.0 -> v1.0.2 (2 releases behind)",
         "  window:     always, which is open now",
-        f"  note:       {note} If that is so when its turn comes, it is refused.",
+        f"  note:       {note} If this does not change before the rollout could start, it is refused.",
         "",
         f"Approve this patch as admin? [y/N] {hub.namespace}/{name}: {hub.namespace}/Deployment/thing "
         "v1.0.0 to v1.0.2, approved by admin",
@@ -189,9 +189,9 @@ ARGO = {"labels": {"argocd.argoproj.io/instance": "hub"}}
     [
         ({"metadata": ARGO}, [], "Managed", "Argo CD would revert the patch"),
         ({"spec": {"paused": True}}, [], "Paused", "The Deployment is paused"),
-        ({"spec": {"replicas": 0}}, [], "NothingRuns", "no desired pods"),
+        ({"spec": {"replicas": 0}}, [], "NothingRuns", "The workload has no desired pods"),
         ({"kind": "StatefulSet"}, [], "OrderedReady", "A StatefulSet with the pod management policy OrderedReady"),
-        ({}, ["--tag", "v1.1.0"], "NotAPatch", "v1.0.0 is offered v1.0."),
+        ({}, ["--tag", "v1.1.0"], "NotAPatch", "v1.0.0 is offered v1.0.2, not v1.1.0."),
         ({}, ["--tag", "v1.0.7"], "TagNotFound", "The registry has no tag v1.0.7"),
         ({"tag": "v1.0.2"}, ["--tag", "v1.0.1"], "NotNewer", "v1.0.1 is not newer than v1.0.2"),
     ],
@@ -211,21 +211,23 @@ def test_the_patchers_configuration_decides_as_it_does_there(hub):
     hub.create("Deployment", "kept")
     hub.configuration["workloads"] = {"exclude": ["*/Deployment/kept"]}
     status, _, error = hub.approve(f"{hub.namespace}/Deployment/kept", "--yes")
-    assert (status, "the configuration leaves them out" in error) == (1, True)
+    assert (status, "by annotations or by the configuration" in error) == (1, True)
 
 
 def test_what_cannot_be_approved_says_why(hub):
-    assert refused(hub) == "there is no workload hub/Deployment/thing"
+    assert refused(hub) == "workload hub/Deployment/thing does not exist"
     hub.create("Deployment", "current", "v1.0.2")
-    assert refused(hub, name="Deployment/current") == "hub/Deployment/current: no patch is missing"
+    assert refused(hub, name="Deployment/current") == "hub/Deployment/current: it runs the newest patch"
     hub.create("Deployment", "floating", "latest")
     assert "cannot be judged (floating tag)" in refused(hub, name="Deployment/floating")
     hub.create("Deployment", "two", "v1.0.0", f"{hub.sidecar}:v2.0.0")
     assert refused(hub, name="Deployment/two") == (
-        "hub/Deployment/two runs several images, which are approved one by one; add --container: "
+        "hub/Deployment/two has patches of several images, and each needs its own approval; add --container: "
         f"main ({hub.ledger}:v1.0.0); more-0 ({hub.sidecar}:v2.0.0)"
     )
-    assert refused(hub, "--container", "less", name="Deployment/two").endswith("no container less that is judged")
+    assert refused(hub, "--container", "less", name="Deployment/two").endswith(
+        "has no container less, or it is ignored"
+    )
     assert hub.approve(f"{hub.namespace}/Deployment/two", "--container", "more-0", "--yes")[0] == 0
     (made,) = hub.approvals()
     assert [container["name"] for container in made["spec"]["containers"]] == ["more-0"]
@@ -237,7 +239,7 @@ def test_a_workload_has_one_open_approval_at_a_time(hub):
     assert hub.approve(workload, "--yes")[0] == 0
     name = hub.approvals()[0]["metadata"]["name"]
     status, _, error = hub.approve(workload, "--tag", "v1.0.1", "--yes")
-    assert (status, f"{hub.namespace}/{name} already approves v1.0.2 of it and is new" in error) == (1, True)
+    assert (status, f"{hub.namespace}/{name} already approves v1.0.2 and is new" in error) == (1, True)
     path = f"{APPROVALS}/namespaces/{hub.namespace}/imagepatchapprovals/{name}/status"
     document = [{"op": "add", "path": "/status", "value": {"state": "RolledBack"}}]
     hub.cluster.request("PATCH", path, document, media="application/json-patch+json")
@@ -253,7 +255,7 @@ def test_all_of_a_namespace_are_approved_but_those_that_would_be_refused(hub):
     status, output, error = hub.approve("-n", hub.namespace, "--all", answer="yes\n")
     assert (status, error) == (0, "")
     assert "refused:    Argo CD would revert the patch" in output
-    assert "1 more of its images can be approved when this patch is applied." in output
+    assert "1 more of its images can be approved after this patch is applied." in output
     assert "Approve these 2 patches as admin? [y/N]" in output
     assert sorted(made["spec"]["workload"]["name"] for made in hub.approvals()) == ["first", "second"]
 
@@ -261,16 +263,22 @@ def test_all_of_a_namespace_are_approved_but_those_that_would_be_refused(hub):
 def test_a_namespace_without_a_missing_patch_is_said(hub):
     hub.create("Deployment", "current", "v1.0.2")
     status, _, error = hub.approve("-n", hub.namespace, "--all", "--yes")
-    assert (status, f"no workload in namespace {hub.namespace} is known to miss a patch" in error) == (1, True)
+    assert (status, f"no workload in namespace {hub.namespace} has a patch that could be approved" in error) == (
+        1,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
     ("windows", "text"),
     [
         ([{**NIGHTS, "timezone": "Africa/Nairobi"}], r"nights, from \d{4}-\d\d-\d\d 22:00 UTC"),
-        ([{**ALWAYS, "namespaces": ["other"]}], "no window covers it: it would never be applied"),
-        ([{**NIGHTS, "duration": "10m"}], "no window is long enough: it needs 1800 s, and would never be applied"),
-        ([], "unknown: no windows are configured here; give the patcher's configuration with --config"),
+        ([{**ALWAYS, "namespaces": ["other"]}], "no window covers this workload, so it would never be patched"),
+        (
+            [{**NIGHTS, "duration": "10m"}],
+            "no window is long enough: the rollout needs 1800 s, so it would never start",
+        ),
+        ([], "unknown: no windows are configured here; pass the patcher's configuration with --config"),
     ],
 )
 def test_the_window_is_shown(hub, windows, text):
@@ -315,7 +323,7 @@ def test_a_cluster_without_the_custom_resource_says_how_to_install_it(hub, kube)
 
 
 def test_approvals_are_listed_with_what_became_of_them(hub):
-    assert hub.run("approvals", "-n", hub.namespace) == (0, "There is no approval.\n", "")
+    assert hub.run("approvals", "-n", hub.namespace) == (0, "There are no approvals.\n", "")
     hub.create()
     hub.approve(f"{hub.namespace}/Deployment/thing", "--expires", "1d", "--yes")
     name = hub.approvals()[0]["metadata"]["name"]

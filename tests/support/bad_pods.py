@@ -13,7 +13,7 @@ from tools import source
 NEVER_READY, CRASHES = "v1.0.8", "v1.0.9"
 _STAGE = {"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage"}
 _TAGS = '.spec.containers.[].image | split(":") | last'
-CRASH_MILLISECONDS = 1000
+CRASH_MILLISECONDS = 1500
 
 
 def bad_pods(folder: Path) -> list[Path]:
