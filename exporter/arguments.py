@@ -23,7 +23,7 @@ def add_check(
     check = commands.add_parser(
         "check",
         parents=[shared],
-        help="judge images, a cluster or manifests once",
+        help="check images, a cluster or manifests once",
         epilog=f"{_formats()}\n{epilog}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -29,11 +29,11 @@ FAILURES = (CatalogueError, ClusterError, ClusterConfigurationError, CommandErro
 
 
 _STATUSES = """exit status:
-  0  done
-  1  a failure: one line on standard error says what. For check also: there is nothing to check, or --fail-on is given,
-     nothing that it names was found, and something could not be judged for a transient reason
-  2  wrong usage, or an invalid configuration
-  3  check found what --fail-on names
+  0  success
+  1  failure; standard error has the reason in one line. check also fails if there is nothing to check, or if --fail-on
+     found nothing, but something could not be judged for a transient reason
+  2  invalid usage or configuration
+  3  check found something that --fail-on names
 """
 _SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
 
@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--state-dir", metavar="DIR", help="directory where known tags are kept")
     serve.set_defaults(run=_serve)
 
-    patcher = commands.add_parser("patcher", parents=[shared], help="patch what people approved, in upgrade windows")
+    patcher = commands.add_parser("patcher", parents=[shared], help="apply approved patches in upgrade windows")
     patcher.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
     patcher.add_argument(
         "--dry-run", action="store_true", help="print what the patcher would do and when, without changing anything"
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     completion.add_argument("shell", choices=_SHELLS)
     completion.set_defaults(run=_completion)
 
-    demo = commands.add_parser("demo", help="run the exporter on an embedded cluster and registry")
+    demo = commands.add_parser("demo", help="run the exporter with an embedded cluster and registry")
     demo.add_argument("--listen", metavar="HOST:PORT", help="the address to listen on")
     demo.set_defaults(run=_demo)
 

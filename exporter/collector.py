@@ -128,7 +128,8 @@ _SYNCED = Family(
 )
 _SCRAPE_CHECK = Family(
     "mojaloop_exporter_scrape_check",
-    "Always 1, with the same value in both labels: if they differ, the scrape renames, overwrites or drops labels.",
+    "Always 1, with the value kept in both labels; if other values arrive, the scrape renames, overwrites or drops "
+    "labels.",
     own=("namespace", "container"),
 )
 _SAMPLES = Family(

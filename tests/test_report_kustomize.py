@@ -105,7 +105,9 @@ def test_what_is_not_shown_counts_for_what_an_entry_would_change():
 def test_an_address_in_brackets_is_left_out_because_nothing_would_match(tmp_path):
     reference = "[fd00::1]:5000/b:v1.0.0"
     text = render(content(snapshot([finding(reference=reference, image="[fd00::1]:5000/b")])))
-    assert "# Left out: [fd00::1]:5000/b. kustomize reads the name as a regular expression that does not match it." in text
+    assert (
+        "# Left out: [fd00::1]:5000/b. kustomize reads the name as a regular expression that does not match it." in text
+    )
     assert built(tmp_path, text, [reference]) == [reference]
 
 

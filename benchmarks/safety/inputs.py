@@ -34,19 +34,19 @@ def evaluate(names: list[str], annotations: list[tuple[str, str]]) -> str:
 
 
 def expressions(count: int = 100) -> str:
-    """A regular expression for each container of one workload."""
+    """Evaluate a regular expression for each container of one workload."""
     names = [f"c{number}" for number in range(count)]
     return evaluate(names, [(f"include-tags.{name}", rf"(\pL|\pN|\pM){{{200 + n}}}") for n, name in enumerate(names)])
 
 
 def annotations() -> str:
-    """5,000 annotations on 5,000 containers."""
+    """Evaluate 5,000 annotations on 5,000 containers."""
     names = [f"c{number}" for number in range(5_000)]
     return evaluate(names, [(f"strategy.{name}", "minor") for name in names])
 
 
 def findings() -> str:
-    """600 containers of one image that misses a patch."""
+    """Render 600 containers of one image that misses a patch."""
     found = [
         Finding(
             workload=KEY,
@@ -77,21 +77,21 @@ def manifest(text: str) -> str:
 
 
 def merges() -> str:
-    """Merge keys of aliases."""
+    """Read merge keys of aliases."""
     wide = ", ".join(f"k{number}: a" for number in range(2_000))
     many = "\n".join(f"x{number}: {{<<: *x, y: a}}" for number in range(5_000))
     return manifest(f"x: &x {{{wide}}}\n{many}\n")
 
 
 def containers() -> str:
-    """One list of containers, many Pods."""
+    """Read many Pods with one list of containers."""
     one = ", ".join(f"{{name: c{number}, image: a}}" for number in range(250))
     pods = "".join(f"- {{apiVersion: v1, kind: Pod, metadata: {{name: p{n}}}, spec: *s}}\n" for n in range(200))
     return manifest(f"s: &s {{containers: [{one}]}}\napiVersion: v1\nkind: List\nitems:\n{pods}")
 
 
 def sexagesimal() -> str:
-    """A number in base 60."""
+    """Read a number in base 60."""
     return manifest("a: 1" + ":59" * 270_000)
 
 

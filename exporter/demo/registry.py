@@ -76,7 +76,7 @@ class StandInRegistry:
         self.app: ASGIApp = self._serve
 
     def entries(self, address: str) -> tuple[RegistryEntry, ...]:
-        """The default entries, and one for each other registry of `repositories`; all point to the stand-in.
+        """Return the default entries, and one for each other registry of `repositories`; all point to the stand-in.
 
         Args:
             address: the address of the stand-in, `http://127.0.0.1:PORT`.
