@@ -346,4 +346,4 @@ def test_version_and_help(run):
     for arguments in (["--help"], ["check", "--help"]):
         text = run(*arguments, configured=False)[1]
         assert "exit status:" in text
-        assert "3  check found what --fail-on names" in text
+        assert "3  check found something that --fail-on names" in text
