@@ -1,4 +1,4 @@
-"""The patcher in the chart: nothing of it while it is off, and an account of its own while it is on."""
+"""The patcher in the chart: no objects while it is off, and its own ServiceAccount while it is on."""
 
 import re
 

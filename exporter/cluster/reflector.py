@@ -214,7 +214,7 @@ class Reflector:
     def unlist(self, reason: Reason, error: Exception) -> None:
         """Record, and log once, that the kind cannot be listed. `reason` is one of `UNLISTED`.
 
-        A required kind keeps its state, because missing permissions say nothing about what runs. An optional kind is no
+        A required kind keeps its state, because missing permissions say nothing about its workloads. An optional kind is no
         longer watched, and what it controls is judged instead.
         """
         if self._unlisted is reason:
