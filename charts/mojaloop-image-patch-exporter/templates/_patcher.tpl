@@ -87,7 +87,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- include "image-patch.refuse" "patcher.serviceAccount.create is false, and patcher.serviceAccount.name is empty: name the ServiceAccount. The ServiceAccount `default` must not have the patcher's permissions" -}}
 {{- end -}}
 {{- if eq (include "image-patch.patcherAccount" .) (include "image-patch.serviceAccountName" .) -}}
-{{- include "image-patch.refuse" "patcher.serviceAccount.name and serviceAccount.name are the same: the exporter would have the patcher's permissions. Name another one" -}}
+{{- include "image-patch.refuse" "patcher.serviceAccount.name and serviceAccount.name are the same: the exporter would get the permissions of the patcher. Name another one" -}}
 {{- end -}}
 {{- if and .Values.patcher.admissionPolicy.enabled (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version) -}}
 {{- include "image-patch.refuse" (printf "patcher.admissionPolicy.enabled needs Kubernetes 1.30, and this is %s. Set it to false. Then anybody who can create approvals can approve in another's name, and audit lines say `unverified`" .Capabilities.KubeVersion.Version) -}}
