@@ -364,7 +364,7 @@ def test_its_policy_lets_prometheus_in_and_the_same_connections_out():
         ({}, ["patches approved workloads in the window nights.", "--clusterrole image-patch-approver"], ["WARNING"]),
         ({"patcher.admissionPolicy.enabled": False}, ["WARNING: without patcher.admissionPolicy.enabled"], []),
         ({"patcher.replicas": 0}, ["With patcher.replicas: 0 it does not run"], []),
-        ({"config.patching": False}, ["With config.patching: false no new rollout begins"], []),
+        ({"config.patching": False}, ["With config.patching: false, no new rollouts begin"], []),
         ({"patcher.crd.create": False}, ["is not part of this release"], []),
         ({"patcher.enabled": False}, [], ["5. Patching", "imagepatchapprovals"]),
     ],
