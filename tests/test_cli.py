@@ -136,7 +136,7 @@ def test_everything_ignored_is_nothing_to_check(run, tmp_path):
 def test_input_that_is_not_a_mapping_is_an_error_with_its_line(run):
     status, output, error = run("check", "--manifests", "-", given="---\nError chart not found\n")
     assert (status, output) == (1, "")
-    assert "standard input, line 2: this is not a YAML mapping" in error
+    assert "standard input, line 2: expected a mapping" in error
 
 
 def test_references_of_standard_input(run, hub):
