@@ -118,7 +118,7 @@ def test_slack_shows_the_patch_its_command_its_end_and_the_way_back(tmp_path):
         assert f"| Resolved: {name}:v19.14.0" in running.output
         running.until(f"image is available (14)\n  | Resolved: {name}")
         running.press_enter()
-        running.until("config.yaml\n\nPaste it in another terminal")
+        running.until("config.yaml\n\nPaste it into another terminal")
         approve = re.search(r"^.* approve (mojaloop/\S+) --tag .*$", running.output, re.MULTILINE)
         assert approve[1] == f"mojaloop/Deployment/{name}"
         started = time.monotonic()

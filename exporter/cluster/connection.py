@@ -274,7 +274,13 @@ class Connection:
                 if answer.status not in (200, 201):
                     raise await _refusal(answer)
                 self._readable, self._pause = 0.0, 0.0
-                yield answer
+                try:
+                    yield answer
+                except BaseException:
+                    # Closing a TLS connection waits for the server, up to 30 s, and nobody waits for that.
+                    if answer.connection is not None and answer.connection.transport is not None:
+                        answer.connection.transport.abort()
+                    raise
         except config.ConfigException as error:
             raise UnreachableError(f"cannot read the service account token: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
