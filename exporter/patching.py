@@ -65,7 +65,7 @@ async def patcher(configuration: Configuration, source: ConfigurationSource, *, 
     share_one_heap()
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, source.requested.set)
     async with patching(configuration, source) as address:
-        _log.info("version %s answers at %s", __version__, address)
+        _log.info("version %s listens on %s", __version__, address)
         await wait_for_signal()
         _log.info("shutting down")
     return 0

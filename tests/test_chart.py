@@ -161,7 +161,7 @@ def test_without_the_symbolic_links_it_fails_with_a_sentence(tmp_path, lost, com
     done = helm(*command, copy, VERSION, "--values", MINIMAL, binary=binary, folder=tmp_path)
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert re.search(rf"{lost}/\S+ is not in the chart: its folder is a symbolic link", said), said
+    assert re.search(rf"{lost}/\S+ is missing from the chart: its directory is a symbolic link", said), said
 
 
 @pytest.mark.parametrize("binary", HELMS)

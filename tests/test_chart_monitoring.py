@@ -161,7 +161,7 @@ def test_notes_tell_what_to_open_and_what_the_alertmanager_needs():
     assert "port-forward service/hub-mojaloop-image-patch-exporter 9877:9877" in plain
     assert "set prometheusOperator.labels.release" in plain
     assert "OpenShift" in plain
-    assert "No webhook is given" in plain
+    assert "No webhook is set" in plain
     routed = notes("--values", str(CHART / "ci" / "kps-values.yaml"))
     assert "alertmanagerConfigMatcherStrategy: {type: None}" in routed
     assert "release=kps" in routed

@@ -1,4 +1,4 @@
-"""The patcher in the chart: nothing of it while it is off, and an account of its own while it is on."""
+"""The patcher in the chart: no objects while it is off, and its own ServiceAccount while it is on."""
 
 import re
 
@@ -364,7 +364,7 @@ def test_its_policy_lets_prometheus_in_and_the_same_connections_out():
         ({}, ["patches approved workloads in the window nights.", "--clusterrole image-patch-approver"], ["WARNING"]),
         ({"patcher.admissionPolicy.enabled": False}, ["WARNING: without patcher.admissionPolicy.enabled"], []),
         ({"patcher.replicas": 0}, ["With patcher.replicas: 0 it does not run"], []),
-        ({"config.patching": False}, ["With config.patching: false no new rollout begins"], []),
+        ({"config.patching": False}, ["With config.patching: false, no new rollouts begin"], []),
         ({"patcher.crd.create": False}, ["is not part of this release"], []),
         ({"patcher.enabled": False}, [], ["5. Patching", "imagepatchapprovals"]),
     ],

@@ -99,7 +99,7 @@ def test_only_and_sort_change_what_is_shown_and_not_what_was_checked(check):
 def test_a_file_that_cannot_be_written_is_said_before_anything_is_looked_up(check):
 
     done = check("--output-file", "none/report")
-    said = "mojaloop-image-patch-exporter: cannot write none/report: the folder "
+    said = "mojaloop-image-patch-exporter: cannot write none/report: directory "
     assert (done.returncode, done.stdout, done.stderr.startswith(said)) == (1, "", True)
     assert done.stderr.endswith("/none does not exist\n")
 

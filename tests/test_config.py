@@ -488,8 +488,10 @@ NAMED = {
 
 @pytest.mark.parametrize(("key", "text"), NAMED.items(), ids=NAMED)
 def test_every_file_that_is_named_has_to_exist(tmp_path, key, text):
-    at = rf"configuration\.yaml, line 1: {re.escape(key)}: "
-    found = at + r"found '/nope' \(No such file or directory\), expected a readable file"
+    found = (
+        rf"configuration\.yaml, line 1: {re.escape(key)}: found '/nope' \(No such file or directory\), "
+        "expected a readable file"
+    )
     with pytest.raises(ConfigurationError, match=found):
         read(tmp_path, text.format("/nope"), files=True)
     with pytest.raises(ConfigurationError, match="Is a directory"):

@@ -73,4 +73,6 @@ def test_it_has_the_files_of_the_page(installed):
 def test_show_and_the_demo_run_from_it(run):
     ours = (sys.executable, "-m", "exporter")
     assert run(*ours, "show", "rules") == (ROOT / "alerts" / "mojaloop-image-patch.rules.yml").read_text()
-    assert run(*ours, "demo", "--listen", "127.0.0.1:0").endswith("everything that it started.\n")
+    assert run(*ours, "demo", "--listen", "127.0.0.1:0").endswith(
+        "Everything that it started is stopped and removed.\n"
+    )

@@ -134,7 +134,7 @@ async def test_the_emergency_stop_works_while_the_process_runs(hub, patcher):
     config = json.loads(process.config.read_text())
     process.start()
     process.configure({**config, "patching": False})
-    process.until(lambda: "patching" in process.log() and "loaded again" in process.log())
+    process.until(lambda: "patching" in process.log() and "configuration reloaded" in process.log())
     name = approve(hub)
     await hub.until(lambda: hub.status(name).get("reason") == "PatchingDisabled")
     process.configure(config)

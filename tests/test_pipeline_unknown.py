@@ -38,7 +38,7 @@ def second(tmp_path):
 
 @pytest.fixture
 def private(tmp_path):
-    """A registry for which the exporter has no password: 401 for ever."""
+    """A registry for which the exporter has no password: 401 forever."""
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     more = f"auth: {{htpasswd: {{realm: x, path: '{tmp_path}/htpasswd'}}}}\n"
     with registry("registry", tmp_path / "private", more=more) as opened:

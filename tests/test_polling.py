@@ -134,7 +134,7 @@ async def test_a_registry_that_cannot_be_reached_is_logged_once_until_it_answers
         for repository in (LEDGER, other, LEDGER, LEDGER):
             await poller.look_up(repository, set())
         assert [record.getMessage() for record in caplog.records] == [
-            f"{LEDGER}: no route (unreachable); its other repositories are not logged until it answers",
+            f"{LEDGER}: no route (unreachable); failures of its other repositories are not logged until it answers",
             "docker.io responds again",
         ]
         registry.failures = [RegistryError("no", reason=Reason.NOT_FOUND) for _ in range(2)]

@@ -210,10 +210,10 @@ async def test_what_needs_a_restart_is_named_in_one_line_and_does_not_change(fil
     ((configuration, changed),) = followed.applied
     assert (configuration.listen, configuration.namespaces) == (Configuration().listen, Configuration().namespaces)
     assert changed == {"strategy"}
-    assert caplog.messages == ["listen, namespaces.include, namespaces.exclude: changed; restart to apply"]
+    assert caplog.messages == ["listen, namespaces.include, namespaces.exclude changed; restart to apply"]
     file.write_text('listen: "127.0.0.1:1"\n')
     await followed.checks()
-    assert caplog.messages[1:] == ["listen: changed; restart to apply"], "until it is what the exporter started with"
+    assert caplog.messages[1:] == ["listen changed; restart to apply"], "until it is what the exporter started with"
 
 
 async def test_the_environment_and_options_still_take_precedence(file):

@@ -81,7 +81,7 @@ def test_headings_and_headers_are_marked():
 
 
 def test_nothing_to_show():
-    assert read(content(snapshot([]))).find(".//main/p").text == "There is nothing to show."
+    assert read(content(snapshot([]))).find(".//main/p").text == "No findings to show."
 
 
 def test_an_age_that_is_not_known():

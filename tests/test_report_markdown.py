@@ -50,6 +50,7 @@ def test_nothing_to_show_is_the_counts():
 
 @given(TEXTS)
 @example("a\\|b")
+@example("\r")
 def test_any_text_is_code_in_one_cell(text):
     page = rendered(f"| a | b |\n| --- | --- |\n| {code(text)} | x |\n")
     first, second = cells(page)[0]

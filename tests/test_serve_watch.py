@@ -179,7 +179,7 @@ def test_keys_apply_while_it_runs_and_the_others_are_named(running, config, hub)
     messages = [json.loads(line)["message"] for line in running.log().splitlines() if line.startswith("{")]
     assert "configuration reloaded: watch, strategy, registries, log.level, log.format changed" in messages
     # The option --state-dir takes precedence over the file, so it did not change.
-    assert "kubernetes.enabled, kubernetes.kinds: changed; restart to apply" in messages
+    assert "kubernetes.enabled, kubernetes.kinds changed; restart to apply" in messages
 
 
 def test_a_shorter_interval_applies_to_lookups_that_are_overdue_by_it(config, nowhere, hub, tmp_path):

@@ -38,6 +38,11 @@ PATTERNS = {
     r"(?:as|is|are|it|them) whole": "complete, all of",
     r"(?:is|are|was|were|while) away": "unavailable",
     r"that is all there is to": "(leave it out)",
+    r"answered with status": "returned status",
+    r"whoever's": "of those who",
+    r"for ever": "forever",
+    r"as they have it": "(leave it out)",
+    r"an account of (?:its|their) own": "its own ServiceAccount",
 }
 _ANY = re.compile("|".join(rf"(?P<p{n}>\b{p}\b)" for n, p in enumerate(PATTERNS)), re.IGNORECASE)
 _INSTEAD = tuple(PATTERNS.values())

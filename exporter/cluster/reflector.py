@@ -214,8 +214,8 @@ class Reflector:
     def unlist(self, reason: Reason, error: Exception) -> None:
         """Record, and log once, that the kind cannot be listed. `reason` is one of `UNLISTED`.
 
-        A required kind keeps its state, because missing permissions say nothing about what runs. An optional kind is no
-        longer watched, and what it controls is judged instead.
+        A required kind keeps its state, because missing permissions say nothing about its workloads. An optional kind
+        is no longer watched, and the objects that it controls are judged instead.
         """
         if self._unlisted is reason:
             return

@@ -1,4 +1,4 @@
-"""The texts of a row: what runs, which patch is missing, and what to do."""
+"""The texts of a row: the running image, the missing patch, and what to do."""
 
 from __future__ import annotations
 

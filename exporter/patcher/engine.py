@@ -135,7 +135,7 @@ class Engine:
                     return 0.0
                 written += state is not None
         if failure is not None:
-            # An approval that fails, such as one in a namespace without rights, must not slow down the watch of a
+            # An approval that fails, such as one in a namespace without permissions, must not slow down the watch of a
             # rollout elsewhere.
             return self._backoff(failure, most=WATCHING_SECONDS if watching else MOST_BACKOFF_SECONDS)
         self._failures = 0

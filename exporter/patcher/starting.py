@@ -105,7 +105,7 @@ def rejected(seen: Observed, reason: Reason, message: str) -> Step:
 def forbidden(seen: Observed, message: str) -> Step:
     """The next step if the patcher is not permitted to read the workload or its namespace.
 
-    A rollout that has started goes on when the right is back. Until then the status says what is missing.
+    A rollout that has started continues when the permission is granted. Until then the status says what is missing.
     """
     if not seen.approval.status.state.active:
         return _wait(seen, Reason.FORBIDDEN, message)

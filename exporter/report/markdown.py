@@ -49,9 +49,9 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 
 def code(text: str) -> str:
     """Return untrusted text as code. Characters that a code span cannot contain become character references."""
+    text = printable(text)
     if not text.strip():
         return ""
-    text = printable(text)
     if _PLAIN.fullmatch(text):
         return f"`{text}`"
     return f"<code>{_numbered(text)}</code>"

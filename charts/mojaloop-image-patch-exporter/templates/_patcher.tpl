@@ -1,4 +1,4 @@
-{{/* The patcher: names, labels and rights. */}}
+{{/* The patcher: names, labels and permissions. */}}
 
 {{- define "image-patch.patcherName" -}}
 {{- include "image-patch.fullname" . }}-patcher
@@ -36,7 +36,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- dict "apps" $apps "batch" $batch | toJson -}}
 {{- end }}
 
-{{/* Its rights where workloads are. docs/patching.md says what each is for, and a test compares it with what the API server
+{{/* Its permissions in the namespaces of workloads. docs/patching.md says what each is for, and a test compares it with what the API server
      is asked for. */}}
 {{- define "image-patch.patcherRules" -}}
 {{- $kinds := include "image-patch.patcherKinds" . | fromJson -}}
@@ -77,19 +77,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- include "image-patch.refuse" "patcher.enabled needs config.windows: without an upgrade window nothing is ever patched. Add one, such as {name: nights, schedule: \"0 22 * * 1-4\", duration: 4h}" -}}
 {{- end -}}
 {{- if not (include "image-patch.cluster" .) -}}
-{{- include "image-patch.refuse" "patcher.enabled, and config.kubernetes.enabled is false: without a cluster there is nothing to patch. Set one of them the other way" -}}
+{{- include "image-patch.refuse" "patcher.enabled, and config.kubernetes.enabled is false: without a cluster there is nothing to patch. Disable the patcher, or enable the cluster" -}}
 {{- end -}}
 {{- $kinds := include "image-patch.patcherKinds" . | fromJson -}}
 {{- if not (concat $kinds.apps $kinds.batch) -}}
 {{- include "image-patch.refuse" "patcher.enabled, and config.kubernetes.kinds has none of Deployment, StatefulSet, DaemonSet and CronJob, which are the kinds that can be patched: add one" -}}
 {{- end -}}
 {{- if not (or .Values.patcher.serviceAccount.create .Values.patcher.serviceAccount.name) -}}
-{{- include "image-patch.refuse" "patcher.serviceAccount.create is false, and patcher.serviceAccount.name is empty: name the account. The rights of the patcher do not belong to the account `default`" -}}
+{{- include "image-patch.refuse" "patcher.serviceAccount.create is false, and patcher.serviceAccount.name is empty: name the ServiceAccount. The ServiceAccount `default` must not have the patcher's permissions" -}}
 {{- end -}}
 {{- if eq (include "image-patch.patcherAccount" .) (include "image-patch.serviceAccountName" .) -}}
-{{- include "image-patch.refuse" "patcher.serviceAccount.name and serviceAccount.name are the same: the exporter would have the rights of the patcher. Give the patcher an account of its own" -}}
+{{- include "image-patch.refuse" "patcher.serviceAccount.name and serviceAccount.name are the same: the exporter would get the permissions of the patcher. Name another one" -}}
 {{- end -}}
 {{- if and .Values.patcher.admissionPolicy.enabled (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version) -}}
-{{- include "image-patch.refuse" (printf "patcher.admissionPolicy.enabled needs Kubernetes 1.30, and this is %s. Set it to false; then anybody who may create approvals can approve in another's name, and audit lines say `unverified`" .Capabilities.KubeVersion.Version) -}}
+{{- include "image-patch.refuse" (printf "patcher.admissionPolicy.enabled needs Kubernetes 1.30, and this is %s. Set it to false. Then anybody who can create approvals can approve in another's name, and audit lines say `unverified`" .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
 {{- end }}
