@@ -127,7 +127,10 @@ def test_slack_shows_the_patch_its_command_its_end_and_the_way_back(tmp_path):
         running.until("Press Ctrl-C to end")
         assert time.monotonic() - started < 60
         assert "The patcher: Applied." in running.output
-        assert running.output.count(f"image is available (14)\n  | Resolved: {name}") == 2
+        resolved = re.findall(rf"Slack: (.*)\n  \| Resolved: {name}", running.output)
+        assert [title.rpartition(": ")[2] for title in resolved] == 2 * [
+            "A newer patch release of a running image is available (14)"
+        ]
         recap = running.output.partition("the newest first")[2]
         titles = re.findall(r"^  (\d\d:\d\d:\d\d)  \[warning\] (.*)$", recap, re.MULTILINE)
         assert [time for time, _ in titles] == sorted((time for time, _ in titles), reverse=True)
