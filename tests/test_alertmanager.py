@@ -33,7 +33,7 @@ def alert(name, **labels):
 
 def amtool(*arguments):
     (binary,) = need("amtool")
-    done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout if done.returncode == 0 else done.stderr
 
 

@@ -41,7 +41,7 @@ async def running(folder):
         finally:
             if ours.process is not None:
                 ours.process.kill()
-                ours.process.wait(timeout=10)
+                ours.process.wait(timeout=60)
 
 
 def page(ours):

@@ -67,7 +67,7 @@ async def test_a_lag_of_the_event_loop_is_shown_for_a_while():
         return telemetry.registry.get_sample_value("mojaloop_exporter_event_loop_lag_seconds")
 
     async def until(holds):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not holds(lag()):
                 await asyncio.sleep(0.05)
 

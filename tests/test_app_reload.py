@@ -37,7 +37,7 @@ class Running:
 
     async def until(self, holds):
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not holds(self.found()):
                     await asyncio.sleep(0.02)
         except TimeoutError:

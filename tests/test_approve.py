@@ -84,7 +84,7 @@ class Hub:
                 opened.callback(os.close, ours)
                 opened.callback(os.close, given)
                 os.write(ours, answer.encode())
-            done = subprocess.run(command, stdin=given, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(command, stdin=given, capture_output=True, text=True, timeout=120, check=False)
         return done.returncode, done.stdout, done.stderr
 
     def approve(self, *arguments, **more):
@@ -358,7 +358,7 @@ def test_the_command_of_the_page_approves_as_whoever_runs_it(hub, tmp_path):
         "HOME": str(tmp_path),
     }
     done = subprocess.run(
-        ["sh", "-c", patch.approve_command], env=environment, capture_output=True, text=True, timeout=30, check=False
+        ["sh", "-c", patch.approve_command], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     (made,) = hub.approvals()

@@ -120,7 +120,7 @@ def test_the_readme_is_what_helm_docs_writes(tmp_path):
     shutil.copytree(CHART, copy, symlinks=True)
     (copy / "README.md").unlink(missing_ok=True)
     done = subprocess.run(
-        [binary, "--chart-search-root", copy], capture_output=True, text=True, timeout=60, check=False
+        [binary, "--chart-search-root", copy], capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (copy / "README.md").read_text() == (CHART / "README.md").read_text(), "run `make chart`"

@@ -36,7 +36,7 @@ def check(hub, tmp_path):
         source = "deploy/ledger.yaml" if given is None else "-"
         command = [sys.executable, "-m", "exporter", "check", "-c", "configuration.yaml", "--manifests", source]
         return subprocess.run(
-            [*command, *arguments], cwd=tmp_path, input=given, capture_output=True, text=True, timeout=60, check=False
+            [*command, *arguments], cwd=tmp_path, input=given, capture_output=True, text=True, timeout=120, check=False
         )
 
     return check

@@ -35,7 +35,7 @@ def run(hub, tmp_path):
         if configured:
             command += ["--config", str(config)]
         env = {**os.environ, **environment}
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False, env=env)
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False, env=env)
         return done.returncode, done.stdout, done.stderr
 
     return run

@@ -68,14 +68,14 @@ def reasons(found):
 async def test_a_rollout_goes_through(cluster, place):
     async with following(cluster, place) as found:
         cluster.create("Deployment", place, on_a_node("Deployment", replicas=3))
-        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 3, 30)
+        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 3)
         cluster.patch(
             "Deployment", place, "thing", [{"op": "replace", "path": IMAGE, "value": "mojaloop/ledger:v1.0.1"}]
         )
-        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
-        await found.until(lambda: not incomplete(found, place), 30)
+        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"})
+        await found.until(lambda: not incomplete(found, place))
         assert found.images(place) == {"Deployment/thing": ["mojaloop/ledger:v1.0.1"]}
-        await found.until(lambda: settled(status(cluster, "Deployment", place), 3), 30)
+        await found.until(lambda: settled(status(cluster, "Deployment", place), 3))
         markers = await found.caught_up(cluster, place, "Deployment", "ReplicaSet", "Pod")
         thing = WorkloadKey(place, "Deployment", "thing")
         assert found.inventory.rollouts[thing] == [False, True, False], "it does not flicker"
@@ -85,25 +85,25 @@ async def test_a_rollout_goes_through(cluster, place):
 async def test_a_paused_rollout_is_incomplete_until_it_goes_on(cluster, place):
     async with following(cluster, place) as found:
         cluster.create("Deployment", place, on_a_node("Deployment", replicas=3))
-        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 3, 30)
+        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 3)
         pause = {"op": "add", "path": "/spec/paused", "value": True}
         cluster.patch(
             "Deployment", place, "thing", [pause, {"op": "replace", "path": IMAGE, "value": "mojaloop/ledger:v1.0.1"}]
         )
-        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
-        await found.until(lambda: "DeploymentPaused" in reasons(status(cluster, "Deployment", place)), 30)
+        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"})
+        await found.until(lambda: "DeploymentPaused" in reasons(status(cluster, "Deployment", place)))
         assert found.images(place) == {"Deployment/thing": ["mojaloop/ledger:v1.0.1"]}
         await found.caught_up(cluster, place, "Deployment", "ReplicaSet", "Pod")
         thing = WorkloadKey(place, "Deployment", "thing")
         assert found.inventory.rollouts[thing] == [False, True]
         cluster.patch("Deployment", place, "thing", [{"op": "remove", "path": "/spec/paused"}])
-        await found.until(lambda: not incomplete(found, place), 30)
+        await found.until(lambda: not incomplete(found, place))
 
 
 async def test_a_stuck_rollout_is_incomplete(cluster, place):
     async with following(cluster, place) as found:
         cluster.create("Deployment", place, on_a_node("Deployment", replicas=2))
-        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 2, 30)
+        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 2)
         elsewhere = {"op": "replace", "path": "/spec/template/spec/nodeName", "value": "no-such-node"}
         cluster.patch(
             "Deployment",
@@ -111,8 +111,8 @@ async def test_a_stuck_rollout_is_incomplete(cluster, place):
             "thing",
             [elsewhere, {"op": "replace", "path": IMAGE, "value": "mojaloop/ledger:v1.0.1"}],
         )
-        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
-        await found.until(lambda: status(cluster, "Deployment", place).get("unavailableReplicas"), 30)
+        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"})
+        await found.until(lambda: status(cluster, "Deployment", place).get("unavailableReplicas"))
         await found.caught_up(cluster, place, "Deployment", "ReplicaSet", "Pod")
         assert found.inventory.rollouts[WorkloadKey(place, "Deployment", "thing")] == [False, True]
 
@@ -123,12 +123,12 @@ async def test_on_delete_is_incomplete_until_the_pods_are_deleted(cluster, place
         more = {"replicas": 2} if kind == "StatefulSet" else {}
         cluster.create(kind, place, on_a_node(kind, updateStrategy={"type": "OnDelete"}, **more))
         ready = "readyReplicas" if kind == "StatefulSet" else "numberReady"
-        await found.until(lambda: status(cluster, kind, place).get(ready) == (2 if more else 1), 30)
+        await found.until(lambda: status(cluster, kind, place).get(ready) == (2 if more else 1))
         cluster.patch(kind, place, "thing", [{"op": "replace", "path": IMAGE, "value": "mojaloop/ledger:v1.0.1"}])
-        await found.until(lambda: incomplete(found, place) == {f"{kind}/thing"}, 10)
+        await found.until(lambda: incomplete(found, place) == {f"{kind}/thing"})
         for pod in cluster.request("GET", f"/api/v1/namespaces/{place}/pods")["items"]:
             cluster.delete("Pod", place, pod["metadata"]["name"])
-        await found.until(lambda: not incomplete(found, place), 30)
+        await found.until(lambda: not incomplete(found, place))
 
 
 async def test_a_cron_jobs_jobs_and_their_pods_are_not_counted_beside_it(cluster, place):
@@ -144,7 +144,7 @@ async def test_a_cron_jobs_jobs_and_their_pods_are_not_counted_beside_it(cluster
         missed = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 150))
         operation = {"op": "add", "path": "/status", "value": {"lastScheduleTime": missed}}
         cluster.patch("CronJob", place, "thing", [operation], subresource="/status")
-        await found.until(lambda: any(job["status"].get("succeeded") for job in made("Job")), 30)
+        await found.until(lambda: any(job["status"].get("succeeded") for job in made("Job")))
         assert [pod["metadata"]["ownerReferences"][0]["kind"] for pod in made("Pod")] == ["Job"]
         markers = await found.caught_up(cluster, place, "CronJob", "Job", "Pod")
         assert found.inventory.keys == {WorkloadKey(place, "CronJob", "thing"), *markers}, "nothing else at any time"
@@ -155,9 +155,9 @@ async def test_a_changed_init_container_rolls_out_too(cluster, place):
         document = on_a_node("Deployment", replicas=2)
         document["spec"]["template"]["spec"]["initContainers"] = [{"name": "wait", "image": "a/wait:v1.0.0"}]
         cluster.create("Deployment", place, document)
-        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 2, 30)
+        await found.until(lambda: status(cluster, "Deployment", place).get("readyReplicas") == 2)
         path = "/spec/template/spec/initContainers/0/image"
         cluster.patch("Deployment", place, "thing", [{"op": "replace", "path": path, "value": "a/wait:v1.0.1"}])
-        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"}, 5)
-        await found.until(lambda: not incomplete(found, place), 30)
+        await found.until(lambda: incomplete(found, place) == {"Deployment/thing"})
+        await found.until(lambda: not incomplete(found, place))
         assert found.images(place) == {"Deployment/thing": ["a/wait:v1.0.1", "mojaloop/ledger:v1.0.0"]}

@@ -1,12 +1,18 @@
-"""How the cluster is reached: plugins of a kubeconfig that fail, and proxies of the environment."""
+"""How the cluster is reached: plugins of a kubeconfig that fail, proxies of the environment, and an early end."""
 
+import asyncio
+import contextlib
 import json
+import os
+import socket
 import sys
+import threading
 
 import pytest
 
 from exporter.cluster import ClusterConfigurationError, UnreachableError, open_connection
 from exporter.cluster.credentials import is_loopback
+from tests.support.registry_client import tls
 from tests.support.web import reply, web
 
 pytestmark = pytest.mark.anyio
@@ -114,3 +120,32 @@ async def test_a_proxy_that_refuses_is_named(kubeconfig, monkeypatch):
         monkeypatch.setenv("https_proxy", f"http://{between.host}")
         with pytest.raises(UnreachableError, match=r"the proxy 127\.0\.0\.1 returned status 403"):
             await ask(kubeconfig("https://cluster.example"))
+
+
+async def test_a_watch_that_is_given_up_does_not_wait_for_the_server(kubeconfig, tmp_path):
+    """This server never answers the end of a TLS connection; asyncio would keep the connection for 30 s."""
+    ended = threading.Event()
+
+    def serve():
+        with tls(tmp_path).wrap_socket(listener.accept()[0], server_side=True) as connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            with socket.socket(fileno=os.dup(connection.fileno())) as raw, contextlib.suppress(ConnectionResetError):
+                raw.settimeout(60)
+                while raw.recv(65536):
+                    pass
+            ended.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        file = kubeconfig(f"https://127.0.0.1:{listener.getsockname()[1]}")
+        document = json.loads(file.read_text())
+        document["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = True
+        file.write_text(json.dumps(document))
+        server = threading.Thread(target=serve)
+        server.start()
+        async with open_connection(kubeconfig=file) as connection:
+            with pytest.raises(LookupError):
+                async with connection.stream("/", params={}, accept="application/json", silence=60):
+                    raise LookupError
+            assert await asyncio.to_thread(ended.wait, 25)
+        server.join()

@@ -175,7 +175,7 @@ async def test_pods_of_a_replication_controller_count_where_we_may_not_read_it(
     kinds = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "CronJob", "Job", "Pod"]
     permit(kube, namespace, *kinds)
     async with following(kube, namespace, token=READER) as found:
-        await found.until(lambda: found.inventory.synced() == {namespace: True}, 10)
+        await found.until(lambda: found.inventory.synced() == {namespace: True})
         pods = {f"ReplicationController/{name}": [f"a/{name}:v1.0.0"] for name in controllers}
         await found.until_images(namespace, pods, 10)
         permit(kube, namespace, *kinds, "ReplicationController")

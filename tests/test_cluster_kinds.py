@@ -44,14 +44,14 @@ async def test_a_kind_is_found_once_it_is_installed_and_gone_once_it_is_removed(
         await asyncio.to_thread(install, kube, kind)
         try:
             kube.create(kind, namespace, body(kind, image=OLD))
-            await found.until_images(namespace, {f"{kind}/thing": [OLD]}, 10)
+            await found.until_images(namespace, {f"{kind}/thing": [OLD]})
             assert found.inventory.scopes()[kind, namespace] is ScopeState.SYNCED
             kube.patch(kind, namespace, "thing", [{"op": "replace", "path": IMAGE, "value": NEW}])
             await found.until_images(namespace, {f"{kind}/thing": [NEW]})
         finally:
             await asyncio.to_thread(uninstall, kube, kind)
-        await found.until_images(namespace, {}, 10)
-        await found.until(lambda: (kind, namespace) not in found.inventory.scopes(), 10)
+        await found.until_images(namespace, {})
+        await found.until(lambda: (kind, namespace) not in found.inventory.scopes())
         assert found.inventory.synced() == {namespace: True}
         assert found.restarts(kind, "not_installed") == 0, "nothing is wrong"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -72,8 +72,8 @@ async def test_a_kind_that_the_configuration_names_has_to_be_there(
         assert len(said) == 1
         assert f"cannot find {kind} in namespace {namespace}" in said[0]
         with installed(kube, kind):
-            await found.until(lambda: found.inventory.synced() == {namespace: True}, 10)
-        await found.until(lambda: found.inventory.synced() == {namespace: False}, 10)
+            await found.until(lambda: found.inventory.synced() == {namespace: True})
+        await found.until(lambda: found.inventory.synced() == {namespace: False})
 
 
 async def test_a_kind_that_is_forbidden_is_judged_by_what_it_controls_until_rights_are_given(
@@ -85,21 +85,21 @@ async def test_a_kind_that_is_forbidden_is_judged_by_what_it_controls_until_righ
         kube.create("Rollout", namespace, body("Rollout", "web", NEW))
         kube.create("ReplicaSet", namespace, owned("ReplicaSet", "web-1", OLD, owner("Rollout", "web", ARGO)))
         async with following(kube, namespace, token=READER) as found:
-            await found.until(lambda: found.inventory.synced() == {namespace: True}, 10)
+            await found.until(lambda: found.inventory.synced() == {namespace: True})
             await found.until_images(namespace, {"Rollout/web": [OLD]})
             assert not found.inventory.workloads()[WorkloadKey(namespace, "Rollout", "web")].declared
             for kind, forbidden in (("Rollout", 1), ("ReplicationController", 1), ("ReplicaSet", 0)):
                 assert found.telemetry.forbidden.labels(kind, namespace)._value.get() == forbidden
             assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
             permit(kube, namespace, *BUILT_IN, "Rollout")
-            await found.until_images(namespace, {"Rollout/web": [NEW]}, 10)
+            await found.until_images(namespace, {"Rollout/web": [NEW]})
             assert found.inventory.workloads()[WorkloadKey(namespace, "Rollout", "web")].declared
             assert found.telemetry.forbidden.labels("Rollout", namespace)._value.get() == 0
             permit(kube, namespace, *BUILT_IN)
             # A watch goes on after rights went; the next one is refused.
             kube.stop_apiserver()
             await asyncio.to_thread(kube.start_apiserver)
-            await found.until_images(namespace, {"Rollout/web": [OLD]}, 30)
+            await found.until_images(namespace, {"Rollout/web": [OLD]})
             assert found.inventory.synced() == {namespace: True}
 
 
@@ -111,12 +111,12 @@ async def test_a_forbidden_kind_that_the_configuration_names_is_waited_for(
     with installed(kube, "Rollout"):
         kube.create("Rollout", namespace, body("Rollout", "web", NEW))
         async with following(kube, namespace, kinds=["Deployment", "Rollout"], token=READER) as found:
-            await found.until(lambda: found.inventory.scopes()["Deployment", namespace] is ScopeState.SYNCED, 10)
+            await found.until(lambda: found.inventory.scopes()["Deployment", namespace] is ScopeState.SYNCED)
             assert found.inventory.scopes()["Rollout", namespace] is ScopeState.FORBIDDEN
             assert found.inventory.synced() == {namespace: False}
             assert "not permitted to list or watch Rollout" in caplog.text
             permit(kube, namespace, "Deployment", "Rollout")
-            await found.until_images(namespace, {"Rollout/web": [NEW]}, 10)
+            await found.until_images(namespace, {"Rollout/web": [NEW]})
             assert found.inventory.synced() == {namespace: True}
 
 
@@ -210,7 +210,7 @@ async def test_pods_of_a_deployment_config_are_followed_through_their_replicatio
         await found.until_images(namespace, {**bare, "DeploymentConfig/ledger": [OLD]})
         with installed(kube, "DeploymentConfig"):
             kube.create("DeploymentConfig", namespace, body("DeploymentConfig", "ledger", NEW))
-            await found.until_images(namespace, {**bare, "DeploymentConfig/ledger": [NEW]}, 10)
+            await found.until_images(namespace, {**bare, "DeploymentConfig/ledger": [NEW]})
             fill("ledger-2", NEW)
             scale = [{"op": "replace", "path": "/spec/replicas", "value": 0}]
             kube.patch("ReplicationController", namespace, "ledger-1", scale)

@@ -63,15 +63,15 @@ async def test_the_api_server_is_away_and_forgets(kube: Kube, namespace: str, mo
         try:
             kube.etcd("kv/deleterange", {"key": f"/registry/deployments/{namespace}/goes"})
             kube.compact()
-            await found.until(lambda: found.restarts("Deployment", "unreachable") >= 10, 30)
+            await found.until(lambda: found.restarts("Deployment", "unreachable") >= 10)
             assert found.images(namespace) == both
             assert found.inventory.synced() == {namespace: True}
         finally:
             await asyncio.to_thread(kube.start_apiserver)
-        await found.until_images(namespace, {"Deployment/stays": both["Deployment/stays"]}, 30)
+        await found.until_images(namespace, {"Deployment/stays": both["Deployment/stays"]})
         assert found.restarts("Deployment", "expired") == 1
         kube.create("Deployment", namespace, body("Deployment", "new"))
-        await found.until(lambda: "Deployment/new" in found.images(namespace), 30)
+        await found.until(lambda: "Deployment/new" in found.images(namespace))
 
 
 async def test_missing_rights(
@@ -128,7 +128,7 @@ async def test_credentials_are_read_again(kube: Kube, namespace: str) -> None:
         found = Following(inventory, telemetry, connection, cluster)
         task = asyncio.create_task(cluster.run())
         try:
-            await found.until(lambda: inventory.synced()[namespace], 5)
+            await found.until(lambda: inventory.synced()[namespace])
             assert connection.credentials_generation == 2
         finally:
             task.cancel()

@@ -47,11 +47,11 @@ async def test_what_was_deleted_since_is_back_and_what_was_made_since_is_gone(cl
     async with following(cluster, "place") as found:
         await restore(cluster, backup, found)
         # Far less than a watch's silence: the server is asked where it stands.
-        await found.until(lambda: set(found.images("place")) == {"StatefulSet/comes-back"}, 30)
+        await found.until(lambda: set(found.images("place")) == {"StatefulSet/comes-back"})
         assert all(found.inventory.synced().values())
         assert found.restarts("StatefulSet", "expired") == 1
         cluster.create("StatefulSet", "place", body("StatefulSet", "new"))
-        await found.until(lambda: "StatefulSet/new" in found.images("place"), 30)
+        await found.until(lambda: "StatefulSet/new" in found.images("place"))
     cluster.delete("StatefulSet", "place", "new")
 
 
@@ -66,12 +66,12 @@ async def test_silence_ends_a_watch_from_the_future_that_nobody_noticed(
         await restore(cluster, backup, found)
         images = set(found.images("place"))
         assert "StatefulSet/lost-0" in images
-        await found.until(lambda: set(found.images("place")) == {"StatefulSet/comes-back"}, 30)
+        await found.until(lambda: set(found.images("place")) == {"StatefulSet/comes-back"})
 
 
 async def test_a_watch_that_ended_without_a_word_is_followed_by_a_list(cluster: Kube, backup: Path) -> None:
     async with following(cluster, "place", kinds=["StatefulSet"], watch_seconds=(1, 1)) as found:
-        await found.until(lambda: found.restarts("StatefulSet", "silent") >= 1, 30)
+        await found.until(lambda: found.restarts("StatefulSet", "silent") >= 1)
         assert found.inventory.synced() == {"place": True}
         synced = found.telemetry.last_sync.labels("StatefulSet")._value.get()
-        await found.until(lambda: found.telemetry.last_sync.labels("StatefulSet")._value.get() > synced, 30)
+        await found.until(lambda: found.telemetry.last_sync.labels("StatefulSet")._value.get() > synced)

@@ -61,7 +61,7 @@ class Account:
         }
         for namespace in namespaces:
             self.kube.request("POST", f"/apis/{RBAC}/v1/namespaces/{namespace}/rolebindings", binding)
-        end = time.monotonic() + 30  # the authorizer follows by a watch of its own
+        end = time.monotonic() + 60  # the authorizer follows by a watch of its own
         while not all(self.status(f"/api/v1/namespaces/{namespace}/pods") == 200 for namespace in namespaces):
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -147,7 +147,7 @@ async def test_an_api_server_that_starts_anew_is_not_taken_for_missing_rights(
             await asyncio.to_thread(kube.start_apiserver)
             name = f"after-{number}"
             kube.create("Deployment", namespace, body("Deployment", name))
-            await found.until(lambda name=name: f"Deployment/{name}" in found.images(namespace), 30)
+            await found.until(lambda name=name: f"Deployment/{name}" in found.images(namespace))
         assert ScopeState.FORBIDDEN not in found.inventory.states
     assert "may not" not in caplog.text
 
@@ -162,10 +162,10 @@ async def test_a_token_that_is_no_good_any_more_is_read_again(kube: Kube, namesp
         kube.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/bound")
         await found.until(lambda: account.status(pods, old) == 401, 60)  # the API server remembers a token for 10 s
         kube.create("Pod", namespace, owned("Pod", "kafka-0", owner("StrimziPodSet", "kafka")))
-        await found.until(lambda: found.restarts("Pod", "unauthorized") >= 2, 30)
+        await found.until(lambda: found.restarts("Pod", "unauthorized") >= 2)
         assert found.inventory.synced() == {namespace: True}, "what is known stays"
         new = account.token()
-        await found.until(lambda: "StrimziPodSet.example.org/kafka" in found.images(namespace), 30)
+        await found.until(lambda: "StrimziPodSet.example.org/kafka" in found.images(namespace))
         assert new != old
         assert found.connection.credentials_generation >= 3
 
@@ -183,7 +183,7 @@ async def test_without_rights_for_jobs_all_but_jobs_works_and_is_said_once(
     judged = {f"{kind}/thing" for kind in KINDS if kind != "Job"}
     async with following(None, namespace) as found:
         assert set(found.images(namespace)) == judged, "nothing is guessed from a Job's pods"
-        await found.until(lambda: found.restarts("Job", "forbidden") >= 5, 30)
+        await found.until(lambda: found.restarts("Job", "forbidden") >= 5)
         assert found.inventory.synced() == {namespace: False}
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(said) == 1

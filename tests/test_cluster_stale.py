@@ -132,7 +132,7 @@ async def test_after_the_api_server_has_another_ca_the_new_certificate_is_read(
         for file in cluster.certificates.glob("apiserver.*"):
             file.unlink()
         await asyncio.to_thread(cluster.start_apiserver)
-        await found.until(lambda: found.inventory.synced() == {place: False}, 30)
+        await found.until(lambda: found.inventory.synced() == {place: False})
         assert ScopeState.STALE in found.inventory.states
         assert found.restarts("Deployment", "untrusted") >= 1
         assert found.images(place) == {"Deployment/thing": image}
@@ -141,6 +141,6 @@ async def test_after_the_api_server_has_another_ca_the_new_certificate_is_read(
         cluster.create("Deployment", place, body("Deployment", "new"))
         shutil.copy(cluster.certificates / "apiserver.crt", trusted)
         await found.until_images(place, {"Deployment/thing": image, "Deployment/new": image}, 60)
-        await found.until(lambda: found.inventory.synced() == {place: True}, 30)
+        await found.until(lambda: found.inventory.synced() == {place: True})
     warnings = [record for record in caplog.records if "TLS with the API server failed" in record.getMessage()]
     assert warnings

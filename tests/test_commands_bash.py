@@ -64,7 +64,7 @@ def test_nothing_that_anybody_names_is_executed(tmp_path, rows):
     script.write_text(kubectl + "\n".join(lines) + "\n")
     environment = {"PATH": "/usr/bin:/bin", "LOG": str(log)}
     done = subprocess.run(
-        ["bash", str(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["bash", str(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(folder.iterdir()) == []

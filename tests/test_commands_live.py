@@ -22,7 +22,7 @@ def shell(kube, tmp_path):
     def run(command):
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "KUBECONFIG": str(kube.kubeconfig()), "HOME": str(tmp_path)}
         done = subprocess.run(
-            ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=30, check=False
+            ["sh", "-c", command], env=environment, capture_output=True, text=True, timeout=120, check=False
         )
         return done.returncode, done.stdout + done.stderr
 

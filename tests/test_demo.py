@@ -80,4 +80,4 @@ async def test_a_patch_a_deletion_and_a_compaction_are_seen():
         assert not any("moja-simulator" in pod["metadata"]["name"] for pod in there.cluster.of("pods"))
         there.cluster.forget()
         there.cluster.put(thing)
-        await found.until(lambda: "Deployment/moja-simulator" in found.images("mojaloop"), 5)
+        await found.until(lambda: "Deployment/moja-simulator" in found.images("mojaloop"))

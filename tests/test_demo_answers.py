@@ -47,7 +47,7 @@ async def test_the_stand_in_answers_as_a_real_api_server_does(kube, namespace):
 
     async def asked(address, headers):
         answers = []
-        async with httpx.AsyncClient(verify=False, headers=headers, timeout=10) as client:
+        async with httpx.AsyncClient(verify=False, headers=headers, timeout=60) as client:
             base = f"{address}{METADATA_PATHS['Deployment']}/namespaces/{namespace}/deployments"
             for number in range(3):
                 created = (
@@ -116,7 +116,7 @@ PATHS = [
 
 async def test_what_is_not_installed_is_not_found_as_on_a_real_api_server(kube):
     async def asked(address, headers):
-        async with httpx.AsyncClient(verify=False, headers=headers, timeout=10) as client:
+        async with httpx.AsyncClient(verify=False, headers=headers, timeout=60) as client:
             answers = [(path, await client.get(address + path)) for path in PATHS]
         return {
             path: (
@@ -168,7 +168,7 @@ async def test_approvals_are_created_and_patched_as_on_a_real_api_server(tmp_pat
 
     async def asked(address, headers):
         answers = []
-        async with httpx.AsyncClient(verify=False, headers=headers, timeout=10) as client:
+        async with httpx.AsyncClient(verify=False, headers=headers, timeout=60) as client:
             base = f"{address}{APPROVALS}/namespaces/default/imagepatchapprovals"
             for method, path, document, media in APPROVAL_QUESTIONS:
                 answer = await client.request(

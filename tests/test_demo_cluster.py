@@ -109,7 +109,7 @@ async def test_kubectl_works_on_the_stand_in(tmp_path):
         async def run(*arguments):
             command = [str(kubectl), "--kubeconfig", str(there.kubeconfig), *arguments]
             done = await asyncio.to_thread(
-                subprocess.run, command, capture_output=True, text=True, timeout=30, check=False
+                subprocess.run, command, capture_output=True, text=True, timeout=120, check=False
             )
             return done.returncode, done.stdout + done.stderr
 
@@ -178,7 +178,7 @@ async def test_a_kind_is_installed_and_removed(standing, kind):
         assert found.inventory.scopes()[kind, "test"] is ScopeState.SYNCED
         cluster.uninstall(kind)
         await found.until_images("test", {}, 10)
-        await found.until(lambda: (kind, "test") not in found.inventory.scopes(), 10)
+        await found.until(lambda: (kind, "test") not in found.inventory.scopes())
 
 
 async def test_a_pod_that_ends_was_deleted_for_who_asks_for_running_ones(standing):
@@ -200,7 +200,7 @@ async def test_no_change_is_lost_on_a_watch_and_of_two_patches_one_fails(standin
     path = "/spec/containers/0/image"
     pods = f"{address}/api/v1/namespaces/test/pods"
     patch = {"Content-Type": "application/json-patch+json"}
-    async with httpx.AsyncClient(timeout=10) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
 
         async def watched():
             seen = []

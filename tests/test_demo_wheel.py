@@ -41,7 +41,7 @@ def run(installed, tmp_path):
         path = Path(sys.executable).parent
         done = subprocess.run(
             arguments, cwd=tmp_path, env={"PATH": str(path), "PYTHONPATH": str(installed)},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

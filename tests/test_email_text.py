@@ -29,7 +29,7 @@ def rendered(folder, template, alerts):
     command = [amtool, "template", "render", "--template.glob", str(FOLDER / "slack.tmpl")]
     text = f'{{{{ template "{template}" . }}}}'
     command += ["--template.text", text, "--template.data", str(folder / "data.json")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

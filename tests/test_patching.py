@@ -146,7 +146,7 @@ async def test_without_windows_nothing_is_patched_and_a_dry_run_says_so(hub, pat
     name = approve(hub)
     process = patcher(windows=[])
     command = [*process._command, "--dry-run"]
-    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
         f"{hub.namespace}/{name}: {hub.namespace}/Deployment/thing v1.0.0 to v1.0.1: would wait (OutsideWindow): No "

@@ -85,7 +85,7 @@ def prometheus(folder, target, address):
         yield
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def ask(address, query):

@@ -82,7 +82,7 @@ async def polling(directory=None, clock=None, *, monotonic=None, telemetry=None,
 async def settled(poller, demands, group, holds):
     """Follow the demands and wait until something holds."""
     await poller.follow(demands, group)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -399,7 +399,7 @@ class Host:
 async def quiet(poller):
     """Wait until what is due by now was attended to."""
     poller._wake.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while poller._wake.is_set() or any(polled.task for polled in poller._polled.values()):
             await asyncio.sleep(0)
 

@@ -20,8 +20,9 @@ from tests.support.web import reply, web
 
 pytestmark = pytest.mark.anyio
 CREATED = 1689973964.0  # 2023-07-21T21:12:44Z
-# Short, so that every fault comes up often; a rate limit of the hostile registry ends at once.
-HURRIED = Limits(connect=1.0, read=1.0, request=1.0, lookup=3.0, pause=0.0, pages=20)
+# Shorter than usual, so that every fault comes up often, but long enough for the good one on a slow machine; a rate
+# limit of the hostile registry ends at once.
+HURRIED = Limits(connect=1.0, read=6.0, request=6.0, lookup=12.0, pause=0.0, pages=20)
 
 
 def packed(document):

@@ -236,7 +236,7 @@ async def test_reading_does_not_hold_the_event_loop(tmp_path):
         await asyncio.sleep(0)
     assert not checking.done()
     threading.Thread(target=file.write_text, args=(MAJOR,), daemon=True).start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await checking
 
 
@@ -244,7 +244,7 @@ async def test_it_checks_for_ever_and_a_request_does_not_wait_for_the_next_check
     followed = Followed(file)
 
     async def until(strategies):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while followed.strategies != strategies:
                 await asyncio.sleep(0.01)
 

@@ -27,7 +27,7 @@ FILES = {
 
 def command(*arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "exporter", "show", *arguments], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "exporter", "show", *arguments], capture_output=True, text=True, timeout=120, check=False
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -41,7 +41,7 @@ def test_a_full_disk_is_one_line():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "exporter", "show", "rules"],
-            stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
         )  # fmt: skip
     message = "mojaloop-image-patch-exporter: cannot write to standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, message)

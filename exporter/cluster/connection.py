@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,8 @@ class Connection:
                 if answer.status not in (200, 201):
                     raise await _refusal(answer)
                 self._readable, self._pause = 0.0, 0.0
-                yield answer
+                with _aborting(answer):
+                    yield answer
         except config.ConfigException as error:
             raise UnreachableError(f"cannot read the service account token: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -307,6 +308,20 @@ async def _retire(session: _Session) -> None:
     session.retired = True
     if session.requests == 0:
         await session.client.close()
+
+
+@contextmanager
+def _aborting(answer: aiohttp.ClientResponse) -> Iterator[None]:
+    """Abort the connection of a response that is not read to its end.
+
+    Closing a TLS connection waits for the server, up to 30 s, and the event loop may end earlier.
+    """
+    try:
+        yield
+    except BaseException:
+        if answer.connection is not None and answer.connection.transport is not None:
+            answer.connection.transport.abort()
+        raise
 
 
 async def _lines(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[list[bytes]]:

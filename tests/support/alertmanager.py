@@ -95,11 +95,11 @@ async def alertmanager(
                         return (await client.get("/-/ready")).status_code == 200
                     return False
 
-                await until(ready, 30, (folder / "alertmanager.log").read_text)
+                await until(ready, 120, (folder / "alertmanager.log").read_text)
                 yield client, channel
         finally:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
 
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float, what: Callable[[], object]) -> Any:

@@ -69,7 +69,7 @@ class Asking:
         """Send a request: the target as written, and header names with hyphens for underscores."""
         if self.token:
             headers.setdefault("Authorization", f"Bearer {self.token}")
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, target, headers={name.replace("_", "-"): text for name, text in headers.items()})
             answer = connection.getresponse()
@@ -176,7 +176,7 @@ def asking(
     thread = threading.Thread(target=in_thread)
     thread.start()
     try:
-        assert started.wait(20)
+        assert started.wait(60)
         assert not failed, failed
         yield found
     finally:
@@ -191,4 +191,4 @@ def until_judged(found: Asking, count: int) -> None:
     def judged() -> bool:
         return sum(one["reason"] != "pending" for one in found.findings()) >= count and found.publisher.dated()
 
-    until(judged, 20)
+    until(judged)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from tests.support.components import need
 
-PATIENCE_MS = 10_000
+PATIENCE_MS = 60_000
 
 
 @contextlib.contextmanager

@@ -101,14 +101,14 @@ class Chain:
         def there() -> Message | None:
             return next((m for m in self.messages(namespace) if set(workloads) <= findings_in(m.text).keys()), None)
 
-        return until(there, 60, lambda: [(m.title, m.text[:500]) for m in self.slack.messages] + [self.log()])
+        return until(there, 120, lambda: [(m.title, m.text[:500]) for m in self.slack.messages] + [self.log()])
 
     def evaluated(self, times: int = 2) -> None:
         """Wait for further evaluations of the rules, so that alerts show what was scraped before."""
         marker = 'mojaloop:workload_patch_missing{workload=""}'
         for _ in range(times):
             before = self.query(marker)[0]["value"][1]
-            until(lambda last=before: self.query(marker)[0]["value"][1] > last, 10, self.log)
+            until(lambda last=before: self.query(marker)[0]["value"][1] > last, 60, self.log)
 
     def log(self) -> str:
         """The end of what Prometheus and Alertmanager logged."""
@@ -139,7 +139,7 @@ def chain(
                 further_scrapes=further_scrapes,
             )
         ) as behind,
-        httpx.Client(trust_env=False, timeout=10) as client,
+        httpx.Client(trust_env=False, timeout=60) as client,
     ):
         yield Chain(behind, slack, folder, client)
 

@@ -57,7 +57,7 @@ def helm(
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "HELM_NO_PLUGINS": "1"}
     if kube is not None:
         environment["KUBECONFIG"] = str(kube.kubeconfig())
-    return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([path, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 # Without an API server Helm asks for one of its own age, or of none.
@@ -113,7 +113,7 @@ def kubectl(kube: Kube, *arguments: str | Path, text: str | None = None) -> subp
     """Run kubectl as the administrator."""
     (path,) = need("kubectl")
     command = [path, f"--kubeconfig={kube.kubeconfig()}", *arguments]
-    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False)
 
 
 def install_crds(kube: Kube) -> None:

@@ -27,7 +27,7 @@ EXAMPLE = ROOT / "examples" / "compose"
 def read(path: Path = EXAMPLE / "compose.yaml") -> subprocess.CompletedProcess[str]:
     """What Compose's library makes of a file: its canonical JSON, or an error."""
     (binary,) = need("compose")
-    return subprocess.run([binary, path], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run([binary, path], capture_output=True, text=True, timeout=120, check=False)
 
 
 @functools.cache

@@ -154,7 +154,7 @@ class Contained(Exporter):
         return f"/mnt/{name}"
 
     def run(self, text: str = "") -> subprocess.CompletedProcess[str]:
-        return run(*self._command, check=False, input=text, timeout=60)
+        return run(*self._command, check=False, input=text, timeout=120)
 
     def pid(self) -> int:
         """The process ID of the exporter itself: its parent `unshare` does not forward signals."""
@@ -164,7 +164,7 @@ class Contained(Exporter):
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         os.kill(self.pid(), number)
-        status = self.process.wait(timeout=10)
+        status = self.process.wait(timeout=60)
         self.process = None
         return status
 

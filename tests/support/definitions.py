@@ -80,7 +80,7 @@ def installed(kube: Kube, *kinds: str) -> Iterator[None]:
 
 def wait_for(kube: Kube, path: str, status: int) -> None:
     """Wait until a path returns a status."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while True:
         try:
             kube.request("GET", path, raw=True)

@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -23,11 +24,16 @@ class Demo:
         self._terminal, theirs = pty.openpty()
         self._output = bytearray()
         self._closing = False
+        # A shell starts background jobs with SIGINT ignored, and `nohup` ignores SIGHUP: children inherit both.
         # The terminal is that of the process' session: who closes it sends SIGHUP.
-        setsid = shutil.which("setsid")
+        env, setsid = shutil.which("env"), shutil.which("setsid")
+        assert env is not None
         assert setsid is not None
         self.process = subprocess.Popen(
-            [setsid, "--ctty", sys.executable, "-m", "exporter", "demo", "--listen", "127.0.0.1:0"],
+            [
+                *(env, "--default-signal=INT,HUP", setsid, "--ctty"),
+                *(sys.executable, "-m", "exporter", "demo", "--listen", "127.0.0.1:0"),
+            ],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -55,7 +61,7 @@ class Demo:
         (kubeconfig,) = re.findall(r"^export KUBECONFIG=(.+)$", self.output, re.MULTILINE)
         return Path(kubeconfig).parent
 
-    def until(self, text: str, seconds: float = 60.0) -> None:
+    def until(self, text: str, seconds: float = 120.0) -> None:
         end = time.monotonic() + seconds
         while text not in self.output:
             assert self.process.poll() is None, f"it ended with {self.process.returncode}:\n{self.output}"
@@ -81,9 +87,12 @@ class Demo:
     def end(self) -> None:
         self.close_terminal()
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=60)
         finally:
-            self.process.kill()
+            # The session's processes are one group. Usually the demo has ended all of them.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 @contextlib.contextmanager

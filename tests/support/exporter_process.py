@@ -64,13 +64,13 @@ class Exporter:
         before = len(self.log())
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
-        found = self.until(lambda: re.search(r"listens on (http://\S+)", self.log()[before:]), 20)
+        found = self.until(lambda: re.search(r"listens on (http://\S+)", self.log()[before:]))
         self.url = found[1]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        status = self.process.wait(timeout=10)
+        status = self.process.wait(timeout=60)
         self.process = None
         return status
 
@@ -80,7 +80,7 @@ class Exporter:
     def get(self, path: str, **headers: str) -> tuple[int, str, bytes]:
         request = urllib.request.Request(self.url + path, headers={k.replace("_", "-"): v for k, v in headers.items()})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.headers["Content-Type"], answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -114,7 +114,7 @@ class Exporter:
         status, _, body = self.get("/api/v1/findings")
         return json.loads(body)[key] if status == 200 else []
 
-    def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait until a condition holds, and return its result."""
         end = time.monotonic() + seconds
         while not (outcome := condition()):
@@ -139,7 +139,7 @@ def exporter(folder: Path, **more: Any) -> Iterator[Exporter]:
     finally:
         if opened.process is not None and opened.process.poll() is None:
             opened.process.kill()
-            opened.process.wait(timeout=10)
+            opened.process.wait(timeout=60)
 
 
 def local(*hosts: str, **more: Any) -> dict[str, Any]:

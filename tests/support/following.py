@@ -48,7 +48,7 @@ class Following:
     def __init__(self, inventory: Remembering, telemetry: Telemetry, connection: Connection, cluster: Cluster) -> None:
         self.inventory, self.telemetry, self.connection, self.cluster = inventory, telemetry, connection, cluster
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 2.0) -> float:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> float:
         began = time.monotonic()
         while not condition():
             if time.monotonic() - began > seconds:
@@ -65,7 +65,7 @@ class Following:
             if key.namespace == namespace
         }
 
-    async def until_images(self, namespace: str, images: dict[str, list[str]], seconds: float = 2.0) -> None:
+    async def until_images(self, namespace: str, images: dict[str, list[str]], seconds: float = 60.0) -> None:
         try:
             await self.until(lambda: self.images(namespace) == images, seconds)
         except AssertionError as error:
@@ -79,7 +79,7 @@ class Following:
         markers = {WorkloadKey(namespace, kind, "marker") for kind in kinds}
         for marker in markers:
             kube.create(marker.kind, namespace, body(marker.kind, marker.name))
-        await self.until(lambda: markers <= self.inventory.keys, 10)
+        await self.until(lambda: markers <= self.inventory.keys)
         return markers
 
     def restarts(self, kind: str, reason: str) -> float:
@@ -111,7 +111,7 @@ async def following(
             return
         task = asyncio.create_task(cluster.run())
         try:
-            await found.until(lambda: all(s is not ScopeState.PENDING for s in inventory.scopes().values()), 10)
+            await found.until(lambda: all(s is not ScopeState.PENDING for s in inventory.scopes().values()))
             yield found
             assert not task.done(), task
         finally:

@@ -62,14 +62,14 @@ class Running:
         self.clients.append(client)
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(("127.0.0.1", self.port))
         client.sendall(sent)
         return client
 
     def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body, as read by an HTTP client."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
             answer = connection.getresponse()
@@ -88,8 +88,13 @@ class Running:
             for connection in list(self.server._server.server_state.connections)
         ]
 
+    @property
+    def answering(self) -> int:
+        """Return the number of requests in progress."""
+        return sum(connection.answering for connection in list(self.server._server.server_state.connections))
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():

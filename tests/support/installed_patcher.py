@@ -86,7 +86,7 @@ class Cluster:
         """
         done = self.install(**more)
         assert done.returncode == 0, done.stderr
-        self.done("wait", f"crd/{CRD}", "--for=condition=Established", "--timeout=30s")
+        self.done("wait", f"crd/{CRD}", "--for=condition=Established", "--timeout=120s")
         role = "role" if more.get("rbac.clusterWide") is False else "clusterrole"
         binding = ("approvers", "--namespace=hub", f"--{role}=image-patch-approver", "--user=alice", "--user=bob")
         self.kubectl("delete", "rolebinding", "approvers", "--namespace=hub", "--ignore-not-found")
@@ -166,7 +166,7 @@ class Cluster:
         found = self.get(f"imagepatchapproval/{name}", "--namespace", namespace)
         return found.get("status", {}) if found else {}
 
-    def ended(self, name: str, seconds: float = 60.0, log: Path | None = None) -> dict[str, Any]:
+    def ended(self, name: str, seconds: float = 120.0, log: Path | None = None) -> dict[str, Any]:
         """Wait until an approval is in a final state; returns its status."""
         self.until(
             lambda: self.status(name).get("state") in FINAL,
@@ -176,7 +176,7 @@ class Cluster:
         return self.status(name)
 
     def until(
-        self, condition: Callable[[], Any], seconds: float = 30.0, what: Callable[[], object] = lambda: ""
+        self, condition: Callable[[], Any], seconds: float = 120.0, what: Callable[[], object] = lambda: ""
     ) -> Any:
         """Wait for a condition; returns what it returned."""
         end = time.monotonic() + seconds

@@ -93,7 +93,7 @@ class Kube:
             f"--token-auth-file={self._tokens}", "--service-cluster-ip-range=10.96.0.0/24",
             "--disable-admission-plugins=ServiceAccount", *self._flags,
         )  # fmt: skip
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while time.monotonic() < end:
             if self._processes["kube-apiserver"].poll() is not None:
                 break
@@ -163,7 +163,7 @@ class Kube:
         process = self._processes.pop(name, None)
         if process is not None:
             process.kill()
-            process.wait(timeout=10)
+            process.wait(timeout=60)
 
     def request(
         self,
@@ -194,11 +194,11 @@ class Kube:
             data=text.encode() if text is not None else json.dumps(body).encode() if body is not None else None,
             headers={"Authorization": f"Bearer {token}", "Content-Type": media},
         )
-        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
             content = answer.read()
         return content if raw else json.loads(content)
 
-    def until_allowed(self, path: str, *, token: str, seconds: float = 10.0) -> None:
+    def until_allowed(self, path: str, *, token: str, seconds: float = 60.0) -> None:
         """Wait until a user may read a path: the authorizer learns about roles from a watch."""
         end = time.monotonic() + seconds
         while True:
@@ -251,7 +251,7 @@ class Kube:
         """Send a request to etcd's JSON gateway, bypassing the API server. Keys are plain text."""
         body = {k: base64.b64encode(v.encode()).decode() if k in ("key", "range_end") else v for k, v in body.items()}
         request = urllib.request.Request(f"http://127.0.0.1:{self.etcd_port}/v3/{path}", data=json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     def compact(self) -> None:

@@ -80,7 +80,7 @@ class Asking:
         self.reflector, self.inventory, self.telemetry, self.server = reflector, inventory, telemetry, server
         self.task: asyncio.Task[None] = asyncio.create_task(reflector.run())
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         end = asyncio.get_running_loop().time() + seconds
         while not condition():
             if self.task.done():

@@ -156,7 +156,7 @@ class Hub:
             "KUBECONFIG": str(self.kube.kubeconfig()),
         }
         return subprocess.run(
-            ["bash", "-ec", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-ec", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
         )
 
     def of_the_release(self) -> list[str]:
@@ -189,7 +189,7 @@ def operator(hub: Hub) -> Iterator[Path]:
     proxy = find("kubectl"), f"--kubeconfig={hub.kube.kubeconfig()}", "proxy", f"--port={port}", "--accept-hosts=.*"
     command = binary, "-apiserver", f"http://127.0.0.1:{port}", f"-web.listen-address=127.0.0.1:{free_port()}"
     with process(hub.folder, "proxy", *proxy) as log:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while "Starting to serve" not in log.read_text():
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.1)

@@ -86,7 +86,7 @@ class Hub:
         path = f"/api/v1/namespaces/{self.namespace}/events?fieldSelector=source=image-patcher"
         return sorted(event["reason"] for event in self.kube.request("GET", path)["items"])
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 120.0) -> Any:
         """Wait for a condition; returns what it returned."""
         end = time.monotonic() + seconds
         while not (found := await asyncio.to_thread(condition)):

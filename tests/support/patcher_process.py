@@ -63,7 +63,7 @@ class PatcherProcess(Exporter):
         before = len(self.log())
         with self.log_file.open("ab") as log, self.audit_file.open("ab") as audit:
             self.process = subprocess.Popen(self._command, stdout=audit, stderr=log, env=self._environment)
-        found = self.until(lambda: re.search(r"listens on (http://\S+)", self.log()[before:]), 30)
+        found = self.until(lambda: re.search(r"listens on (http://\S+)", self.log()[before:]))
         self.url = found[1]
 
     def audit(self) -> list[dict[str, Any]]:

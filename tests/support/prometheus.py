@@ -30,7 +30,7 @@ class Prometheus:
             return json.loads(answer.read())["data"]["result"]
         return None
 
-    def labels(self, query: str, *, count: int = 1, seconds: float = 40.0) -> list[dict[str, str]]:
+    def labels(self, query: str, *, count: int = 1, seconds: float = 120.0) -> list[dict[str, str]]:
         """The labels of the series that a query finds, once there are so many."""
         end = time.monotonic() + seconds
         while len(found := self.ask(query) or []) != count:
@@ -69,4 +69,4 @@ def prometheus(binary: str, folder: Path, *, target: str, labels: Mapping[str, s
         yield opened
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)

@@ -44,7 +44,7 @@ class Registry:
         with self._log.open("ab") as log:
             command = [str(self._binary), "serve", str(self._config)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 urllib.request.urlopen(f"http://{self.host}/v2/", timeout=5).close()
@@ -60,7 +60,7 @@ class Registry:
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
             self._process = None
 
     def requests(self) -> list[str]:
@@ -72,7 +72,7 @@ class Registry:
         self, path: str, tags: Iterable[str], *, created: str = "2024-05-06T07:08:09Z", index: bool = False
     ) -> None:
         """Push images of one tiny layer, all with the same creation time."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
         def request(method: str, target: str, body: bytes = b"", media: str = "application/octet-stream") -> str:
             connection.request(method, target, body, {"Content-Type": media})

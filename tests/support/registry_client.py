@@ -1,4 +1,4 @@
-"""A registry client with short limits, for registries scripted by a test (`tests.support.web`)."""
+"""A registry client for registries scripted by a test (`tests.support.web`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from tests.support.web import Request, Web, reply
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 NOW = 1_700_000_000.0
-# Long enough for a busy machine.
-FAST = Limits(connect=1.5, read=1.5, request=3.0, lookup=9.0, pages=20)
+# A slow machine needs seconds for any response. Where a test waits for the end of a limit, it sets shorter ones.
+PATIENT = Limits(connect=30.0, read=30.0, request=60.0, lookup=180.0, pages=20)
+FAST = Limits(connect=3.0, read=3.0, request=5.0, lookup=12.0, pages=20)
 
 
 def entry_for(server: Web, **more: Any) -> RegistryEntry:
@@ -68,7 +69,7 @@ class Opened:
 
 
 @contextlib.asynccontextmanager
-async def client(*entries: RegistryEntry, limits: Limits = FAST, **more: Any) -> AsyncIterator[Opened]:
+async def client(*entries: RegistryEntry, limits: Limits = PATIENT, **more: Any) -> AsyncIterator[Opened]:
     telemetry = Telemetry()
     async with RegistryClient(entries, telemetry=telemetry, limits=limits, clock=lambda: NOW, **more) as opened:
         yield Opened(opened, telemetry)

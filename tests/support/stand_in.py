@@ -28,7 +28,7 @@ async def following(kubeconfig: Path, *namespaces: str) -> AsyncIterator[Followi
         task = asyncio.create_task(cluster.run())
         try:
             found = Following(inventory, telemetry, connection, cluster)
-            await found.until(lambda: all(inventory.synced().values()), 10)
+            await found.until(lambda: all(inventory.synced().values()))
             yield found
         finally:
             task.cancel()
