@@ -394,7 +394,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
         load(tmp_path / "deep.yaml", {})
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_a_number_with_a_colon_is_text(tmp_path):
     (tmp_path / "a.yaml").write_text("listen: 127:59")
     assert load(tmp_path / "a.yaml", {}).listen == ("127", 59)

@@ -214,7 +214,7 @@ def levels(level, count):
 CONTAINERS = ", ".join(f"{{name: c{n}, image: 'a/b:v1.0.0'}}" for n in range(100))
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -271,7 +271,7 @@ def test_text_that_only_yaml_takes_for_something_else(tmp_path, value):
     assert ("image-patch.mojaloop.io/image", value) in workload.annotations
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_long_numbers_cost_nothing(tmp_path):
     long = "1" + ":59" * 300_000
     assert found(tmp_path, f"a: {long}\nb: 1{':59' * 300_000}.5") == []
