@@ -10,7 +10,6 @@ from tests.support.commands import NONE, finding, patch_command
 from tests.support.installed_patcher import cluster, registries
 from tests.support.registries import registry
 
-pytestmark = pytest.mark.timeout(400)
 NEW, NEWER = "v1.0.1", "v1.0.2"
 FIELD = '.spec.template.spec.containers[name="main"].image'
 

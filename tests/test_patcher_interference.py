@@ -20,7 +20,6 @@ from tests.support.patched_hub import SETTINGS, Hub, install_definition
 from tests.support.patcher_process import documented_rules
 from tests.support.rights import RBAC
 
-pytestmark = pytest.mark.timeout(400)
 # Whatever else this machine does, a rollout that works is given the time for it.
 PATIENT = replace(SETTINGS, deadline=60.0, grace=30.0)
 # No soak ends before somebody has interfered.

@@ -19,7 +19,7 @@ from tests.support.kube import Kube
 from tests.support.patched_hub import APPROVALS, SETTINGS, Hub, install_definition
 from tests.support.patching import Patcher
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.anyio
 KINDS = ("Deployment", "StatefulSet", "DaemonSet")
 aside = asyncio.to_thread
 

@@ -5,7 +5,6 @@ import pytest
 from tests.support.chart import HELMS, ROOT
 from tests.support.installed_patcher import CRD, NAMESPACE, PATCHER, RELEASE, cluster
 
-pytestmark = pytest.mark.timeout(400)
 DEFINITION = f"CustomResourceDefinition/{CRD}"
 
 

@@ -10,7 +10,6 @@ from tests.support.installed_patcher import ACCOUNT, CRD, NAMESPACE, PATCHER, RE
 from tests.support.patcher_process import documented_rules
 from tests.support.registries import registry
 
-pytestmark = pytest.mark.timeout(400)
 KINDS = ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
 READY = {"Deployment": "readyReplicas", "StatefulSet": "readyReplicas", "DaemonSet": "numberReady"}
 EXPORTER = f"system:serviceaccount:{NAMESPACE}:{PATCHER.removesuffix('-patcher')}"

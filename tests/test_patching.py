@@ -15,7 +15,7 @@ from tests.support.patched_hub import Hub, install_definition
 from tests.support.patcher_process import PatcherProcess, permit_patching
 from tests.support.registries import registry
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.anyio
 AFTER = "v1.0.1"
 
 
