@@ -163,7 +163,7 @@ class Poller(Lookups):
         self._wake.set()
 
     def retry(self) -> None:
-        """Retry failed lookups, because the configuration of registries changed. Rate limits stay in force."""
+        """Retry failed lookups, because the configuration of registries changed. Rate limits stay in effect."""
         now = self._elapsed()
         for repository, polled in self._polled.items():
             if self.failures.get(repository, Reason.RATE_LIMITED) is not Reason.RATE_LIMITED:

@@ -51,7 +51,7 @@ class Reloader:
 
     Args:
         source: the origin of the configuration.
-        configuration: the one in force.
+        configuration: the one in effect.
         apply: called with each new configuration and the names of the changed keys that apply without a restart.
             `registries` is always one of them if the reload was requested, because it names files.
         telemetry: the exporter's own metrics.

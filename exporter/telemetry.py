@@ -139,7 +139,7 @@ class Telemetry:
         self.config_last_reload_successful = Gauge(
             "mojaloop_exporter_config_last_reload_successful",
             "0 if the configuration file was invalid or unreadable at the last load, so the previous one stays in "
-            "force; otherwise 1.",
+            "effect; otherwise 1.",
             registry=self.registry,
         )
         self.config_last_reload_success = Gauge(

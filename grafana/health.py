@@ -89,7 +89,7 @@ def _numbers() -> tuple[Panel, ...]:
         ),
         number(
             "Invalid configurations",
-            "Exporters that could not load their changed configuration file. The previous one stays in force, and the "
+            "Exporters that could not load their changed configuration file. The previous one stays in effect, and the "
             "logs say what is wrong.",
             f"""
             count(min by ({_TARGET}) (mojaloop_exporter_config_last_reload_successful{{{_AT}}}) == 0)

@@ -19,7 +19,7 @@ from tests.support.promtool import (
 
 HEALTH = f"{GRAFANA}-exporter"
 LAST_LOOKUP = "mojaloop_image_lookup_timestamp_seconds"
-STAYS = "new patches are not seen. Alerts that fire keep firing, and end 7 days after the last scrape."
+STAYS = "New patches go unnoticed. Firing alerts keep firing until 7 days after the last scrape."
 
 
 def down():
@@ -32,7 +32,7 @@ def down():
             DOWN,
             {"watched_namespace": "mojaloop"},
             "The image patch exporter is down.",
-            f"No exporter for namespace mojaloop is scraped: {STAYS}",
+            f"No exporter for namespace mojaloop is scraped. {STAYS}",
         ),
     )
 
@@ -47,7 +47,7 @@ def down_for_the_cluster():
             DOWN,
             {"watched_namespace": "*"},
             "The image patch exporter is down.",
-            f"No exporter for the cluster is scraped: {STAYS}",
+            f"No exporter for the cluster is scraped. {STAYS}",
         ),
     )
 
@@ -62,7 +62,7 @@ def down_for_watched_images():
             DOWN,
             {"workload_kind": "Image"},
             "The image patch exporter is down.",
-            f"An exporter that watches images is not scraped: {STAYS}",
+            f"An exporter that watches images is not scraped. {STAYS}",
         ),
     )
 
@@ -76,16 +76,16 @@ def never_there():
             DOWN,
             {},
             "The image patch exporter is down.",
-            f"No exporter for the cluster is scraped: {STAYS}",
+            f"No exporter for the cluster is scraped. {STAYS}",
             dashboard_url=HEALTH,
         ),
     )
 
 
 NOT_SYNCED = (
-    "The image patch exporter does not follow everything that it watches.",
-    "The exporter has not listed the cluster, or receives no changes from there. It may lack permission, or not reach "
-    "the API server. New patches may not be seen, and alerts of deleted workloads keep firing.",
+    "The image patch exporter is not in sync.",
+    "The exporter has not listed the cluster, or receives no changes from there. It may lack permissions, or not reach "
+    "the API server. New patches may go unnoticed, and alerts of deleted workloads keep firing.",
 )
 
 
@@ -111,7 +111,7 @@ def a_list_that_is_not_followed():
             "MojaloopImagePatchExporterNotSynced",
             {"workload_kind": "Image"},
             NOT_SYNCED[0],
-            "An exporter does not follow its list of watched images. New patches may not be seen, "
+            "An exporter does not follow its list of watched images. New patches may go unnoticed, "
             "and alerts of images that were removed from the list keep firing.",
         ),
     )
@@ -137,7 +137,7 @@ def scrapes_fail():
             "MojaloopImagePatchExporterScrapesFail",
             {"scrape_job": "patch", "scrape_instance": "a"},
             "Many scrapes of the image patch exporter fail.",
-            "Scrapes of a (job patch) began to fail or to succeed 27 times in the last hour.",
+            "Scrapes of a (job patch) alternated between success and failure 27 times in the last hour.",
             dashboard_url=HEALTH,
         ),
     )
@@ -160,7 +160,7 @@ def renamed():
             "MojaloopImagePatchLabelsRenamed",
             {"job": "patch"},
             "Prometheus changes the labels of the image patch exporter's metrics.",
-            "The scrape of job patch changes the labels namespace and container. No image of this job is watched until"
+            "The scrape of job patch changes the labels namespace and container. It raises no new alerts until"
             " it has honor_labels: true (honorLabels in a ServiceMonitor) and no enforced namespace label.",
             severity="critical",
         ),
@@ -181,7 +181,7 @@ def samples_missing():
         about_the_exporter(
             "MojaloopImagePatchSamplesMissing",
             {"scrape_job": "patch", "metric": "mojaloop_image_info"},
-            "Metrics of the image patch exporter do not arrive.",
+            "Metrics of the image patch exporter are missing.",
             "1 sample of mojaloop_image_info does not arrive from job patch: the scrape drops or relabels them, "
             "or the exporter is older than these rules.",
         ),
@@ -197,8 +197,8 @@ def nothing_watched():
         about_the_exporter(
             "MojaloopImagePatchNothingWatched",
             {"watched_namespace": "mojaloop"},
-            "The image patch exporter watches no container.",
-            "The exporter has listed namespace mojaloop and watches no container there. "
+            "The image patch exporter watches no containers.",
+            "The exporter has listed namespace mojaloop and found no container to watch. "
             "Its configuration may exclude all of them.",
         ),
     )
@@ -215,9 +215,9 @@ def a_configuration_that_cannot_be_loaded():
         about_the_exporter(
             "MojaloopImagePatchConfigReloadFailed",
             {"job": "patch"},
-            "The image patch exporter cannot load its changed configuration.",
-            "The configuration file of an exporter of job patch changed and is invalid. The configuration from before "
-            "the change stays in force until the file is corrected; the exporter's log says what is wrong.",
+            "The image patch exporter cannot reload its configuration.",
+            "The configuration file of an exporter of job patch has changed and is invalid. The previous "
+            "configuration stays in effect until the file is corrected. The exporter's log has the error.",
         ),
     )
 
@@ -243,8 +243,8 @@ def disagree():
         about_the_exporter(
             "MojaloopImagePatchReplicasDisagree",
             {},
-            "Replicas of the image patch exporter see different containers.",
-            "Together they see 2 containers, more than any of them alone. "
+            "Replicas of the image patch exporter report different containers.",
+            "Together they report 2 containers, more than any of them alone. "
             "Two clusters may share this Prometheus without a cluster label, or the watch of one replica is stuck.",
         ),
     )
@@ -260,7 +260,7 @@ def stale():
             "MojaloopImageLookupStale",
             {"registry": "docker.io", "image": IMAGE},
             "The tags of an image have not been looked up for hours.",
-            f"The last successful lookup of {IMAGE} was 6h 17m 0s ago. Newer patches of it are not seen.",
+            f"The last successful lookup of {IMAGE} was 6h 17m 0s ago. Newer patches of it go unnoticed.",
         ),
     )
 
@@ -319,8 +319,8 @@ def rolled_back():
             "MojaloopImagePatchRolledBack",
             {**WORKLOAD, "state": "RolledBack"},
             "An approved patch failed.",
-            "The patch of Deployment mojaloop/ledger to v1.0.2 failed, and the patcher restored the old image. Until "
-            "somebody acknowledges or deletes the approval, no other patch begins, unless patcher.on_failure is "
+            "The patch of Deployment mojaloop/ledger to v1.0.2 failed, and the patcher restored the old image. No "
+            "other patch starts until somebody acknowledges or deletes the approval, unless patcher.on_failure is "
             "continue.",
         ),
     )
@@ -337,7 +337,7 @@ def failed_where_the_scrape_renames_labels():
             {**WORKLOAD, "state": "Failed"},
             "An approved patch failed.",
             "The patch of Deployment mojaloop/ledger to v1.0.2 did not end as approved, and the patcher could not "
-            "restore the old image. Until somebody acknowledges or deletes the approval, no other patch begins, unless "
+            "restore the old image. No other patch starts until somebody acknowledges or deletes the approval, unless "
             "patcher.on_failure is continue.",
         ),
     )
@@ -355,28 +355,26 @@ def stuck():
         about_the_patcher(
             "MojaloopImagePatchApprovalStuck",
             WORKLOAD,
-            "An approved patch does not come to its end.",
-            "The patch of Deployment mojaloop/ledger to v1.0.2 has been under way for hours. No other patch begins "
-            "before it ends.",
+            "An approved patch is stuck.",
+            "The patch of Deployment mojaloop/ledger to v1.0.2 has been in progress for hours. No other patch starts "
+            "until it ends.",
         ),
     )
 
 
 def about_patchers(description):
-    return about_the_exporter(
-        "MojaloopImagePatcherDown", {"job": "patcher"}, "The image patcher does not work.", description
-    )
+    return about_the_exporter("MojaloopImagePatcherDown", {"job": "patcher"}, "The image patcher is down.", description)
 
 
 LOOKED = "mojaloop_patcher_last_look_timestamp_seconds"
-NOT_CARRIED_OUT = "Approved patches are not carried out, and a rollout that has begun is not watched."
+NOT_APPLIED = "Approved patches are not applied, and a running rollout is not watched."
 
 
 def no_patcher_works():
     """One is gone; its replica waits for a turn that never comes."""
     page = Page("north", job="patcher").add(LOOKED, "0+60x60 stale")
     page.series += Page("north", "b", "patcher").add(LOOKED, "0x200").series
-    return page, 90, 92, about_patchers(f"The patcher of job patcher read the approvals 32m 0s ago. {NOT_CARRIED_OUT}")
+    return page, 90, 92, about_patchers(f"The patcher of job patcher read the approvals 32m 0s ago. {NOT_APPLIED}")
 
 
 CASES = (

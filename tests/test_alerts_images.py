@@ -122,9 +122,9 @@ def not_rolled_out():
         said(
             "MojaloopImagePatchNotRolledOut",
             WORKLOAD,
-            "Pods of an older template of a workload still run.",
-            "Deployment mojaloop/ledger has not rolled out its template for a long time: "
-            "the rollout is paused or stuck, or pods are only replaced when they are deleted."
+            "A workload still runs pods of an old template.",
+            "Deployment mojaloop/ledger has not rolled out its template for a long time. "
+            "The rollout is paused or stuck, or the update strategy is OnDelete."
             " The other alerts judge the template, and the pods may run an older image.",
             dashboard_url=ONE_WORKLOAD,
         ),
@@ -144,7 +144,7 @@ def superseded():
             own,
             "A newer minor release of a running image exists.",
             f"2 containers run {IMAGE}:v1.0.0 in mojaloop, and v1.10.0 is a newer minor release. "
-            "Fixes are rarely backported to older lines of Mojaloop's images.",
+            "Mojaloop rarely backports fixes to older lines.",
             dashboard_url=ONE_IMAGE,
             changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.10.0",
         ),
@@ -269,7 +269,7 @@ def a_superseded_watched_image():
             {"cluster": "north", "image": IMAGE, "tag": "v1.0.0", "latest_tag": "v1.1.0"},
             "A newer minor release of a running image exists.",
             f"The watch list has {IMAGE}:v1.0.0, and v1.1.0 is a newer minor release. "
-            "Fixes are rarely backported to older lines of Mojaloop's images.",
+            "Mojaloop rarely backports fixes to older lines.",
             dashboard_url=f"{GRAFANA}-images?var-kind=Image&var-image={IMAGE}",
             changes_url="https://github.com/mojaloop/central-ledger/compare/v1.0.0...v1.1.0",
         ),
