@@ -44,7 +44,7 @@ PATTERNS = {
     r"as they have it": "(leave it out)",
     r"an account of (?:its|their) own": "its own ServiceAccount",
 }
-_ANY = re.compile("|".join(rf"(?P<p{n}>\b{p}\b)" for n, p in enumerate(PATTERNS)), re.IGNORECASE)
+_ANY = re.compile(rf"\b(?:{'|'.join(f'(?P<p{n}>{p})' for n, p in enumerate(PATTERNS))})\b", re.IGNORECASE)
 _INSTEAD = tuple(PATTERNS.values())
 _SILENCED = re.compile(r"\bprose: \S")
 _SUFFIXES = {".md", ".yaml", ".yml", ".tmpl", ".tpl", ".gotmpl", ".txt", ".html", ".js", ".css", ".toml"}
